@@ -1,0 +1,131 @@
+package mcmt
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func addMessages(f *testing.F) {
+	files, err := filepath.Glob("testdata/*.eml")
+	if err != nil || len(files) == 0 {
+		f.Fatal("no messages", err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(raw)
+	}
+}
+
+// FuzzParse: no panic; a refusal or a message whose texts are UTF-8 and whose
+// size is bounded by that of the input.
+func FuzzParse(f *testing.F) {
+	addMessages(f)
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		for _, parse := range []func([]byte, Limits) (*Message, error){Parse, ParseMail} {
+			m, err := parse(raw, Limits{Size: 1 << 20})
+			if err != nil {
+				var r *Refusal
+				if !errors.As(err, &r) || r.Temporary() || r.Text == "" || strings.ContainsAny(r.Text, "\r\n") {
+					t.Fatalf("refusal %v", err)
+				}
+				continue
+			}
+			checkMessage(t, m, len(raw))
+		}
+	})
+}
+
+func checkMessage(t *testing.T, m *Message, size int) {
+	if m.Email == nil || len(m.Warnings) > maxWarnings {
+		t.Fatal("no mail, or warnings without end")
+	}
+	texts := []string{m.Email.Text, m.Email.HTML, m.Email.Subject, m.Email.MessageID}
+	if m.SMS != nil {
+		texts = append(texts, m.SMS.Text)
+	}
+	if m.MM7 != nil {
+		texts = append(texts, m.MM7.Text)
+	}
+	for _, s := range texts {
+		if !utf8.ValidString(s) {
+			t.Fatalf("not UTF-8: %q", s)
+		}
+		// One octet of a legacy charset is at most three of UTF-8, one of Big5 or
+		// GB 18030 no more; an undecodable one becomes U+FFFD.
+		if len(s) > 4*size+16 {
+			t.Fatalf("%d bytes of text from %d", len(s), size)
+		}
+	}
+	for _, p := range m.Parts {
+		if len(p.Body) > size || strings.ContainsAny(p.Name, "/\\") {
+			t.Fatalf("part of %d bytes named %q", len(p.Body), p.Name)
+		}
+	}
+}
+
+// FuzzBuild: what Build accepts, Parse reads back.
+func FuzzBuild(f *testing.F) {
+	f.Add("subject", "text", []byte("<message/>"), "sms")
+	f.Add("=?utf-8?q?x?=", "X-A: b\n\n", []byte("\nX-A: b\n\n"), "\nContent-Type: a/b\n\nc")
+	f.Fuzz(func(t *testing.T, subject, text string, xmpp []byte, sms string) {
+		raw, err := Build(Draft{Subject: subject, Text: text, XMPP: xmpp, SMS: sms})
+		if err != nil {
+			return
+		}
+		m, err := Parse(raw, Limits{})
+		if err != nil {
+			t.Fatalf("%v\n%q", err, raw)
+		}
+		// The trailing white space of a header line does not survive folding.
+		if want := cleanLine(subject); m.Email.Subject != want {
+			t.Errorf("subject %q, want %q", m.Email.Subject, want)
+		}
+		if want := unixLines(text); m.Email.Text != want {
+			t.Errorf("text %q, want %q", m.Email.Text, want)
+		}
+		if xmpp != nil && string(m.Parts[1].Body) != string(xmpp) {
+			t.Errorf("xmpp %q, want %q", m.Parts[1].Body, xmpp)
+		}
+		if sms != "" && m.SMS.Text != unixLines(strings.TrimPrefix(sms, "\uFEFF")) {
+			t.Errorf("sms %q, want %q", m.SMS.Text, sms)
+		}
+	})
+}
+
+// FuzzWords: decoding gives UTF-8 of bounded length and leaves plain text alone.
+func FuzzWords(f *testing.F) {
+	f.Add("=?utf-8?Q?Gr=C3=BC=C3=9Fe?= =?utf-8?B?IGF1cyA=?=")
+	f.Add("=?iso-2022-jp?B?GyRC?= x")
+	f.Fuzz(func(t *testing.T, s string) {
+		out := decodeWords(guessUTF8(s))
+		if !utf8.ValidString(out) || len(out) > 4*len(s)+16 {
+			t.Fatalf("%q from %q", out, s)
+		}
+	})
+}
+
+// FuzzParams: no panic, bounded output, names in lower case.
+func FuzzParams(f *testing.F) {
+	f.Add(`text/plain; charset="utf-8"; name*0*=iso-8859-1'de'%E4; name*1=b`)
+	f.Add(`attachment; filename=my file.txt; size=1`)
+	f.Fuzz(func(t *testing.T, s string) {
+		_, params := parseParams(guessUTF8(s))
+		n := 0
+		for k, v := range params {
+			if k != strings.ToLower(k) {
+				t.Errorf("name %q", k)
+			}
+			n += len(k) + len(v)
+		}
+		if n > 12*len(s)+64 {
+			t.Errorf("%d bytes from %d", n, len(s))
+		}
+	})
+}
