@@ -1,0 +1,99 @@
+package broker
+
+import (
+	"context"
+	"time"
+
+	"github.com/nats-io/nats.go"
+)
+
+// disown gives up on the acknowledgements: the consumer is deleted.
+func (f *flow) disown() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.stopping, f.fenced = true, true
+}
+
+// settle acknowledges it and forgets it. With certain, it returns only after the
+// server has confirmed.
+func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
+	if certain {
+		f.mu.Lock()
+		reply := it.reply
+		f.mu.Unlock()
+		if err := f.b.confirmAck(ctx, reply); err != nil {
+			return err
+		}
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.held, it.seq)
+	f.done.add(it.seq)
+	f.bytes -= it.size
+	f.lastAck = it.reply
+	if !certain {
+		f.sendAck(it.reply)
+	}
+	f.c.acked.Add(1)
+	return nil
+}
+
+// ackBody is what acknowledges a message; see also jetstream.Msg.Ack, which
+// would keep the whole message in memory until then.
+var (
+	ackBody      = []byte("+ACK")
+	progressBody = []byte("+WPI")
+)
+
+// sendAck acknowledges without waiting. An error means that the connection is
+// lost; the next epoch then delivers the message again, and it is found in done.
+func (f *flow) sendAck(reply string) { _ = f.b.work.nc.Publish(reply, ackBody) }
+
+// confirmAck acknowledges and waits until the server knows.
+func (b *Broker) confirmAck(ctx context.Context, reply string) error {
+	if _, err := b.work.request(ctx, &nats.Msg{Subject: reply, Data: ackBody}, finalAck); err != nil {
+		return refuse(ErrUnavailable, err)
+	}
+	return nil
+}
+
+// keepAlive tells the server that we still work on what we have held for long.
+func (f *flow) keepAlive() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	now := time.Now()
+	for _, it := range f.held {
+		if now.Sub(it.alive) > ackWait/3 {
+			it.alive = now
+			_ = f.b.work.nc.Publish(it.reply, progressBody) // lost: the next epoch gives it again
+		}
+	}
+}
+
+// finish stops the routes, waits for what runs, and makes sure that the server
+// has the acknowledgements: deleting the consumer would drop those still queued.
+func (f *flow) finish() {
+	f.mu.Lock()
+	f.stopping = true
+	for _, r := range f.routes {
+		if r.timer != nil {
+			r.timer.Stop()
+		}
+	}
+	f.mu.Unlock()
+	f.workers.Wait()
+	f.mu.Lock()
+	last, fenced := f.lastAck, f.fenced
+	for _, it := range f.held {
+		f.b.unfill(it)
+	}
+	f.mu.Unlock()
+	if last == "" || fenced {
+		return
+	}
+	// The server takes acknowledgements in the order they come in: when it
+	// confirms one that follows all others, it has them all.
+	if err := f.b.confirmAck(context.Background(), last); err != nil {
+		f.log.Warn().Err(err).Msg("last acknowledgements not confirmed, some messages may be given again")
+	}
+}

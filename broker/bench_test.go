@@ -1,0 +1,159 @@
+package broker
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"sync/atomic"
+	"testing"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const benchBody = 1024
+
+// BenchmarkStore is what 64 callers get, each waiting for its answer; beside it
+// the same without our code.
+func BenchmarkStore(b *testing.B) {
+	body := make([]byte, benchBody)
+	run := func(name string, store func(br *Broker, i uint64) error) {
+		b.Run(name, func(b *testing.B) {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+			var n atomic.Uint64
+			b.ReportAllocs()
+			b.SetParallelism(32)
+			b.ResetTimer()
+			b.RunParallel(func(pb *testing.PB) {
+				for pb.Next() {
+					if err := store(br, n.Add(1)); err != nil {
+						b.Error(err)
+						return
+					}
+				}
+			})
+		})
+	}
+	ctx := context.Background()
+	run("raw", func(br *Broker, i uint64) error {
+		_, err := br.pub.js.PublishMsg(ctx, &nats.Msg{
+			Subject: "in.1.r.r", Data: body,
+			Header: nats.Header{jetstream.MsgIDHeader: {strconv.FormatUint(i, 10)}},
+		})
+		return err
+	})
+	run("ours", func(br *Broker, i uint64) error {
+		return br.Store(ctx, Message{
+			Stage: Ingest, Route: routeName(int(i % 1000)), Recipient: "bob@example.com",
+			ID: strconv.FormatUint(i, 10), Body: body,
+		})
+	})
+}
+
+// BenchmarkBatch stores to many recipients at once.
+func BenchmarkBatch(b *testing.B) {
+	for _, size := range []int{2, 10, 100, 1000} {
+		b.Run(strconv.Itoa(size), func(b *testing.B) {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				n++
+				msgs := batch(size, fmt.Sprintf("r%d", n), func(int) []byte { return []byte("text") })
+				if err := br.Store(context.Background(), msgs...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+// BenchmarkMove copies messages from one stage to the next: the ceiling is a
+// copy with nothing around it and an asynchronous window over everything, which
+// would not keep the order when a publish is refused.
+func BenchmarkMove(b *testing.B) {
+	for _, bc := range []struct {
+		name string
+		move func(b *testing.B, br *Broker)
+	}{{"raw", rawMove}, {"ours", ourMove}} {
+		b.Run(bc.name, func(b *testing.B) {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+			prefill(b, br, b.N)
+			b.ReportAllocs()
+			b.ResetTimer()
+			bc.move(b, br)
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+		})
+	}
+}
+
+func prefill(b *testing.B, br *Broker, n int) {
+	b.Helper()
+	body := make([]byte, benchBody)
+	for i := range n {
+		m := Message{Stage: Ingest, Route: routeName(i % 1000), Recipient: "bob@example.com", ID: strconv.Itoa(i)}
+		wire, err := m.encode()
+		if err != nil {
+			b.Fatal(err)
+		}
+		wire.Data = body
+		if _, err := br.pub.js.PublishMsgAsync(wire, jetstream.WithStallWait(patience)); err != nil {
+			b.Fatal(err)
+		}
+	}
+	<-br.pub.js.PublishAsyncComplete()
+}
+
+func ourMove(b *testing.B, br *Broker) {
+	b.Helper()
+	var n atomic.Int64
+	done := make(chan struct{})
+	h := mover(Deliver)
+	stop := consume(b, br, Ingest, func(ctx context.Context, ds []*Delivery) []Disposition {
+		if n.Add(int64(len(ds))) == int64(b.N) {
+			close(done)
+		}
+		return h(ctx, ds)
+	}, ConsumeOptions{})
+	await(b, "all handed over", done)
+	if err := stop(); err != nil {
+		b.Fatal(err)
+	}
+}
+
+func rawMove(b *testing.B, br *Broker) {
+	b.Helper()
+	cons, err := br.work.js.CreateConsumer(context.Background(), streamIngest, jetstream.ConsumerConfig{
+		Durable: "raw", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 8192,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	acks := make(chan func(), 4000)
+	go func() {
+		for range b.N {
+			(<-acks)()
+		}
+		close(done)
+	}()
+	cc, err := cons.Consume(func(m jetstream.Msg) {
+		f, err := br.pub.js.PublishMsgAsync(&nats.Msg{Subject: "dlv" + m.Subject()[2:], Header: m.Headers(), Data: m.Data()}, jetstream.WithStallWait(patience))
+		if err != nil {
+			b.Error(err)
+			return
+		}
+		acks <- func() {
+			<-f.Ok()
+			_ = m.Ack()
+		}
+	}, jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	if err != nil {
+		b.Fatal(err)
+	}
+	await(b, "all copied", done)
+	cc.Stop()
+	<-cc.Closed()
+}

@@ -1,0 +1,211 @@
+// Package broker keeps messages in NATS JetStream between the steps of the
+// gateway: it takes custody (Store), hands messages on in the order of their
+// route (Consume), and moves them from stage to stage without losing one. The
+// server runs inside this process or is an external cluster. The package knows
+// neither what is in a message nor where it goes.
+//
+// The promise: what Store has returned nil for is handed to a handler at least
+// once, whatever process is killed at whatever moment, and messages of one
+// route are handed over in the order in which they were stored.
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+	"golang.org/x/sync/semaphore"
+)
+
+// Broker is an open store. Its methods may be called by any goroutine.
+type Broker struct {
+	o      Options
+	log    zerolog.Logger
+	node   string // names this process in leases
+	opened time.Time
+
+	lock    *os.File       // nil with an external server
+	srv     *server.Server // likewise
+	pub     *link          // publishes of Store, Move and Term
+	work    *link          // consumers and their acknowledgements
+	admin   *link          // streams, buckets, reading back
+	streams map[string]jetstream.Stream
+	// recovered is the last position of each stage when it was opened: up to
+	// there another process may have handed messages over.
+	recovered map[Stage]uint64
+
+	window   *semaphore.Weighted // publishes under way
+	inflight *semaphore.Weighted // bytes of bodies read back for handlers
+
+	free   atomic.Int64 // bytes of disk
+	counts map[Stage]*counters
+
+	drains struct { // see drain.go
+		sync.Mutex
+		busy  map[string]chan struct{}
+		epoch uint64
+		n     int
+	}
+
+	// done ends when Close begins: the broker's own work, and every Consume and
+	// Drain, ends with it.
+	done    context.Context
+	end     context.CancelFunc
+	workers sync.WaitGroup
+
+	mu     sync.RWMutex
+	closed bool
+	calls  sync.WaitGroup // Store, Consume and Drain under way; Add under mu
+}
+
+// Open starts the embedded server or connects to the external one and makes the
+// streams. ctx bounds the opening only.
+func Open(ctx context.Context, o Options) (*Broker, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{
+		o: o, log: o.Log, node: rand.Text(), opened: time.Now(),
+		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
+		counts: make(map[Stage]*counters),
+	}
+	b.drains.busy = make(map[string]chan struct{})
+	for _, s := range append([]Stage{Dead}, queues...) {
+		b.counts[s] = new(counters)
+	}
+	b.done, b.end = context.WithCancel(context.Background())
+	if err := b.open(ctx); err != nil {
+		_ = b.shutdown(ctx)
+		return nil, err
+	}
+	return b, nil
+}
+
+func (b *Broker) open(ctx context.Context) error {
+	if b.o.Dir != "" {
+		if err := b.embed(); err != nil {
+			return err
+		}
+	} else if b.o.MaxStore == 0 {
+		b.o.MaxStore = 8 * gib
+	}
+	for role, l := range map[string]**link{"store": &b.pub, "consume": &b.work, "admin": &b.admin} {
+		var err error
+		if *l, err = dial(b.o, b.srv, role); err != nil {
+			return err
+		}
+	}
+	if err := b.ensureStreams(ctx); err != nil {
+		return err
+	}
+	b.workers.Go(func() { b.sweepBodies(b.done) })
+	return nil
+}
+
+// embed locks the data folder and starts the server on it.
+func (b *Broker) embed() (err error) {
+	if b.lock, err = lockDir(b.o.Dir); err != nil {
+		return err
+	}
+	free, err := b.o.diskFree(b.o.Dir)
+	if err != nil {
+		return err
+	}
+	b.free.Store(free)
+	if b.o.MaxStore == 0 {
+		b.o.MaxStore = defaultStore(b.o.Dir, free)
+	}
+	if b.srv, err = startServer(b.o, b.node); err != nil {
+		return err
+	}
+	b.workers.Go(func() { b.watchDisk(b.done) })
+	return nil
+}
+
+// Close stops accepting, ends every Consume and Drain and waits for what their
+// handlers have begun, then stops the server. ctx bounds the waiting; when it
+// ends first the server is stopped nevertheless and its error returned.
+func (b *Broker) Close(ctx context.Context) error {
+	b.mu.Lock()
+	again := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if again {
+		return nil
+	}
+	return b.shutdown(ctx)
+}
+
+func (b *Broker) shutdown(ctx context.Context) error {
+	b.end()
+	idle := make(chan struct{})
+	go func() { b.calls.Wait(); b.workers.Wait(); close(idle) }()
+	var err error
+	select {
+	case <-idle:
+	case <-ctx.Done():
+		err = fmt.Errorf("broker: close: %w", ctx.Err())
+	}
+	for _, l := range []*link{b.work, b.pub, b.admin} {
+		l.close()
+	}
+	<-idle // no request can wait on a closed connection
+	if b.srv != nil {
+		b.srv.Shutdown()
+		b.srv.WaitForShutdown()
+	}
+	if b.lock != nil {
+		err = errors.Join(err, b.lock.Close())
+	}
+	return err
+}
+
+// begin registers a call, so that Close waits for it. Each begin that returned
+// nil needs a b.calls.Done.
+func (b *Broker) begin() error {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if b.closed {
+		return refuse(ErrUnavailable, errors.New("shutting down"))
+	}
+	b.calls.Add(1)
+	return nil
+}
+
+// Healthy returns nil while messages can be accepted and handed on; otherwise
+// the first reason why not. It does not ask the server and never blocks.
+func (b *Broker) Healthy() error {
+	b.mu.RLock()
+	closed := b.closed
+	b.mu.RUnlock()
+	if closed {
+		return errors.New("broker: closed")
+	}
+	for _, l := range []*link{b.pub, b.work, b.admin} {
+		if s := l.nc.Status(); s != nats.CONNECTED {
+			return fmt.Errorf("broker: connection is %s", s)
+		}
+	}
+	if b.srv != nil && !b.srv.JetStreamEnabled() {
+		return errors.New("broker: the server has stopped the store, see the log")
+	}
+	if err := b.room(b.o.DiskReserve); err != nil {
+		return fmt.Errorf("broker: %w", err)
+	}
+	for _, s := range queues {
+		if b.counts[s].stalled.Load() {
+			return fmt.Errorf("broker: stage %s: messages wait and nobody asks for them", s)
+		}
+	}
+	return nil
+}

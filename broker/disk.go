@@ -1,0 +1,96 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// diskInterval is how often the free space of the data folder is looked at.
+const diskInterval = time.Second
+
+// lockDir takes the data folder for this process. The lock is the kernel's, so
+// that it cannot outlive a killed process. Closing the file gives it back.
+func lockDir(dir string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("broker: data folder: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("broker: data folder: %w", err)
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == nil {
+		return f, nil
+	}
+	_ = f.Close()
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil, fmt.Errorf("broker: data folder %s: in use by another process", dir)
+	}
+	return nil, fmt.Errorf("broker: data folder %s: lock: %w", dir, err)
+}
+
+// diskFree returns the bytes that we may still write below dir.
+func diskFree(dir string) (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("broker: free disk space: %w", err)
+	}
+	return int64(st.Bavail) * int64(st.Bsize), nil //nolint:gosec // a disk of 8 EiB does not exist
+}
+
+// defaultStore is the sum of the streams' limits when nobody has set one: 8 GiB,
+// or half of what the disk would have free without us.
+func defaultStore(dir string, free int64) int64 {
+	var used int64
+	_ = filepath.WalkDir(dir, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return nil // what cannot be read does not count
+		}
+		if info, err := e.Info(); err == nil {
+			used += info.Size()
+		}
+		return nil
+	})
+	return max(min(8*gib, (free+used)/2), gib)
+}
+
+// watchDisk keeps b.free up to date until ctx ends.
+func (b *Broker) watchDisk(ctx context.Context) {
+	t := time.NewTicker(diskInterval)
+	defer t.Stop()
+	low := false
+	for {
+		if free, err := b.o.diskFree(b.o.Dir); err != nil {
+			b.log.Error().Err(err).Msg("disk space unknown")
+		} else {
+			b.free.Store(free)
+			if now := free < b.o.DiskReserve; now != low {
+				low = now
+				b.log.WithLevel(diskLevel(low)).Int64("free", free).Int64("reserve", b.o.DiskReserve).Bool("accepting", !low).Msg("disk space")
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+	}
+}
+
+// room returns ErrFull when less than reserve bytes of disk are free.
+func (b *Broker) room(reserve int64) error {
+	if b.o.Dir == "" || b.o.DiskReserve <= 0 {
+		return nil
+	}
+	if free := b.free.Load(); free < reserve {
+		return refuse(ErrFull, fmt.Errorf("%d bytes of disk are free, %d are kept in reserve", free, reserve))
+	}
+	return nil
+}

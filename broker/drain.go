@@ -1,0 +1,262 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// drainBatch is how many parked messages are fetched at once.
+	drainBatch = 128
+
+	// drainIdle is when the server forgets the consumer of a drain whose
+	// process has died.
+	drainIdle = time.Minute
+)
+
+// Drain hands everything that Park holds of one route to h, in order, and
+// returns how many messages were settled. Drains of one route wait for one
+// another. It ends early with ErrPutOff when h asks for a message to be given
+// again, and with the store's error when a Move is not taken; the rest stays.
+func (b *Broker) Drain(ctx context.Context, stage Stage, routeName string, h Handler) (n int, err error) {
+	if stage != Park {
+		return 0, fmt.Errorf("broker: drain: %w", refuse(ErrInvalid, fmt.Errorf("no stage %q to drain", stage)))
+	}
+	if err := b.begin(); err != nil {
+		return 0, fmt.Errorf("broker: drain: %w", err)
+	}
+	defer b.calls.Done()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	defer context.AfterFunc(b.done, stop)()
+
+	leave, err := b.enterDrain(ctx, token(routeName))
+	if err != nil {
+		return 0, fmt.Errorf("broker: drain: %w", err)
+	}
+	defer leave()
+	n, err = b.drain(ctx, stage, routeName, h)
+	if err != nil && !errors.Is(err, ErrPutOff) {
+		err = fmt.Errorf("broker: drain: %w", err)
+	}
+	return n, err
+}
+
+// enterDrain waits until no other Drain is on the route.
+func (b *Broker) enterDrain(ctx context.Context, key string) (leave func(), err error) {
+	for {
+		b.drains.Lock()
+		other := b.drains.busy[key]
+		if other == nil {
+			mine := make(chan struct{})
+			b.drains.busy[key] = mine
+			b.drains.Unlock()
+			return func() {
+				b.drains.Lock()
+				delete(b.drains.busy, key)
+				b.drains.Unlock()
+				close(mine)
+			}, nil
+		}
+		b.drains.Unlock()
+		select {
+		case <-other:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Handler) (n int, err error) {
+	cons, name, err := b.drainConsumer(ctx, stage, routeName)
+	if err != nil {
+		return 0, err
+	}
+	f := newFlow(b, stage, h, ConsumeOptions{}.withDefaults(), ctx.Done())
+	defer func() {
+		f.finish()
+		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.o.StoreTimeout)
+		defer cancel()
+		// A consumer that stays would stand in the way of the next drain; the
+		// server forgets it after drainIdle.
+		if derr := b.admin.js.DeleteConsumer(wctx, streamOf(stage), name); derr != nil && !errors.Is(derr, jetstream.ErrConsumerNotFound) {
+			f.log.Warn().Err(derr).Str("consumer", name).Msg("consumer of a drain stays for a minute")
+		}
+	}()
+	r := new(route)
+	for ctx.Err() == nil {
+		if err := f.fetch(cons, r); err != nil {
+			return n, refuse(ErrUnavailable, err)
+		}
+		if len(r.queue) == 0 {
+			return n, nil
+		}
+		for len(r.queue) > 0 {
+			if ctx.Err() != nil {
+				return n, ctx.Err()
+			}
+			f.keepAlive()
+			run := r.queue[:min(len(r.queue), f.o.Batch)]
+			oneByOne := r.single > 0
+			if oneByOne {
+				run = run[:1]
+			}
+			settled, wait := f.run(ctx, r, run)
+			n += settled
+			r.queue = r.queue[settled:]
+			switch {
+			case wait == 0:
+			case r.err != nil:
+				return n, r.err
+			case oneByOne || r.single == 0:
+				return n, ErrPutOff
+			}
+		}
+	}
+	return n, ctx.Err()
+}
+
+// fetch gets the next messages of the route, none when there are no more.
+func (f *flow) fetch(cons jetstream.Consumer, r *route) error {
+	batch, err := cons.FetchNoWait(drainBatch)
+	if err != nil {
+		return err
+	}
+	for m := range batch.Messages() {
+		meta, err := m.Metadata()
+		if err != nil {
+			return err
+		}
+		seq := meta.Sequence.Stream
+		f.mu.Lock()
+		if f.held[seq] == nil && !f.done.has(seq) {
+			it := &item{
+				seq: seq, reply: m.Reply(), alive: time.Now(), stored: meta.Timestamp,
+				redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],
+				raw:         &rawMsg{m.Subject(), m.Headers(), m.Data()},
+			}
+			f.held[seq] = it
+			r.queue = append(r.queue, it)
+		}
+		f.mu.Unlock()
+	}
+	for i, it := range r.queue {
+		it.behind = len(r.queue) - i - 1
+	}
+	return batch.Error()
+}
+
+// drainConsumer makes a consumer for one route. The server refuses a second one
+// on a work queue (10100): one that another process has left behind is deleted.
+func (b *Broker) drainConsumer(ctx context.Context, stage Stage, routeName string) (jetstream.Consumer, string, error) {
+	name, err := b.drainName(ctx, stage)
+	if err != nil {
+		return nil, "", err
+	}
+	filter := routeFilter(stage, routeName)
+	cfg := jetstream.ConsumerConfig{
+		Name: name, FilterSubject: filter, MemoryStorage: true, InactiveThreshold: drainIdle,
+		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
+		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 2 * drainBatch,
+	}
+	for try := 0; ; try++ {
+		cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+		var api *jetstream.APIError
+		switch {
+		case err == nil:
+			return cons, name, nil
+		case try > 0 || !errors.As(err, &api) || server.ErrorIdentifier(api.ErrorCode) != server.JSConsumerWQConsumerNotUniqueErr:
+			return nil, "", refuse(ErrUnavailable, err)
+		}
+		if err := b.deleteDrains(ctx, stage, filter); err != nil {
+			return nil, "", refuse(ErrUnavailable, err)
+		}
+	}
+}
+
+// deleteDrains deletes the consumers on filter. None is ours: drains of a route
+// exclude one another in this process.
+func (b *Broker) deleteDrains(ctx context.Context, stage Stage, filter string) error {
+	s, err := b.admin.js.Stream(ctx, streamOf(stage))
+	if err != nil {
+		return err
+	}
+	l := s.ListConsumers(ctx)
+	for info := range l.Info() {
+		if info.Config.FilterSubject != filter {
+			continue
+		}
+		if err := s.DeleteConsumer(ctx, info.Name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+			return err
+		}
+	}
+	return l.Err()
+}
+
+// drainName is `s<slice>-<epoch>-w<n>`; the epoch is taken at the first drain.
+func (b *Broker) drainName(ctx context.Context, stage Stage) (string, error) {
+	b.drains.Lock()
+	defer b.drains.Unlock()
+	if b.drains.epoch == 0 {
+		epoch, err := b.nextEpoch(ctx, stage)
+		if err != nil {
+			return "", refuse(ErrUnavailable, err)
+		}
+		b.drains.epoch = epoch
+	}
+	b.drains.n++
+	return fmt.Sprintf("%s-w%d", consumerName(b.drains.epoch), b.drains.n), nil
+}
+
+// Routes returns the routes that have messages in the stage, each with how many.
+func (b *Broker) Routes(ctx context.Context, stage Stage) (map[string]int, error) {
+	if streamOf(stage) == "" || stage == Dead {
+		return nil, fmt.Errorf("broker: routes: %w", refuse(ErrInvalid, fmt.Errorf("no stage %q", stage)))
+	}
+	if err := b.begin(); err != nil {
+		return nil, fmt.Errorf("broker: routes: %w", err)
+	}
+	defer b.calls.Done()
+	s, err := b.admin.js.Stream(ctx, streamOf(stage))
+	if err != nil {
+		return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
+	}
+	info, err := s.Info(ctx, jetstream.WithSubjectFilter(string(stage)+".>"))
+	if err != nil {
+		return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
+	}
+	routes := make(map[string]int)
+	hashed := make(map[string]string) // token to full name
+	for subject, n := range info.State.Subjects {
+		tok := routeKey(subject)
+		name, ok := untoken(tok)
+		if !ok {
+			if hashed[tok] == "" {
+				if hashed[tok], err = routeOf(ctx, s, subject); err != nil {
+					return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
+				}
+			}
+			name = hashed[tok]
+		}
+		routes[name] += int(n) //nolint:gosec // a count of messages
+	}
+	return routes, nil
+}
+
+// routeOf reads the full route out of a message, tok being only its hash.
+func routeOf(ctx context.Context, s jetstream.Stream, subject string) (string, error) {
+	m, err := s.GetLastMsgForSubject(ctx, subject)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return strings.Clone(routeKey(subject)), nil // handled this moment
+	}
+	if err != nil {
+		return "", err
+	}
+	return unescape(m.Header.Get(hdrRoute)), nil
+}

@@ -1,0 +1,251 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// maxRun bounds the bytes of the messages that a handler gets at once; a single
+// message may be larger.
+const maxRun = 16 << 20
+
+// run works on the first messages of a route. It returns how many are settled
+// and how long the route rests before the next.
+func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, wait time.Duration) {
+	r.err = nil
+	n := 0
+	for n < len(items) && items[n].decided != nil {
+		n++
+	}
+	if n > 0 {
+		return f.carryOut(ctx, r, items[:n])
+	}
+	n, err := f.load(ctx, items)
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		// Somebody has emptied the stage by hand.
+		f.log.Warn().Err(err).Msg("message is gone")
+		_ = f.settle(ctx, items[0], false) // fails only when it waits
+		return 1, 0
+	case errors.Is(err, errBodyMissing), errors.Is(err, errUnreadable):
+		d := Term("unreadable: " + err.Error())
+		items[0].decided = &d
+		return f.carryOut(ctx, r, items[:1])
+	case err != nil:
+		f.log.Warn().Err(err).Msg("message cannot be read back now")
+		return 0, r.failed(err)
+	}
+	items = items[:n]
+	ds := make([]*Delivery, n)
+	for i, it := range items {
+		it.attempts++
+		it.del.Attempt, it.del.Behind = it.attempts, it.behind
+		ds[i] = it.del
+	}
+	for i, d := range f.handle(ctx, r, ds) {
+		if i >= n {
+			break
+		}
+		items[i].note(d.cause)
+		items[i].decided = &d
+		if d.kind == kindRetry {
+			break
+		}
+	}
+	return f.carryOut(ctx, r, items)
+}
+
+// carryOut does what was decided about items, in order, and stops at the first
+// that is to be given again or that the store does not take. What was decided
+// about the rest is kept for the next time: its effects have happened.
+func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled int, wait time.Duration) {
+	for i, it := range items {
+		if i > 0 {
+			r.fails = 0
+		}
+		if it.decided == nil || it.decided.kind == kindRetry {
+			wait = r.failed(nil)
+			if it.decided != nil && it.decided.after > 0 {
+				wait = it.decided.after
+			}
+			it.decided = nil
+			f.c.retried.Add(1)
+			f.dropBodies(items[i:])
+			return i, wait
+		}
+		if err := f.do(ctx, it); err != nil {
+			f.log.Warn().Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
+			f.dropBodies(items[i:])
+			return i, r.failed(err)
+		}
+		r.single = max(r.single-1, 0)
+	}
+	r.fails = 0
+	return len(items), 0
+}
+
+// failed counts a failure of the route and returns how long it rests.
+func (r *route) failed(err error) time.Duration {
+	r.fails++
+	r.err = err
+	return soon(r.fails)
+}
+
+// do carries out one decision that is not Retry.
+func (f *flow) do(ctx context.Context, it *item) error {
+	d := *it.decided
+	passed := false
+	if d.kind == kindMove {
+		err := f.b.room(f.b.o.DiskReserve / 4) // moving on needs little, and frees the source
+		if err == nil {
+			err = f.b.store(ctx, d.msgs, it.del)
+		}
+		switch {
+		case err == nil:
+			passed = it.del.ref != nil && len(d.msgs) == 1 && d.msgs[0].BodyOf == it.del
+		case permanent(err):
+			d = Term("invalid: " + err.Error())
+			it.decided = &d
+		default:
+			return err
+		}
+	}
+	if d.kind == kindTerm {
+		if err := f.b.bury(ctx, it, d); err != nil {
+			return err
+		}
+		passed = true // the dead message keeps the reference
+	}
+	ref := it.del.ref
+	if err := f.settle(ctx, it, ref != nil && !passed); err != nil {
+		return err
+	}
+	f.b.unfill(it)
+	if ref != nil && !passed {
+		f.b.release(ctx, ref)
+	}
+	switch d.kind {
+	case kindMove:
+		f.c.moved.Add(1)
+	case kindTerm:
+		f.c.dead.Add(1)
+	}
+	return nil
+}
+
+// handle calls the handler. A panic is a bug of ours, and a message that causes
+// one at each start must not keep the process down: the route's messages are
+// then given one by one, and the one that does it again is given up.
+func (f *flow) handle(ctx context.Context, r *route, ds []*Delivery) (out []Disposition) {
+	defer func() {
+		v := recover()
+		if v == nil {
+			return
+		}
+		f.log.Error().Interface("panic", v).Uint64("seq", ds[0].Seq).Int("messages", len(ds)).Bytes("stack", debug.Stack()).Msg("handler panicked")
+		if len(ds) > 1 {
+			r.single = len(ds)
+			out = nil
+			return
+		}
+		out = []Disposition{Term(fmt.Sprintf("panic: %v", v))}
+	}()
+	f.c.handled.Add(uint64(len(ds)))
+	return f.h.Handle(ctx, ds)
+}
+
+// errUnreadable means that a message is not one that Store has written.
+var errUnreadable = errors.New("not a message of ours")
+
+// load makes the deliveries of items: n of them, as many as may be handed over
+// together. n is zero only with an error, which is about the first.
+func (f *flow) load(ctx context.Context, items []*item) (n int, err error) {
+	var bytes int64
+	for i, it := range items {
+		if it.decided != nil || i > 0 && bytes > maxRun {
+			return i, nil
+		}
+		if err := f.loadOne(ctx, it, i == 0); err != nil {
+			if i == 0 {
+				return 0, err
+			}
+			return i, nil
+		}
+		bytes += it.del.size()
+	}
+	return len(items), nil
+}
+
+// errNoRoom means that a body has to wait for others to be done with.
+var errNoRoom = errors.New("no room for the body")
+
+func (f *flow) loadOne(ctx context.Context, it *item, wait bool) error {
+	if it.del == nil {
+		raw := it.raw
+		if raw == nil {
+			m, err := f.b.streams[streamOf(f.stage)].GetMsg(ctx, it.seq)
+			if err != nil {
+				return fmt.Errorf("read back %d: %w", it.seq, err)
+			}
+			raw = &rawMsg{m.Subject, m.Header, m.Data}
+		}
+		del, err := decode(f.stage, raw.header, raw.data)
+		del.Seq, del.Stored, del.Redelivered = it.seq, it.stored, it.redelivered
+		it.del, it.inline = del, raw.data
+		if err != nil {
+			it.broken = fmt.Errorf("%w: %s: %w", errUnreadable, raw.subject, err)
+		}
+	}
+	if it.broken != nil {
+		return it.broken
+	}
+	return f.b.fill(ctx, it, wait)
+}
+
+// fill reads the body of it back when it is stored apart.
+func (b *Broker) fill(ctx context.Context, it *item, wait bool) error {
+	d := it.del
+	if d.ref == nil || it.room > 0 {
+		return nil
+	}
+	room := min(max(d.ref.size, 1), maxBodies)
+	if !b.inflight.TryAcquire(room) {
+		// Who holds some while it waits for more might wait for itself.
+		if !wait {
+			return errNoRoom
+		}
+		if err := b.inflight.Acquire(ctx, room); err != nil {
+			return fmt.Errorf("room for the body: %w", err)
+		}
+	}
+	data, err := b.readBody(ctx, d.ref)
+	if err != nil {
+		b.inflight.Release(room)
+		return err
+	}
+	d.Body, it.room = data, room
+	return nil
+}
+
+// dropBodies gives the memory back of bodies whose messages are undecided.
+func (f *flow) dropBodies(items []*item) {
+	for _, it := range items {
+		if it.decided == nil {
+			f.b.unfill(it)
+		}
+	}
+}
+
+// unfill is the reverse of fill.
+func (b *Broker) unfill(it *item) {
+	if it.room > 0 {
+		it.del.Body = nil
+		b.inflight.Release(it.room)
+		it.room = 0
+	}
+}
