@@ -1,0 +1,125 @@
+package config
+
+import (
+	"regexp"
+	"strings"
+)
+
+// build makes the typed result. The tree may still be full of errors: then the
+// result is thrown away, but what building finds is reported with the rest.
+func (t *tree) build() *Config {
+	g := t.view(t.root)
+	c := &Config{
+		DataDir:  g.text("data_dir"),
+		Hostname: g.text("hostname"),
+		Log:      Log{Level: levels[g.text("log_level")], Format: formats[g.text("log_format")]},
+		MCMT: MCMT{
+			Preference:  g.words("mcmt_preference"),
+			MessageType: g.text("xmpp_message_type"),
+		},
+		MailGatewayDomain: g.text("mail_gateway_domain"),
+		MessageExpiration: g.duration("message_expiration"),
+		ThreadPools:       make(map[string]int),
+		domains:           make(map[string]*Domain),
+		tree:              t,
+	}
+	for _, typ := range g.words("mcmt_xmpp_types") {
+		c.MCMT.XMPPTypes = append(c.MCMT.XMPPTypes, strings.ToLower(typ))
+	}
+	for _, n := range t.root.of(inThreadpool) {
+		c.ThreadPools[strings.ToLower(n.label)] = t.view(n).number("concurrency")
+	}
+	t.buildXMPP(c)
+	t.buildNATS(c)
+	t.buildDomains(c)
+	t.buildListeners(c)
+	t.buildMaps(c)
+	t.buildFilters(c)
+	return c
+}
+
+var (
+	levels  = map[string]LogLevel{"debug": LogDebug, "info": LogInfo, "warn": LogWarn, "error": LogError}
+	formats = map[string]LogFormat{"auto": LogAuto, "console": LogConsole, "json": LogJSON}
+)
+
+func (t *tree) buildXMPP(c *Config) {
+	c.XMPP.MaxSessionsPerAccount = t.view(t.root).number("max_sessions_per_account")
+	for _, n := range t.root.of(inXMPP) {
+		v := t.view(n)
+		c.XMPP.Enabled = v.flag("enabled")
+		if v.set("debug_level") != nil {
+			level := levels[v.text("debug_level")]
+			c.XMPP.DebugLevel = &level
+		}
+	}
+}
+
+func (t *tree) buildNATS(c *Config) {
+	c.NATS.Replicas = 1
+	for _, n := range t.root.of(inNATS) {
+		v := t.view(n)
+		c.NATS = NATS{
+			URLs:        v.words("urls"),
+			Replicas:    v.number("replicas"),
+			Credentials: v.text("credentials"),
+			User:        v.text("user"),
+			Password:    Secret(v.text("password")),
+			Token:       Secret(v.text("token")),
+			TLSCA:       v.text("tls_ca"),
+			TLSCert:     v.text("tls_certificate"),
+			TLSKey:      v.text("tls_key"),
+			MaxStore:    v.size("max_store"),
+			MaxMemory:   v.size("max_memory"),
+			DiskReserve: v.size("disk_reserve"),
+		}
+		if c.NATS.TLSKey == "" {
+			c.NATS.TLSKey = c.NATS.TLSCert
+		}
+		t.checkNATS(v)
+	}
+}
+
+// buildDomains makes one Domain for each name that speaks XMPP, from all the
+// scopes that name it.
+func (t *tree) buildDomains(c *Config) {
+	for _, n := range t.root.of(inDomain) {
+		name := n.domain
+		if n.protocol == "smtp" {
+			continue
+		}
+		if d := c.domains[name]; d != nil && n.protocol == "" {
+			continue // falls behind #xmpp# of the same name, which was there before
+		}
+		v := t.view(n)
+		d := &Domain{
+			Name:             name,
+			Role:             map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
+			DialbackSecret:   Secret(v.text("xmpp_dialback_secret")),
+			RetryInterval:    v.duration("retry_interval"),
+			MaxRetryInterval: v.duration("max_retry_interval"),
+			Pos:              n.pos,
+		}
+		if old := c.domains[name]; old != nil {
+			*old = *d
+			continue
+		}
+		c.domains[name] = d
+		c.Domains = append(c.Domains, d)
+	}
+	if served := c.ServedDomains(); c.MailGatewayDomain == "" && len(served) > 0 {
+		c.MailGatewayDomain = "mail." + served[0]
+	}
+	t.checkDomains(c)
+}
+
+func (t *tree) buildMaps(c *Config) {
+	for _, n := range t.root.of(inRecipientMap) {
+		v := t.view(n)
+		match, _ := v.get("match").(*regexp.Regexp)
+		m := RecipientMap{Name: n.label, Match: match, JID: v.text("jid"), Pos: n.pos}
+		if t.checkMap(n, v, m) {
+			c.RecipientMaps = append(c.RecipientMaps, m)
+		}
+	}
+}

@@ -1,0 +1,205 @@
+// Package config reads the configuration language of the system that this
+// product replaces, checks it against one table of options, and hands out a
+// typed result. Nothing else reads a raw option.
+//
+//	grammar.go, syntax.go      the language, and what is wrong with a text
+//	tokens.go, brackets.go     mistakes that need no grammar; secrets in excerpts
+//	load.go, include.go        files into a tree of scopes and settings (node.go)
+//	table*.go, scopes.go       every option and scope as data
+//	value.go, read.go, raw.go  what each type of option accepts
+//	resolve.go                 fallback: which setting holds in a scope
+//	build*.go, filter.go       the typed result
+//	check*.go                  what one setting alone cannot show to be wrong
+//	effective.go               what holds where, and why
+//	reference.go               the option reference, from the table
+//
+// A configuration that is empty but for "xmpp {}" is valid; with no file at all
+// the text of default.conf holds, read by the same code.
+package config
+
+//go:generate go test -run ^TestReference$ -update .
+
+import (
+	"regexp"
+	"time"
+
+	"mcmt2xmpp/filters"
+)
+
+// Config is a valid configuration. It is read-only once loaded; a reload makes
+// another one.
+type Config struct {
+	// Files are the files that were read, as absolute paths, the first one being
+	// the one given to Load. Empty for the embedded default.
+	Files []string
+
+	// DataDir is where the embedded broker and the certificate made on first
+	// start are kept. Relative only when it is the default, ./mcmt2xmpp-data;
+	// a relative path in a file is taken from the folder of that file.
+	DataDir string
+
+	// Hostname is the name the gateway gives itself in greetings and Received
+	// headers. Empty: the system's.
+	Hostname string
+
+	Log  Log
+	NATS NATS
+	MCMT MCMT
+	XMPP XMPP
+
+	// Listeners are all listen scopes in the order they are written, disabled
+	// ones too, so that a reload can tell a listener that was switched off from
+	// one that is gone.
+	Listeners []*Listen
+
+	// Domains are the domains that speak XMPP, in the order they are first named.
+	Domains []*Domain
+
+	// MailGatewayDomain is the domain of the addresses that stand for mail users
+	// on the Jabber side; we answer for it. Empty when the configuration has no
+	// domain with xmpp_role = "server".
+	MailGatewayDomain string
+
+	// MessageExpiration is how long a message may be on its way, and how long a
+	// dead one is kept.
+	MessageExpiration time.Duration
+
+	RecipientMaps []RecipientMap // first match wins
+	Filters       []filters.Spec // in the order they are applied
+	ThreadPools   map[string]int // name to concurrency; 0 is no bound
+
+	// Warnings are what is not wrong enough to refuse: options that are not yet
+	// in effect, and notes about what a value means.
+	Warnings []Diagnostic
+
+	domains map[string]*Domain
+	tree    *tree
+}
+
+// Log is how the program logs.
+type Log struct {
+	Level  LogLevel
+	Format LogFormat
+}
+
+// LogLevel is the least important level that is logged.
+type LogLevel uint8
+
+// Levels of log_level and debug_level; the zero value is info.
+const (
+	LogInfo LogLevel = iota
+	LogDebug
+	LogWarn
+	LogError
+)
+
+// LogFormat is the shape of log lines.
+type LogFormat uint8
+
+// Formats of log_format. LogAuto is for people on a terminal and JSON otherwise.
+const (
+	LogAuto LogFormat = iota
+	LogConsole
+	LogJSON
+)
+
+// XMPP is the xmpp module.
+type XMPP struct {
+	// Enabled is whether the module is there and switched on. Where it is not,
+	// no listen scope of an xmpp_listener is enabled.
+	Enabled bool
+	// DebugLevel is the log level of the XMPP packages; nil: Log.Level holds.
+	DebugLevel *LogLevel
+	// MaxSessionsPerAccount is how many sessions one account may have at once.
+	MaxSessionsPerAccount int
+}
+
+// NATS is the nats scope. Credentials and certificates are for URLs; the limits
+// are for the embedded server.
+type NATS struct {
+	URLs                   []string // empty: embedded in this process
+	Replicas               int      // of each message; 1 when embedded
+	Credentials            string   // path of a .creds file
+	User                   string
+	Password, Token        Secret
+	TLSCA, TLSCert, TLSKey string // paths of PEM files
+	MaxStore, MaxMemory    int64  // bytes; 0: the broker's choice
+	DiskReserve            int64  // bytes; 0: the broker's choice
+}
+
+// MCMT is how messages are taken apart and converted.
+type MCMT struct {
+	Preference  []string // of "xmpp", "smpp", "mm7", "email", best first; a kind that is missing is not used
+	XMPPTypes   []string // Content-Types of the XMPP part, lower case
+	MessageType string   // type of a stanza whose part does not say: chat, normal or headline
+}
+
+// RecipientMap maps recipient addresses to JIDs.
+type RecipientMap struct {
+	Name  string
+	Match *regexp.Regexp // matches the whole address
+	JID   string         // template: $1, ${1} and $name stand for groups of Match
+	Pos   Position
+}
+
+// Map returns the JID text that addr leads to, and whether the map matches.
+func (m RecipientMap) Map(addr string) (string, bool) {
+	idx := m.Match.FindStringSubmatchIndex(addr)
+	if idx == nil {
+		return "", false
+	}
+	return string(m.Match.ExpandString(nil, m.JID, addr, idx)), true
+}
+
+// Domain returns what is configured for the XMPP domain name, or nil. The name
+// is compared after IDNA mapping.
+func (c *Config) Domain(name string) *Domain {
+	return c.domains[domainKey(name)]
+}
+
+// ServedDomains returns the domains with xmpp_role = "server", in the order they
+// are written, without the mail gateway domain.
+func (c *Config) ServedDomains() []string {
+	var names []string
+	for _, d := range c.Domains {
+		if d.Role == RoleServer {
+			names = append(names, d.Name)
+		}
+	}
+	return names
+}
+
+// Domain is what is configured for one XMPP domain.
+type Domain struct {
+	Name string // prepared as in a JID
+	Role Role
+	// DialbackSecret is hashed into dialback keys (XEP-0185). Empty: the server
+	// makes one of its own.
+	DialbackSecret Secret
+	// RetryInterval and MaxRetryInterval are the first and the longest pause
+	// between attempts to deliver to the domain.
+	RetryInterval, MaxRetryInterval time.Duration
+	Pos                             Position
+}
+
+// Role is the xmpp_role of a domain.
+type Role uint8
+
+// Roles. RoleNone follows s2s_default.
+const (
+	RoleNone   Role = iota
+	RoleServer      // we answer for the domain
+	RoleClient      // outgoing streams to the domain are allowed
+)
+
+// String returns the role as the option writes it; empty for RoleNone.
+func (r Role) String() string {
+	switch r {
+	case RoleServer:
+		return "server"
+	case RoleClient:
+		return "client"
+	default:
+		return ""
+	}
+}

@@ -1,0 +1,102 @@
+package config
+
+// inOutgoing is where options for what we send are set.
+const inOutgoing = inGlobal | inDomain | inRelay
+
+// yesNo are the words of a boolean-like enum of the field.
+var (
+	tlsWords    = []string{"no", "ifavailable", "required"}
+	verifyWords = []string{"no", "ca", "host"}
+)
+
+// plannedOptions are accepted and checked, so that a file can be written for all
+// of the product, and say when they are set that they have no effect yet.
+var plannedOptions = []*option{
+	// Outgoing streams and mail.
+	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: everywhere,
+		doc: "host:port to connect to, instead of asking the DNS"},
+	{name: "idle_timeout", kind: kindDuration, def: "600", scopes: inOutgoing, planned: everywhere,
+		doc: "silence after which an outgoing connection is closed"},
+	{name: "max_outbound_connections", kind: kindNumber, def: "20", min: 1, max: maxSmall, scopes: inOutgoing, planned: everywhere,
+		doc: "connections at once to one domain"},
+	{name: "outbound_throttle_messages", kind: kindRate, defDoc: "no bound", scopes: inOutgoing, planned: everywhere,
+		doc: "messages sent to one domain in some seconds, as \"60/3\""},
+	{name: "prohibited_hosts", kind: kindCIDR, list: true, scopes: inOutgoing, planned: everywhere,
+		doc: "addresses that are never connected to, whatever the DNS says"},
+	{name: "resolvers", kind: kindAddress, list: true, defDoc: "the system's", scopes: inGlobal, planned: everywhere,
+		doc: "DNS servers to ask"},
+	{name: "routes", kind: kindURI, list: true, schemes: []string{"xmpp-server", "xmpps-server"}, scopes: inDomain, planned: everywhere,
+		doc: "servers of the domain, as \"xmpp-server://host:port\", instead of asking the DNS"},
+	{name: "s2s_default", kind: kindEnum, words: []string{"allow", "deny"}, def: "allow", scopes: inGlobal, planned: everywhere,
+		doc: "streams from and to domains without an xmpp_role"},
+	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink, planned: everywhere,
+		doc: "TLS towards others"},
+	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink, planned: everywhere,
+		doc: "others' certificates: not verified, signed by an authority, or naming the host too"},
+	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink, planned: everywhere,
+		doc: "PEM file of the authorities that sign others' certificates"},
+
+	// What happens to mail and to what cannot be delivered.
+	{name: "digest_window", kind: kindDuration, def: "0", scopes: inGlobal | inDomain, planned: everywhere,
+		doc: "chat lines of one conversation within so many seconds go as one mail; 0: each goes alone"},
+	{name: "fallback", kind: kindEnum, words: []string{"none", "email"}, def: "none", scopes: inGlobal | inDomain, planned: everywhere,
+		doc: "what becomes of a message that cannot be delivered: its e-mail part is relayed, or nothing"},
+	{name: "fallback_after", kind: kindDuration, def: "300", scopes: inGlobal | inDomain, planned: everywhere,
+		doc: "how long a recipient is offline before the fallback"},
+	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inOutgoing, planned: everywhere,
+		doc: "form of mail made from Jabber messages"},
+	{name: "relay_domains", kind: kindDomain, list: true, scopes: inGlobal, planned: everywhere,
+		doc: "domains that anybody may relay mail to"},
+	{name: "stanza_rate", kind: kindRate, defDoc: "no bound", planned: everywhere,
+		scopes: inXMPPListener | inListen | inPeer | inPathways,
+		doc:    "stanzas one stream may send in some seconds, as \"100/10\""},
+	{name: "byte_rate", kind: kindRate, defDoc: "no bound", planned: everywhere,
+		scopes: inXMPPListener | inListen | inPeer | inPathways,
+		doc:    "bytes one stream may send in some seconds, as \"100000/10\""},
+
+	// The smart host.
+	{name: "retry_interval", kind: kindDuration, def: "1200", min: 1, scopes: inRelay, planned: everywhere,
+		doc: "pause before the first retry of a mail; doubles, with jitter"},
+	{name: "max_retry_interval", kind: kindDuration, def: "43200", min: 1, scopes: inRelay, planned: everywhere,
+		doc: "longest pause between retries of a mail"},
+	{name: "user", kind: kindString, scopes: inRelay, planned: everywhere,
+		doc: "user name at the smart host"},
+	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: everywhere,
+		doc: "password at the other server"},
+
+	// Links.
+	{name: "type", kind: kindEnum, words: []string{"client", "component"}, scopes: inLink, planned: everywhere,
+		doc: "an account on the server, or a component of it (XEP-0114)"},
+	{name: "jid", kind: kindString, scopes: inLink, planned: everywhere,
+		doc: "the account's JID, or the component's domain"},
+	{name: "domains", kind: kindDomain, list: true, defDoc: "all", scopes: inLink, planned: everywhere,
+		doc: "domains that are reached through the link"},
+
+	// Scripts.
+	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
+		doc: "the Lua file"},
+
+	// The xmpp_logger.
+	{name: "logfile", kind: kindPath, scopes: inXMPPLogger, planned: everywhere, doc: "the file to write"},
+	{name: "logmode", kind: kindMode, def: "0660", scopes: inXMPPLogger, planned: everywhere, doc: "access rights of logfile, octal"},
+	{name: "heartbeat", kind: kindDuration, def: "60", scopes: inXMPPLogger, planned: everywhere, doc: "pause between heartbeat lines; 0: none"},
+	{name: "log_heartbeat_format", kind: kindString, def: "\"%t+M\"", scopes: inXMPPLogger, planned: everywhere, doc: "format of heartbeat lines"},
+	logLine("log_delivery", "true", "stanzas sent"), logFormat("log_delivery", "D"),
+	logLine("log_reception", "true", "stanzas received"), logFormat("log_reception", "R"),
+	logLine("log_filtered", "false", "stanzas filtered"), logFormat("log_filtered", "F"),
+	logLine("log_failed", "false", "stanzas that failed for good"), logFormat("log_failed", "P"),
+	logLine("log_deferred", "false", "stanzas deferred"), logFormat("log_deferred", "T"),
+	logLine("log_relayed", "false", "messages relayed as mail"), logFormat("log_relayed", "L"),
+	logLine("log_expired", "false", "messages that expired"), logFormat("log_expired", "E"),
+}
+
+// logLine is the row of an xmpp_logger option that switches one kind of line.
+func logLine(name, def, what string) *option {
+	return &option{name: name, kind: kindBoolean, def: def, scopes: inXMPPLogger, planned: everywhere, doc: "log " + what}
+}
+
+// logFormat is the row of an xmpp_logger option that shapes one kind of line.
+func logFormat(name, letter string) *option {
+	return &option{name: name + "_format", kind: kindString, def: `"%t+` + letter + `+%st+%at+%af+%ai+%ay+%H"`,
+		scopes: inXMPPLogger, planned: everywhere, doc: "format of the lines of " + name}
+}

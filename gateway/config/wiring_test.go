@@ -1,0 +1,232 @@
+package config
+
+import (
+	"fmt"
+	"net/netip"
+	"strings"
+	"testing"
+)
+
+// TestEveryOptionHasEffect sets every option in every scope that it is valid in,
+// and sees the typed result change, or a warning that says that it is not in
+// effect. An option that is parsed and then ignored fails here.
+func TestEveryOptionHasEffect(t *testing.T) {
+	t.Parallel()
+	files := newTestFiles(t)
+	cases := 0
+	for _, o := range table {
+		for _, s := range scopes {
+			if o.scopes&s.bit == 0 {
+				continue
+			}
+			for _, listener := range o.listenersToTry(s) {
+				cases++
+				checkEffectOf(t, o, s, listener, files)
+			}
+		}
+	}
+	if cases < 250 {
+		t.Errorf("only %d cases: the walk over the table is broken", cases)
+	}
+}
+
+// listenersToTry are the kinds of listener to look at for an option in a scope:
+// all in which it is valid, or one where the scope stands in none.
+func (o *option) listenersToTry(s *scope) []scopeSet {
+	if s.bit&inListeners != 0 {
+		return []scopeSet{s.bit}
+	}
+	var kinds []scopeSet
+	for _, k := range []scopeSet{inXMPPListener, inESMTPListener, inHTTPListener, inControlListener} {
+		if o.listeners()&k != 0 {
+			kinds = append(kinds, k)
+		}
+	}
+	if s.bit&(inListen|inPeer|inPathways) != 0 {
+		return kinds
+	}
+	return kinds[:1]
+}
+
+func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files testFiles) {
+	t.Helper()
+	setting := o.name + " = " + sample(o, files)
+	name := fmt.Sprintf("%s in %s of %s", setting, s.name, listener)
+	load := func(setting string) *Config {
+		c, err := LoadBytes(files.dir+"/test.conf", []byte(wiringText(o, s, listener, setting, files)))
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		return c
+	}
+	without, with := load(baseline[s.bit][o.name]), load(setting)
+	if with == nil || without == nil {
+		return
+	}
+	if s.planned || o.planned&s.bit != 0 || len(o.plannedWords) > 0 && s.bit == inNATS {
+		if text := fmt.Sprint(with.Warnings); !strings.Contains(text, "not yet in effect") && !strings.Contains(text, "has no effect") {
+			t.Errorf("%s: is not in effect, and no warning says so", name)
+		}
+		return
+	}
+	if dump(with) == dump(without) {
+		t.Errorf("%s: changes nothing", name)
+	}
+}
+
+// baseline are other values, for options that cannot be left out.
+var baseline = map[scopeSet]map[string]string{
+	inFilter:       {"namespace": "namespace = urn:other", "max": "max = 1", "type": "type = empty_body"},
+	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
+}
+
+// sample is a value of an option that is not its default.
+func sample(o *option, f testFiles) string {
+	named := map[string]string{
+		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
+		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd,
+		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
+		"urls": "nats://nats.example:4222", "mail_gateway_domain": "gw.base.example",
+		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
+		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
+		"durability": "power", "max_store": "512m", "disk_reserve": "77m", "max_memory": "77m",
+		"max_stanza_size": "77k", "stream": "server", "interval": "77",
+	}
+	if v, ok := named[o.name]; ok {
+		return `"` + v + `"`
+	}
+	switch o.kind {
+	case kindNumber, kindDuration:
+		return "77"
+	case kindSize:
+		return "7777"
+	case kindBoolean:
+		if o.def == "true" {
+			return "false"
+		}
+		return "true"
+	case kindMode:
+		return "0600"
+	case kindEnum:
+		for _, w := range o.words {
+			if w != o.def && !strings.HasPrefix(o.def, "( "+w) {
+				return w
+			}
+		}
+	case kindRate:
+		return `"77/7"`
+	case kindAuth:
+		return `[ uri = "file://` + f.passwd + `" ]`
+	case kindCIDR:
+		return `"192.0.2.0/24"`
+	case kindAddress:
+		return "host.example:77"
+	case kindDomain:
+		return "sample.example"
+	}
+	return `"sample"`
+}
+
+// companions are settings without which an option cannot be set.
+func companions(o *option, s *scope, f testFiles) string {
+	switch {
+	case s.bit == inFilter && o.name != "type":
+		return filterCompanions[o.name]
+	case s.bit == inFilter:
+		return "action = drop"
+	case s.bit == inRecipientMap && o.name == "match":
+		return `jid = "$1@x.example"`
+	case s.bit == inRecipientMap:
+		return `match = "(.*)@x.example"`
+	case o.name == "tls_key" && s.bit&(inBindings|inDomain) == 0 && s.bit != inNATS:
+		return `tls_certificate = "` + f.both + `"`
+	}
+	if s.bit == inNATS {
+		return natsCompanions(o, f)
+	}
+	return ""
+}
+
+var filterCompanions = map[string]string{
+	"action": "type = chat_state", "direction": "type = chat_state", "mode": "type = chat_state", "domains": "type = chat_state",
+	"interval": "type = chat_state action = throttle", "strip": "type = chat_state",
+	"namespace": "type = element element = x", "element": "type = element namespace = urn:x", "max": "type = size",
+	"pattern": "type = body_regex", "rate": "type = rate",
+}
+
+// wiringText is a configuration in which the setting stands in a scope.
+func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFiles) string {
+	with := companions(o, s, f)
+	set := with + "\n" + setting + "\n"
+	at := func(bit scopeSet) string {
+		if s.bit == bit {
+			return set
+		}
+		return ""
+	}
+	text := at(inGlobal) + "xmpp {" + at(inXMPP) + "}\n" +
+		"domain base.example { xmpp_role = server }\n" +
+		"threadpool pool {" + at(inThreadpool) + "}\n" +
+		"pathway taken { max_message_size = 7m max_failed_logins = 7 bearer_token = x idle_time = 7 always_deny = true }\n" +
+		"pathway_group group {" + at(inPathwayGroup) + " pathway grouped { } }\n" +
+		"pathway alone {" + at(inPathway) + "}\n"
+	use := map[scopeSet]string{inPathway: "pathway = alone", inPathwayGroup: "pathway = grouped"}[s.bit]
+	listeners := listener
+	if s.bit == inGlobal {
+		listeners = inListeners
+	}
+	for i, name := range listeners.names() {
+		text += fmt.Sprintf("%s { %s %s listen 127.0.0.1:%d { %s peer \"10.0.0.0/8\" { %s } } }\n",
+			name, at(scopeByName(name).bit), use, 7000+i, at(inListen), at(inPeer))
+	}
+	switch s.bit {
+	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inScriptlet, inDKIM, inBinding, inBindingGroup:
+		label := " sample.example "
+		if s.label == labelNone {
+			label = " "
+		}
+		text += s.name + label + "{" + set + "}\n"
+	case inScript:
+		text += "scriptlet { script x {" + set + "} }\n"
+	}
+	return text
+}
+
+// natsCompanions are the settings that an option of nats goes with.
+func natsCompanions(o *option, f testFiles) string {
+	switch o.name {
+	case "password":
+		return `urls = "nats://a.example" user = u`
+	case "tls_key":
+		return `urls = "nats://a.example" tls_certificate = "` + f.both + `"`
+	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas":
+		return `urls = "nats://a.example"`
+	}
+	return ""
+}
+
+// dump writes out all of a configuration but positions.
+func dump(c *Config) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.Filters, c.ThreadPools)
+	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount)
+	for _, d := range c.Domains {
+		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.RetryInterval, d.MaxRetryInterval)
+	}
+	for _, m := range c.RecipientMaps {
+		fmt.Fprintln(&b, m.Name, m.Match, m.JID)
+	}
+	for _, l := range c.Listeners {
+		x := *l
+		x.base, x.peers, x.Pos = nil, nil, Position{}
+		if x.DisableNagle != nil {
+			fmt.Fprint(&b, "nagle ", *x.DisableNagle)
+			x.DisableNagle = nil
+		}
+		fmt.Fprintf(&b, "%+v\n", x)
+		for _, addr := range []string{"10.1.2.3", "192.0.2.1"} {
+			fmt.Fprintf(&b, "%s %+v\n", addr, *l.For(netip.MustParseAddr(addr)))
+		}
+	}
+	return b.String()
+}
