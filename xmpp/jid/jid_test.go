@@ -37,6 +37,7 @@ var good = []struct{ name, in, local, domain, resource string }{
 	{"width is mapped", "\uFF21\uFF22@b", "ab", "b", ""},
 	{"all a localpart may hold", "!#$%()*+,-.;=?[\\]^_`{|}~@b", "!#$%()*+,-.;=?[\\]^_`{|}~", "b", ""},
 	{"right to left", "\u05D0\u05D1@b", "אב", "b", ""},
+	{"digit before a letter beyond ASCII: the Bidi Rule is for right-to-left text (RFC 8265 §3.3.2)", "1ö@b", "1ö", "b", ""},
 	{"trailing dot", "a@example.com.", "a", "example.com", ""},
 	{"domain in small letters", "Example.COM", "", "example.com", ""},
 	{"domain beyond ASCII", "BÜCHER.example", "", "bücher.example", ""},

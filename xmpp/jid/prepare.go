@@ -9,6 +9,8 @@ import (
 
 	"golang.org/x/net/idna"
 	"golang.org/x/text/secure/precis"
+	"golang.org/x/text/unicode/bidi"
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxPart is the longest a part may be after preparation, in bytes (RFC 7622
@@ -75,8 +77,30 @@ func prepareLocal(s string) (string, error) {
 	return s, nil
 }
 
+// leftToRight is UsernameCaseMapped (RFC 8265 §3.3) without its directionality
+// rule, which is for strings with right-to-left characters only (§3.3.2 step 5).
+// x/text applies it to all of them and would refuse "1ö".
+var leftToRight = precis.NewIdentifier(precis.FoldWidth, precis.LowerCase(), precis.Norm(norm.NFC))
+
+// rightToLeft reports whether s has a character that makes the Bidi Rule apply
+// (RFC 5893 §1.4).
+func rightToLeft(s string) bool {
+	for len(s) > 0 {
+		p, n := bidi.LookupString(s)
+		if c := p.Class(); c == bidi.R || c == bidi.AL || c == bidi.AN {
+			return true
+		}
+		s = s[max(n, 1):]
+	}
+	return false
+}
+
 func prepareLocalUnicode(s string) (string, error) {
-	s, err := enforce(precis.UsernameCaseMapped, s)
+	profile := leftToRight
+	if rightToLeft(s) {
+		profile = precis.UsernameCaseMapped
+	}
+	s, err := enforce(profile, s)
 	switch {
 	case err != nil:
 		return "", &Error{localpart, "a character that is not allowed"}

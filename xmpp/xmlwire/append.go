@@ -43,7 +43,7 @@ func appendElement(dst []byte, e *Element, ns string, inStream bool) []byte {
 	case prefix == "" && e.Name.Space != ns:
 		ns = e.Name.Space
 		dst = append(dst, " xmlns='"...)
-		dst = appendEscaped(dst, ns, &valueEscape)
+		dst = appendEscaped(dst, ns, valueEscape)
 		dst = append(dst, '\'')
 	case prefix == "stream:" && !inStream:
 		inStream = true
@@ -60,7 +60,7 @@ func appendElement(dst []byte, e *Element, ns string, inStream bool) []byte {
 		if c := e.Children[i].Element; c != nil {
 			dst = appendElement(dst, c, ns, inStream)
 		} else {
-			dst = appendEscaped(dst, e.Children[i].Text, &textEscape)
+			dst = appendEscaped(dst, e.Children[i].Text, textEscape)
 		}
 	}
 	dst = append(dst, "</"...)
@@ -103,7 +103,7 @@ func appendAttr(dst []byte, attrs []Attr, i int) []byte {
 			dst = append(dst, " xmlns:a"...)
 			dst = strconv.AppendInt(dst, int64(i), 10)
 			dst = append(dst, "='"...)
-			dst = appendEscaped(dst, a.Name.Space, &valueEscape)
+			dst = appendEscaped(dst, a.Name.Space, valueEscape)
 			dst = append(dst, '\'')
 		}
 		dst = append(dst, " a"...)
@@ -112,59 +112,77 @@ func appendAttr(dst []byte, attrs []Attr, i int) []byte {
 	}
 	dst = append(dst, a.Name.Local...)
 	dst = append(dst, "='"...)
-	dst = appendEscaped(dst, a.Value, &valueEscape)
+	dst = appendEscaped(dst, a.Value, valueEscape)
 	return append(dst, '\'')
 }
 
-// AppendText appends s as escaped character data.
-func AppendText(dst []byte, s string) []byte { return appendEscaped(dst, s, &textEscape) }
-
 // AppendValue appends s escaped for an attribute value in quotation marks of
 // either kind.
-func AppendValue(dst []byte, s string) []byte { return appendEscaped(dst, s, &valueEscape) }
+func AppendValue(dst []byte, s string) []byte { return appendEscaped(dst, s, valueEscape) }
 
-// escapes says what to write for each byte: "" for the byte itself, and asIs
-// for bytes that begin a longer rune.
-type escapes [256]string
+// escapes says what to write for each byte. The first table decides, so that the
+// common case looks at 256 bytes and no more.
+type escapes struct {
+	plain [256]bool   // stands for itself
+	with  [256]string // what stands for another one; "" begins a longer rune
+}
 
-const (
-	replacement = "\uFFFD"
-	asIs        = "\x00"
-)
+const replacement = "\uFFFD"
 
 // textEscape escapes character data. '>' is always escaped, so that "]]>" cannot
 // arise, and CR, which would be read as LF (XML 1.0 §2.11).
-var textEscape = func() (t escapes) {
-	for c := range t {
-		switch {
-		case c >= utf8.RuneSelf:
-			t[c] = asIs
-		case c < 0x20 && c != '\t' && c != '\n':
-			t[c] = replacement
-		}
-	}
-	t['&'], t['<'], t['>'], t['\r'] = "&amp;", "&lt;", "&gt;", "&#xD;"
-	return t
-}()
+var textEscape = newEscapes(map[byte]string{'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#xD;"})
 
 // valueEscape escapes attribute values: also the quotation marks, and the white
 // space that would be read as blanks (§3.3.3).
-var valueEscape = func() escapes {
-	t := textEscape
-	t['\''], t['"'], t['\t'], t['\n'] = "&apos;", "&quot;", "&#x9;", "&#xA;"
+var valueEscape = newEscapes(map[byte]string{
+	'&': "&amp;", '<': "&lt;", '>': "&gt;", '\r': "&#xD;",
+	'\'': "&apos;", '"': "&quot;", '\t': "&#x9;", '\n': "&#xA;",
+})
+
+func newEscapes(with map[byte]string) *escapes {
+	t := new(escapes)
+	for c := range utf8.RuneSelf {
+		t.plain[c] = c >= 0x20 || c == '\t' || c == '\n'
+		t.with[c] = replacement
+	}
+	for c, s := range with {
+		t.plain[c], t.with[c] = false, s
+	}
 	return t
-}()
+}
+
+// plainWord reports whether none of eight bytes is escaped anywhere: no control
+// character, none of & ' < > ", none beyond ASCII. It looks at all of them at
+// once: x-ones has the high bit of a byte set where that byte of x was zero (and
+// x's own high bit was not); one bit masked out, & and ' are the same byte, and
+// so are < and >.
+func plainWord(s string) bool {
+	const ones, high = 0x0101010101010101, 0x8080808080808080
+	_ = s[7]
+	x := uint64(s[0]) | uint64(s[1])<<8 | uint64(s[2])<<16 | uint64(s[3])<<24 |
+		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
+	amp := (x | ones) ^ ones*'\''
+	angle := (x | ones*2) ^ ones*'>'
+	quot := x ^ ones*'"'
+	found := (x - ones*0x20) | (amp - ones) | (angle - ones) | (quot - ones) | x
+	return found&high == 0
+}
 
 func appendEscaped(dst []byte, s string, esc *escapes) []byte {
 	done := 0
 	for i := 0; i < len(s); {
-		with := esc[s[i]]
-		if with == "" {
-			i++
-			continue
+		for i+8 <= len(s) && plainWord(s[i:i+8]) {
+			i += 8
 		}
-		size := 1
-		if with == asIs {
+		for i < len(s) && esc.plain[s[i]] {
+			i++
+		}
+		if i == len(s) {
+			break
+		}
+		with, size := esc.with[s[i]], 1
+		if with == "" {
 			r, n := utf8.DecodeRuneInString(s[i:])
 			if (r != utf8.RuneError || n > 1) && isChar(r) {
 				i += n

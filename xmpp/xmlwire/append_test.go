@@ -133,3 +133,23 @@ func TestTree(t *testing.T) {
 		t.Errorf("clone\n got %s\nwant %s", got, want)
 	}
 }
+
+// TestAppendEveryByte puts each byte at each place of the eight that are looked
+// at together: what is written must come back.
+func TestAppendEveryByte(t *testing.T) {
+	t.Parallel()
+	for c := range 256 {
+		for at := range 10 {
+			b := []byte("abcdefghij")
+			b[at] = byte(c)
+			s := string(b)
+			e, err := Parse(Append(nil, New("", "a", "b", s).AddText(s), ""), Limits{})
+			if err != nil {
+				t.Fatalf("%q: %v", s, err)
+			}
+			if want := clean(s); e.Text() != want || e.Attr("b") != want {
+				t.Errorf("%q came back as %s", s, dump(e))
+			}
+		}
+	}
+}

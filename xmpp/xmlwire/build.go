@@ -1,5 +1,7 @@
 package xmlwire
 
+import "slices"
+
 // span is a part of the element in progress: an offset from its first byte, and
 // a length.
 type span struct{ off, n int32 }
@@ -61,8 +63,16 @@ func (t *builder) reset() {
 	t.cur = elem{}
 }
 
+// keepParts is how many parts of an element the lists keep room for: one large
+// stanza must not cost its size for as long as the connection lasts.
+const keepParts = 1024
+
 // clear forgets the element in progress, not the declarations outside of it.
 func (t *builder) clear() {
+	if max(cap(t.elems), cap(t.attrs), cap(t.nodes), cap(t.decls)) > keepParts {
+		t.elems, t.attrs, t.nodes = nil, nil, nil
+		t.decls = slices.Clone(t.decls[:min(t.outer, len(t.decls))])
+	}
 	t.elems, t.attrs, t.nodes, t.open = t.elems[:0], t.attrs[:0], t.nodes[:0], t.open[:0]
 	t.decls = t.decls[:min(t.outer, len(t.decls))]
 }
@@ -219,9 +229,9 @@ func (p *parser) forget() {
 }
 
 func (t *builder) namespace(i int32, text string) string {
-	if d := &t.decls[i]; !d.fixed {
-		return d.value.of(text)
-	} else {
+	d := &t.decls[i]
+	if d.fixed {
 		return d.ns
 	}
+	return d.value.of(text)
 }

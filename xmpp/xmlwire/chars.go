@@ -9,6 +9,7 @@ const (
 	nameStart              // NameStartChar without the colon (Namespaces in XML 1.0 §3, NCName)
 	nameRest               // NameChar without the colon
 	space                  // S (XML 1.0 §2.3)
+	tagMark                // decides where a tag ends
 )
 
 var class = func() (t [256]uint8) {
@@ -32,6 +33,9 @@ var class = func() (t [256]uint8) {
 	t['.'] |= nameRest
 	for _, c := range " \t\r\n" {
 		t[c] |= space
+	}
+	for _, c := range `<>"'` {
+		t[c] |= tagMark
 	}
 	return t
 }()

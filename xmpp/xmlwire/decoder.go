@@ -152,7 +152,7 @@ func (d *Decoder) fill() error {
 // ended says what a read error means here.
 func (d *Decoder) ended(err error) error {
 	switch {
-	case err != io.EOF:
+	case !errors.Is(err, io.EOF):
 		return fmt.Errorf("xmlwire: read: %w", err)
 	case d.p.base+int64(len(d.p.buf)) == 0:
 		return io.EOF
@@ -162,14 +162,14 @@ func (d *Decoder) ended(err error) error {
 
 // makeRoom frees at least readSize bytes at the end of buf: it moves the element
 // in progress to the front, takes a larger buffer where that one is long, and a
-// small one again where nothing is in progress, so that one large stanza does
-// not cost its size for as long as the connection lasts.
+// small one again after it, so that one large stanza does not cost its size for
+// as long as the connection lasts.
 func (p *parser) makeRoom() {
 	held := len(p.buf) - p.start
 	size := cap(p.buf)
 	switch {
-	case held == 0 && size > keepSize:
-		size = readSize
+	case held < readSize && size > keepSize:
+		size = 2 * readSize
 	case size-len(p.buf) >= readSize || size-held >= readSize && p.start > 0:
 	default:
 		size = max(2*size, held+readSize)

@@ -61,7 +61,7 @@ func TestDecoder(t *testing.T) {
 			if got, want := readAll(d), conversationTrees; fmt.Sprint(got) != fmt.Sprint(want) {
 				t.Errorf("got\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
-			if _, err := d.Next(); err != io.EOF {
+			if _, err := d.Next(); !errors.Is(err, io.EOF) {
 				t.Errorf("Next after the end: %v, want %v", err, io.EOF)
 			}
 		})

@@ -42,7 +42,7 @@ func FuzzParse(f *testing.F) {
 		e, err := Parse(in, Limits{Bytes: 4096, Depth: 32})
 		if err != nil {
 			var bad *Error
-			if !errors.As(err, &bad) && err != io.ErrUnexpectedEOF {
+			if !errors.As(err, &bad) && !errors.Is(err, io.ErrUnexpectedEOF) {
 				t.Fatalf("error of another kind: %v", err)
 			}
 			return
@@ -90,7 +90,7 @@ func reference(in []byte) (string, error) {
 	var open []*Element
 	for {
 		token, err := d.Token()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return dump(root), nil
 		}
 		if err != nil {

@@ -225,7 +225,7 @@ func TestParseIncomplete(t *testing.T) {
 	t.Parallel()
 	const whole = "<?xml version='1.0'?><a b='c>'>text<d/><![CDATA[x]]></a>"
 	for i := range whole {
-		if _, err := Parse([]byte(whole[:i]), Limits{}); err != io.ErrUnexpectedEOF {
+		if _, err := Parse([]byte(whole[:i]), Limits{}); !errors.Is(err, io.ErrUnexpectedEOF) {
 			t.Errorf("Parse(%q): %v, want %v", whole[:i], err, io.ErrUnexpectedEOF)
 		}
 	}

@@ -218,7 +218,11 @@ func (p *parser) bang(w []byte) bool {
 func (p *parser) tagEnd(w []byte) int {
 	i := max(p.seen-p.pos, 1)
 	for ; i < len(w); i++ {
-		switch c := w[i]; {
+		c := w[i]
+		if class[c]&tagMark == 0 {
+			continue
+		}
+		switch {
 		case c == '<':
 			p.fail(NotWellFormed, p.pos+i, "'<' inside a tag")
 			return 0
