@@ -143,6 +143,10 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxAttributes:        v.number("max_attributes"),
 		AuthTimeout:          v.duration("auth_timeout"),
 		MaxFailedLogins:      v.number("max_failed_logins"),
+		Origins:              v.words("allowed_origins"),
+		MaxRequests:          v.number("max_concurrent_requests"),
+		MessageRate:          v.number("max_message_rate"),
+		MessageBurst:         v.number("max_message_burst"),
 	}
 	for _, token := range v.words("bearer_token") {
 		o.BearerTokens = append(o.BearerTokens, Secret(token))

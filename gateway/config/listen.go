@@ -118,6 +118,13 @@ type PeerOptions struct {
 	MaxMessageSize int64 // bytes
 	MaxRecipients  int   // of one message
 
+	// Origins are those of web pages that may post over HTTP.
+	Origins []string
+	// Limits of one address over HTTP; 0 is no bound.
+	MaxRequests  int // at once
+	MessageRate  int // messages a second in the long run
+	MessageBurst int // messages at once; 0: one second's worth
+
 	// Limits of XMPP streams.
 	MaxStanzaSize   int           // bytes of one stanza after authentication
 	MaxPreAuthSize  int           // bytes of one stream element before authentication
