@@ -1,0 +1,156 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/sasl"
+	"mcmt2xmpp/xmpp/stream"
+)
+
+// accounts are the account stores that the configuration names, each opened
+// once, and the built-in one always.
+type accounts struct {
+	options store.Options
+	builtin *store.Builtin
+	secret  []byte // makes the salts of accounts that do not exist
+
+	mu   sync.Mutex
+	open map[string]store.Accounts // by URI
+}
+
+func openAccounts(ctx context.Context, b *broker.Broker, domains []string, log zerolog.Logger) (*accounts, error) {
+	log = log.With().Str("part", "accounts").Logger()
+	secret, err := store.SharedSecret(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	o := store.Options{Buckets: b, Domains: domains, Secret: secret, Report: func(err error) { log.Warn().Err(err).Msg("account store") }}
+	builtin, err := store.OpenBuiltin(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return &accounts{options: o, builtin: builtin, secret: secret, open: map[string]store.Accounts{store.BuiltinURI: builtin}}, nil
+}
+
+// store returns the accounts that uri names, opening them the first time. An
+// empty uri has none.
+func (a *accounts) store(ctx context.Context, uri string) (sasl.Store, error) {
+	if uri == "" {
+		return nil, nil
+	}
+	return a.accounts(ctx, uri)
+}
+
+func (a *accounts) accounts(ctx context.Context, uri string) (store.Accounts, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if s, ok := a.open[uri]; ok {
+		return s, nil
+	}
+	s, err := store.OpenAccounts(ctx, uri, a.options)
+	if err != nil {
+		return nil, err
+	}
+	a.open[uri] = s
+	return s, nil
+}
+
+// exists says whether one of the stores has the account.
+func (a *accounts) exists(ctx context.Context, uris []string, user jid.JID) (bool, error) {
+	var errs []error
+	for _, uri := range uris {
+		s, err := a.accounts(ctx, uri)
+		if err == nil {
+			var ok bool
+			if ok, err = s.Exists(ctx, user); ok {
+				return true, nil
+			}
+		}
+		errs = append(errs, err)
+	}
+	return false, errors.Join(errs...)
+}
+
+func (a *accounts) close() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var errs []error
+	for _, s := range a.open {
+		errs = append(errs, s.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// users answers whether somebody can have messages here: an account of a store
+// that a client listener logs in with.
+type users struct{ app *App }
+
+func (u users) Exists(ctx context.Context, user jid.JID) (bool, error) {
+	return u.app.accounts.exists(ctx, u.app.state.Load().stores, user)
+}
+
+// Accounts are the accounts of the built-in store.
+func (a *App) Accounts() admin.Accounts {
+	return operated{a.accounts.builtin, func() []string { return a.state.Load().cfg.ServedDomains() }, a.endSessions}
+}
+
+// endSessions closes the streams of an account that is no more.
+func (a *App) endSessions(user jid.JID) {
+	for _, s := range a.router.Sessions(user) {
+		s.Close(&stream.Error{Condition: stream.NotAuthorized, Text: "the account has been removed"})
+	}
+}
+
+// operated is the built-in store as an operator sees it.
+type operated struct {
+	*store.Builtin
+	domains func() []string
+	removed func(jid.JID) // nil: nobody can be logged in
+}
+
+// Add refuses an account on a domain that is not ours: nobody could log in to
+// it, and a typing error would not show.
+func (o operated) Add(ctx context.Context, user jid.JID, password string) error {
+	if !slices.Contains(o.domains(), user.Domain()) {
+		return fmt.Errorf("%s: %w: no domain of that name has xmpp_role = \"server\"", user, store.ErrInvalid)
+	}
+	return o.Builtin.Add(ctx, user, password)
+}
+
+// Remove removes an account and ends its sessions.
+func (o operated) Remove(ctx context.Context, user jid.JID) error {
+	if err := o.Builtin.Remove(ctx, user); err != nil {
+		return err
+	}
+	if o.removed != nil {
+		o.removed(user)
+	}
+	return nil
+}
+
+// WithAccounts opens the built-in store of a gateway that does not run, for as
+// long as do runs.
+func WithAccounts(ctx context.Context, cfg *config.Config, log zerolog.Logger, do func(admin.Accounts) error) (err error) {
+	b, err := OpenBroker(ctx, cfg, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, b.Close(context.WithoutCancel(ctx))) }()
+	builtin, err := store.OpenBuiltin(ctx, store.Options{Buckets: b})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, builtin.Close()) }()
+	return do(operated{Builtin: builtin, domains: cfg.ServedDomains})
+}

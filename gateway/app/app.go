@@ -1,0 +1,223 @@
+// Package app starts the parts of the gateway in one process and stops them in
+// reverse order. It can be embedded: the tests and the demo run the real thing.
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/delivery"
+	"mcmt2xmpp/gateway/intake"
+	"mcmt2xmpp/gateway/listener"
+	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/mcmt/httpd"
+	"mcmt2xmpp/mcmt/smtpd"
+	"mcmt2xmpp/xmpp/c2s"
+	"mcmt2xmpp/xmpp/router"
+)
+
+// Options of an App.
+type Options struct {
+	Config  *config.Config
+	Log     zerolog.Logger
+	Version string
+	Trace   *trace.Bus // nil: one of its own
+}
+
+// App is a gateway. Run makes it work; the other methods may be called from any
+// goroutine once Ready is closed.
+type App struct {
+	o     Options
+	log   zerolog.Logger
+	trace *trace.Bus
+	ready chan struct{}
+
+	state     atomic.Pointer[state] // what a reload replaces
+	reloading sync.Mutex            // one reload at a time
+
+	broker      *broker.Broker
+	accounts    *accounts
+	submissions *store.Submissions
+	certs       *certificates
+	router      *router.Router
+	delivery    *delivery.Delivery
+	conversion  *delivery.Conversion
+	intake      *intake.Intake
+	sockets     []*socket
+	slots       map[string]*listener.Slots
+
+	stopping atomic.Bool
+
+	// What serves, for the metrics and for the end.
+	clients []*c2s.Server
+	smtp    []*smtpd.Server
+	http    []*httpd.Server
+	admin   []*admin.Server
+}
+
+// New returns an App that does nothing yet.
+func New(o Options) *App {
+	if o.Trace == nil {
+		o.Trace = new(trace.Bus)
+	}
+	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{})}
+}
+
+// Ready is closed when every listener is open.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// shutdownGrace bounds the end of the broker after all parts have stopped.
+const shutdownGrace = 20 * time.Second
+
+// Run starts the gateway and blocks until ctx ends or a part fails. What was
+// begun is finished before it returns.
+func (a *App) Run(ctx context.Context) (err error) {
+	defer a.trace.Subscribe(trace.Log(a.log))()
+	st, err := newState(a.o.Config)
+	if err != nil {
+		return err
+	}
+	a.state.Store(st)
+	if err := a.open(ctx); err != nil {
+		return errors.Join(err, a.close(ctx))
+	}
+	parts, err := a.parts(ctx)
+	if err != nil {
+		return errors.Join(err, a.close(ctx))
+	}
+	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
+	close(a.ready)
+	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
+		Strs("domains", a.o.Config.ServedDomains()).Msg("ready")
+	err = runParts(ctx, parts, stopGrace)
+	a.log.Info().Msg("stopped")
+	return errors.Join(err, a.close(ctx))
+}
+
+// open makes what the parts share: custody first, then who may log in.
+func (a *App) open(ctx context.Context) error {
+	cfg := a.o.Config
+	b, err := OpenBroker(ctx, cfg, a.log)
+	if err != nil {
+		return err
+	}
+	a.broker = b
+	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
+		return err
+	}
+	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
+		return err
+	}
+	a.certs = newCertificates(cfg, a.log)
+	a.slots = make(map[string]*listener.Slots)
+	for name, n := range cfg.ThreadPools {
+		a.slots[name] = listener.NewSlots(n)
+	}
+	if err := a.prepare(ctx, a.state.Load()); err != nil {
+		return err
+	}
+	a.router = a.newRouter()
+	a.delivery = delivery.New(b, a.router, a.trace, a.log)
+	a.router.OnAvailable(a.delivery.Wake)
+	a.conversion = &delivery.Conversion{
+		Rules:  func() delivery.Rules { return a.state.Load().rules.conversion() },
+		Limits: Limits,
+		Trace:  a.trace,
+	}
+	a.intake = a.newIntake()
+	return nil
+}
+
+// OpenBroker opens the custody of a configuration: the embedded server on its
+// data folder, or the external one.
+func OpenBroker(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*broker.Broker, error) {
+	n := cfg.NATS
+	o := broker.Options{
+		URLs: n.URLs, CredsFile: n.Credentials, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
+		TLSCA: n.TLSCA, TLSCert: n.TLSCert, TLSKey: n.TLSKey, Replicas: n.Replicas,
+		MaxStore: n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration,
+		Log: log.With().Str("part", "broker").Logger(),
+	}
+	if len(n.URLs) == 0 {
+		o.Dir = filepath.Join(cfg.DataDir, "nats")
+		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+			return nil, fmt.Errorf("data folder: %w", err)
+		}
+	}
+	b, err := broker.Open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("broker: %w", err)
+	}
+	return b, nil
+}
+
+// close ends what open made.
+func (a *App) close(ctx context.Context) error {
+	for _, s := range a.sockets {
+		_ = s.Close() // closed already by whoever served it
+	}
+	for _, s := range a.admin {
+		s.Close()
+	}
+	var err error
+	if a.accounts != nil {
+		err = a.accounts.close()
+	}
+	if a.broker == nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	return errors.Join(err, a.broker.Close(ctx))
+}
+
+// parts opens the listeners and lists what runs, in the order of starting, which
+// is the reverse of that of stopping. First ends what takes messages in, then
+// what works them off, then the sessions, whose clients still prove what they
+// received, and last the admin HTTP, which says that all this happens.
+func (a *App) parts(ctx context.Context) ([]part, error) {
+	listeners := make(map[config.ListenerKind][]part)
+	for _, kind := range []config.ListenerKind{config.XMPPStreams, config.ESMTP, config.HTTP, config.Control} {
+		for _, l := range a.o.Config.Listeners {
+			if l.Kind != kind || !served(l) {
+				continue
+			}
+			p, err := a.listen(ctx, l)
+			if err != nil {
+				return nil, err
+			}
+			listeners[kind] = append(listeners[kind], p)
+		}
+	}
+	work := []part{
+		{"delivery", func(ctx context.Context) error { return a.delivery.Run(ctx, deliverOptions) }},
+		{"conversion", func(ctx context.Context) error {
+			return a.broker.Consume(ctx, broker.Ingest, a.conversion, broker.ConsumeOptions{})
+		}},
+	}
+	return slices.Concat(listeners[config.Control], listeners[config.XMPPStreams], work,
+		listeners[config.ESMTP], listeners[config.HTTP]), nil
+}
+
+// served reports whether a listen scope gets a socket. Server and component
+// streams are not in this version; check says so, with the place in the file.
+func served(l *config.Listen) bool {
+	return l.Enable && (l.Kind != config.XMPPStreams || l.Stream == config.StreamClient)
+}
+
+// deliverOptions let many routes wait for the proof of their clients at once: a
+// client that is dead but not yet known to be costs a waiting goroutine.
+var deliverOptions = broker.ConsumeOptions{Workers: 4096}

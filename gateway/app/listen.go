@@ -1,0 +1,229 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"net"
+	"net/netip"
+	"time"
+
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/listener"
+	"mcmt2xmpp/mcmt/httpd"
+	"mcmt2xmpp/mcmt/smtpd"
+	"mcmt2xmpp/xmpp/c2s"
+	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// socket is an open listener with the scope it came from.
+type socket struct {
+	*listener.Listener
+	scope *config.Listen
+	key   listenKey
+}
+
+// name is the kind and the address, for envelopes and the log.
+func (s *socket) name() string { return s.scope.Kind.String() + " " + s.Addr().String() }
+
+// listen opens the socket of l and returns the part that serves it.
+func (a *App) listen(ctx context.Context, l *config.Listen) (part, error) {
+	s, err := a.openSocket(ctx, l)
+	if err != nil {
+		return part{}, err
+	}
+	var serve func(context.Context, net.Listener) error
+	ln := net.Listener(s.Listener)
+	switch l.Kind {
+	case config.XMPPStreams:
+		serve = a.xmppServer(s).Serve
+	case config.ESMTP:
+		if l.UseSSL {
+			ln = tls.NewListener(ln, a.directTLS(s))
+		}
+		srv, err := a.smtpServer(s)
+		if err != nil {
+			return part{}, err
+		}
+		serve = srv.Serve
+	case config.HTTP:
+		serve = a.httpServer(s).Serve
+	case config.Control:
+		serve = a.adminServer(s).Serve
+		if l.UseSSL {
+			ln = tls.NewListener(ln, a.directTLS(s))
+		}
+	default:
+		return part{}, fmt.Errorf("listener of unknown kind %d", l.Kind)
+	}
+	a.log.Info().Str("listener", l.Kind.String()).Str("stream", l.Stream).Str("address", s.Addr().String()).Bool("tls", l.UseSSL).Msg("listening")
+	return part{s.name(), func(ctx context.Context) error { return serve(ctx, ln) }}, nil
+}
+
+func (a *App) openSocket(ctx context.Context, l *config.Listen) (*socket, error) {
+	s := &socket{scope: l, key: a.state.Load().key(l)}
+	ln, err := listener.Listen(ctx, listener.Options{
+		Address: l.Address, Backlog: l.ListenBacklog, AcceptQueue: l.AcceptQueueBacklog, EventsPerIter: l.EventsPerIter,
+		FileMode: l.FileMode, DisableNagle: l.DisableNagle, RecvBuffer: l.TCPRecvBuffer, SendBuffer: l.TCPSendBuffer,
+		Deny: func(addr netip.Addr) bool { return a.peer(s, addr).AlwaysDeny },
+		Log:  a.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", l.Pos, err)
+	}
+	s.Listener = ln
+	a.sockets = append(a.sockets, s)
+	return s, nil
+}
+
+// peer returns the options that hold for a peer of s now: those of the
+// configuration that was loaded last, where the scope is still in it.
+func (a *App) peer(s *socket, addr netip.Addr) *config.PeerOptions {
+	if l, ok := a.state.Load().listens[s.key]; ok {
+		return l.For(addr)
+	}
+	return s.scope.For(addr)
+}
+
+// tls returns the configuration for a peer, nil for none. A file that went bad
+// since the start costs this connection its TLS, not the gateway its life.
+func (a *App) tls(p *config.PeerOptions) *tls.Config {
+	conf, err := a.certs.server(p)
+	if err != nil {
+		a.log.Error().Err(err).Msg("no TLS for this connection")
+		return nil
+	}
+	return conf
+}
+
+// directTLS is for TLS from the first byte, by the options of each peer.
+func (a *App) directTLS(s *socket) *tls.Config {
+	return &tls.Config{
+		MinVersion: tls.VersionTLS12,
+		GetConfigForClient: func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+			return a.certs.server(a.peer(s, addrOf(hello.Conn.RemoteAddr())))
+		},
+	}
+}
+
+// addrOf is the address of a peer; the zero Addr for one on a Unix socket.
+func addrOf(addr net.Addr) netip.Addr {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr().Unmap()
+	}
+	return netip.Addr{}
+}
+
+// slotsOf is the bound on connections of l that negotiate at once: its own
+// concurrency, or that of its pool.
+func (a *App) slotsOf(l *config.Listen) *listener.Slots {
+	if s, ok := a.slots[l.Pool]; ok && l.Pool != "" {
+		return s
+	}
+	s := listener.NewSlots(l.Concurrency)
+	a.slots[l.Kind.String()+" "+l.Address] = s
+	return s
+}
+
+// failureDelay slows guessing down without being noticed by a person who has
+// mistyped.
+const failureDelay = time.Second
+
+func (a *App) xmppServer(s *socket) *c2s.Server {
+	srv := c2s.New(c2s.Options{
+		Router:     a.router,
+		Slots:      a.slotsOf(s.scope),
+		PerAddress: s.scope.MaxConnectionsPerAddress,
+		Secret:     a.accounts.secret,
+		Log:        a.xmppLog(),
+		Connection: func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
+	})
+	a.clients = append(a.clients, srv)
+	return srv
+}
+
+func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
+	o := c2s.ConnOptions{
+		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
+		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime,
+		Limits: stream.Limits{
+			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
+			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},
+			Negotiation: p.AuthTimeout,
+		},
+	}
+	var err error
+	if o.Accounts, err = a.accounts.store(context.Background(), p.AuthPlain); err == nil {
+		o.Digest, err = a.accounts.store(context.Background(), p.AuthDigestMD5)
+	}
+	if err != nil {
+		a.log.Error().Err(err).Msg("accounts") // nobody can log in on this connection
+	}
+	return o
+}
+
+func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
+	srv, err := smtpd.New(smtpd.Options{
+		Hostname: a.hostname(), PostmasterDomain: a.firstDomain(), Sink: a.intake, Listener: s.name(),
+		MaxConnections: s.scope.MaxConnections, MaxConnectionsPerAddress: s.scope.MaxConnectionsPerAddress,
+		Config: func(peer netip.AddrPort) smtpd.PeerOptions {
+			p := a.peer(s, peer.Addr())
+			o := smtpd.PeerOptions{
+				Deny: p.AlwaysDeny, Reception: p.MCMTReception, Trusted: p.Trusted,
+				MaxMessageSize: p.MaxMessageSize, MaxRecipients: p.MaxRecipients,
+				AllowAuthWithoutTLS: p.AllowPlainWithoutTLS,
+			}
+			if !s.scope.UseSSL {
+				o.TLS = a.tls(p)
+			}
+			if p.AuthPlain != "" {
+				o.Authenticator = smtpAuth{a, p}
+			}
+			return o
+		},
+		Log: a.log,
+	})
+	a.smtp = append(a.smtp, srv)
+	return srv, err
+}
+
+func (a *App) httpServer(s *socket) *httpd.Server {
+	o := httpd.Options{
+		Hostname: a.hostname(), Sink: a.intake, Listener: s.name(),
+		MaxConnections: s.scope.MaxConnections, MaxConnectionsPerAddress: s.scope.MaxConnectionsPerAddress,
+		Config: func(peer netip.AddrPort) httpd.PeerOptions {
+			p := a.peer(s, peer.Addr())
+			return httpd.PeerOptions{
+				Deny: p.AlwaysDeny, Trusted: p.Trusted, Authenticator: httpAuth{a, p},
+				AllowPlainWithoutTLS: p.AllowPlainWithoutTLS, MaxMessageSize: p.MaxMessageSize, MaxRecipients: p.MaxRecipients,
+				Origins: p.Origins, MaxRequests: p.MaxRequests, Rate: float64(p.MessageRate), Burst: p.MessageBurst,
+			}
+		},
+		Log: a.log,
+	}
+	if s.scope.UseSSL {
+		o.TLS = a.directTLS(s)
+	}
+	srv := httpd.New(o)
+	a.http = append(a.http, srv)
+	return srv
+}
+
+func (a *App) adminServer(s *socket) *admin.Server {
+	srv := admin.New(admin.Options{
+		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Log: a.log,
+		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
+		Metrics: a.metrics(),
+		Tokens: func(peer netip.Addr) []string {
+			var all []string
+			for _, t := range a.peer(s, peer).BearerTokens {
+				all = append(all, t.Reveal())
+			}
+			return all
+		},
+	})
+	a.admin = append(a.admin, srv)
+	return srv
+}

@@ -1,0 +1,217 @@
+package app
+
+import (
+	"errors"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/mcmt/httpd"
+	"mcmt2xmpp/mcmt/smtpd"
+	"mcmt2xmpp/xmpp/c2s"
+)
+
+var (
+	errStarting = errors.New("not all of them are open yet")
+	errStopping = errors.New("the gateway is stopping")
+)
+
+// add is how a metric gives its values.
+type add = func(value float64, labels ...string)
+
+// metrics lists what the parts count.
+func (a *App) metrics() []admin.Metric {
+	var all []admin.Metric
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.sessionMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+		all = append(all, group...)
+	}
+	return all
+}
+
+func (a *App) brokerMetrics() []admin.Metric {
+	stage := func(name, help string, gauge bool, read func(broker.StageStats) float64) admin.Metric {
+		return admin.Metric{Name: name, Help: help, Gauge: gauge, Labels: []string{"stage"}, Collect: func(add add) {
+			for s, v := range a.broker.Stats().Stages {
+				add(read(v), string(s))
+			}
+		}}
+	}
+	return []admin.Metric{
+		stage("custody_stored_total", "Messages put into a stage.", false, func(s broker.StageStats) float64 { return float64(s.Stored) }),
+		stage("custody_retried_total", "Messages to be given to their handler again.", false, func(s broker.StageStats) float64 { return float64(s.Retried) }),
+		stage("custody_dead_total", "Messages given up and kept as dead.", false, func(s broker.StageStats) float64 { return float64(s.Dead) }),
+		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
+		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
+		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
+			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
+	}
+}
+
+func (a *App) pipelineMetrics() []admin.Metric {
+	return []admin.Metric{
+		{Name: "intake_total", Help: "Messages by what became of them at acceptance; stored ones per recipient.", Labels: []string{"outcome"}, Collect: func(add add) {
+			s := a.intake.Stats()
+			add(float64(s.Stored), "stored")
+			add(float64(s.Refused), "refused")
+			add(float64(s.TryLater), "try_later")
+		}},
+		{Name: "conversion_total", Help: "Messages by what became of them at conversion.", Labels: []string{"outcome"}, Collect: func(add add) {
+			s := a.conversion.Stats()
+			add(float64(s.Converted), "converted")
+			add(float64(s.Filtered), "filtered")
+			add(float64(s.Failed), "failed")
+		}},
+		{Name: "delivery_total", Help: "Messages by what became of them at delivery.", Labels: []string{"outcome"}, Collect: func(add add) {
+			s := a.delivery.Stats()
+			add(float64(s.Delivered), "delivered")
+			add(float64(s.Deferred), "deferred")
+			add(float64(s.Failed), "failed")
+		}},
+		{Name: "parked_messages", Help: "Messages that wait for their recipient.", Gauge: true,
+			Collect: admin.Value(func() int { return a.delivery.Stats().Parked })},
+		{Name: "parked_routes", Help: "Recipients that messages wait for.", Gauge: true,
+			Collect: admin.Value(func() int { return a.delivery.Stats().ParkedRoutes })},
+		{Name: "filter_verdicts_total", Help: "Verdicts by filter.", Labels: []string{"filter", "verdict"}, Collect: func(add add) {
+			for _, f := range a.state.Load().rules.Filters.Stats() {
+				for verdict, n := range f.Verdicts {
+					add(float64(n), f.Filter, verdict)
+				}
+			}
+		}},
+		{Name: "router_stanzas_total", Help: "Stanzas by what the router did with them.", Labels: []string{"outcome"}, Collect: func(add add) {
+			s := a.router.Stats()
+			add(float64(s.Delivered), "delivered")
+			add(float64(s.Kept), "kept")
+			add(float64(s.Refused), "refused")
+			add(float64(s.Filtered), "filtered")
+		}},
+	}
+}
+
+func (a *App) sessionMetrics() []admin.Metric {
+	sum := func(read func(c2s.Stats) float64) func(add) {
+		return func(add add) {
+			total := 0.0
+			for _, s := range a.clients {
+				total += read(s.Stats())
+			}
+			add(total)
+		}
+	}
+	return []admin.Metric{
+		{Name: "xmpp_connections", Help: "Open client connections.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Open) })},
+		{Name: "xmpp_sessions", Help: "Bound client sessions.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sessions) })},
+		{Name: "xmpp_logins_total", Help: "Client sessions bound since the start.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Logins) })},
+		{Name: "xmpp_failed_logins_total", Help: "Failed client logins.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.FailedLogins) })},
+		{Name: "xmpp_received_stanzas_total", Help: "Stanzas from clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Received) })},
+		{Name: "xmpp_sent_stanzas_total", Help: "Stanzas to clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sent) })},
+		{Name: "xmpp_limits_total", Help: "Client connections that hit a limit.", Labels: []string{"limit"}, Collect: func(add add) {
+			var t c2s.Stats
+			for _, srv := range a.clients {
+				s := srv.Stats()
+				t.PerAddress += s.PerAddress
+				t.TooLarge += s.TooLarge
+				t.TooSlow += s.TooSlow
+				t.Timeouts += s.Timeouts
+			}
+			add(float64(t.PerAddress), "per_address")
+			add(float64(t.TooLarge), "too_large")
+			add(float64(t.TooSlow), "too_slow")
+			add(float64(t.Timeouts), "timeout")
+		}},
+	}
+}
+
+func (a *App) smtpMetrics() []admin.Metric {
+	by := func(values func(smtpd.Stats, add)) func(add) {
+		return func(add add) {
+			sums := make(map[string]float64)
+			for _, srv := range a.smtp {
+				values(srv.Stats(), func(v float64, labels ...string) { sums[labels[0]] += v })
+			}
+			for label, v := range sums {
+				add(v, label)
+			}
+		}
+	}
+	return []admin.Metric{
+		{Name: "smtp_messages_total", Help: "Messages over SMTP by the answer to their data.", Labels: []string{"outcome"}, Collect: by(func(s smtpd.Stats, add add) {
+			add(float64(s.Accepted), "accepted")
+			add(float64(s.Refused), "refused")
+			add(float64(s.Deferred), "try_later")
+			add(float64(s.Aborted), "aborted")
+		})},
+		{Name: "smtp_refused_commands_total", Help: "Senders and recipients refused over SMTP.", Labels: []string{"command"}, Collect: by(func(s smtpd.Stats, add add) {
+			add(float64(s.SenderRefused), "mail")
+			add(float64(s.RcptRefused), "rcpt")
+		})},
+		{Name: "smtp_auth_total", Help: "SMTP logins.", Labels: []string{"outcome"}, Collect: by(func(s smtpd.Stats, add add) {
+			add(float64(s.AuthSucceeded), "succeeded")
+			add(float64(s.AuthFailed), "failed")
+		})},
+		{Name: "smtp_limits_total", Help: "SMTP connections that hit a limit.", Labels: []string{"limit"}, Collect: by(func(s smtpd.Stats, add add) {
+			add(float64(s.LimitConnection), "connections")
+			add(float64(s.LimitErrors), "errors")
+			add(float64(s.LimitAuth), "auth")
+			add(float64(s.LimitTime), "time")
+			add(float64(s.LimitMemory), "memory")
+			add(float64(s.Smuggling), "smuggling")
+		})},
+	}
+}
+
+func (a *App) httpMetrics() []admin.Metric {
+	total := func() (t httpd.Stats) {
+		for _, srv := range a.http {
+			s := srv.Stats()
+			t.Accepted += s.Accepted
+			t.Refused += s.Refused
+			t.Deferred += s.Deferred
+			t.Throttled += s.Throttled
+			t.AuthFailed += s.AuthFailed
+			t.OverLimit += s.OverLimit
+		}
+		return t
+	}
+	return []admin.Metric{
+		{Name: "http_messages_total", Help: "Messages over HTTP by what became of them.", Labels: []string{"outcome"}, Collect: func(add add) {
+			t := total()
+			add(float64(t.Accepted), "accepted")
+			add(float64(t.Refused), "refused")
+			add(float64(t.Deferred), "try_later")
+		}},
+		{Name: "http_limits_total", Help: "HTTP requests and connections that hit a limit.", Labels: []string{"limit"}, Collect: func(add add) {
+			t := total()
+			add(float64(t.Throttled), "rate")
+			add(float64(t.OverLimit), "connections")
+			add(float64(t.AuthFailed), "auth")
+		}},
+	}
+}
+
+func (a *App) listenerMetrics() []admin.Metric {
+	return []admin.Metric{
+		{Name: "listener_connections_total", Help: "Connections by what the listener did with them.", Labels: []string{"listener", "outcome"}, Collect: func(add add) {
+			for _, s := range a.sockets {
+				st := s.Stats()
+				add(float64(st.Accepted), s.name(), "accepted")
+				add(float64(st.Denied), s.name(), "denied")
+			}
+		}},
+		{Name: "listener_yields_total", Help: "Times that events_per_iter interrupted a row of waiting connections.", Labels: []string{"listener"}, Collect: func(add add) {
+			for _, s := range a.sockets {
+				add(float64(s.Stats().Yields), s.name())
+			}
+		}},
+		{Name: "negotiation_slots_used", Help: "Connections that negotiate now, by thread pool or listener.", Gauge: true, Labels: []string{"pool"}, Collect: func(add add) {
+			for name, s := range a.slots {
+				add(float64(s.Stats().Used), name)
+			}
+		}},
+		{Name: "client_certificates_total", Help: "Client certificates by the result of their verification.", Labels: []string{"result"}, Collect: func(add add) {
+			s := a.certs.stats()
+			add(float64(s.Verified), "verified")
+			add(float64(s.Refused), "refused")
+			add(float64(s.Absent), "absent")
+		}},
+	}
+}

@@ -1,0 +1,124 @@
+package app
+
+import (
+	"context"
+	"os"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/filters"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/intake"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+func (a *App) newRouter() *router.Router {
+	return router.New(router.Options{
+		Domains:  func(domain string) bool { return a.state.Load().rules.Role(domain) == convert.Server },
+		Accounts: users{a}.Exists,
+		Custody:  keeper{a},
+		Remote:   remote{a},
+		Filter:   a.filterBetween,
+		Version:  a.o.Version,
+	})
+}
+
+// keeper breaks the circle between the router, which keeps what it cannot
+// deliver, and delivery, which needs the router.
+type keeper struct{ app *App }
+
+func (k keeper) Keep(ctx context.Context, st *stanza.Stanza) error {
+	return k.app.delivery.Keep(ctx, st)
+}
+
+// remote answers for domains that stanzas cannot reach.
+type remote struct{ app *App }
+
+// Route refuses: this version has no way out of the gateway. The mail gateway's
+// own domain gets a text that says what is missing rather than an error as if
+// it did not exist.
+func (r remote) Route(_ context.Context, st *stanza.Stanza) error {
+	if st.To.Domain() == r.app.state.Load().rules.Converter.Gateway().Domain() {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
+	}
+	return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound}
+}
+
+// filterBetween judges messages between two Jabber users. One that would be kept
+// for later passes the filters of what comes from outside: a chat state must
+// not wait in storage for somebody to come online.
+func (a *App) filterBetween(ctx context.Context, st *stanza.Stanza, keep bool) bool {
+	it := &filters.Item{Stanza: st, Direction: filters.Between, Domain: st.To.Domain()}
+	if keep {
+		it.Direction = filters.In
+	}
+	return a.state.Load().rules.Filters.Apply(ctx, it).Action != filters.Drop
+}
+
+func (a *App) newIntake() *intake.Intake {
+	return intake.New(intake.Options{
+		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions,
+		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
+		Role:      func(domain string) convert.Role { return a.state.Load().rules.Role(domain) },
+		PartFrom:  a.partFrom,
+		Limits:    Limits,
+		Trace:     a.trace,
+	})
+}
+
+// partFrom is xmpp_part_from for the listener and the peer of a message.
+func (a *App) partFrom(env mcmt.Envelope) bool {
+	for _, s := range a.sockets {
+		if s.name() == env.Listener {
+			return a.peer(s, env.Peer.Addr()).KeepPartFrom
+		}
+	}
+	return false
+}
+
+// hostname is our name in greetings.
+func (a *App) hostname() string {
+	if name := a.o.Config.Hostname; name != "" {
+		return name
+	}
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return name
+	}
+	return "localhost"
+}
+
+func (a *App) firstDomain() string {
+	if all := a.o.Config.ServedDomains(); len(all) > 0 {
+		return all[0]
+	}
+	return a.hostname()
+}
+
+// xmppLog is the log of the XMPP packages, at the level of the xmpp module's
+// debug_level where that is set.
+func (a *App) xmppLog() zerolog.Logger {
+	level := a.o.Config.XMPP.DebugLevel
+	if level == nil {
+		return a.log
+	}
+	return a.log.Level(map[config.LogLevel]zerolog.Level{
+		config.LogDebug: zerolog.DebugLevel, config.LogInfo: zerolog.InfoLevel,
+		config.LogWarn: zerolog.WarnLevel, config.LogError: zerolog.ErrorLevel,
+	}[*level])
+}
+
+// listening is the condition of readiness that the sockets are open.
+func (a *App) listening() error {
+	if a.stopping.Load() {
+		return errStopping
+	}
+	select {
+	case <-a.ready:
+		return nil
+	default:
+		return errStarting
+	}
+}

@@ -1,0 +1,216 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"slices"
+
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/store"
+)
+
+// state is a configuration with what is derived from it.
+type state struct {
+	cfg     *config.Config
+	rules   *Rules
+	listens map[listenKey]*config.Listen
+	stores  []string // URIs of the account stores whose users can log in
+}
+
+// listenKey tells the sockets of a configuration apart, across reloads. Only
+// port 0 may be listened on twice: nth counts.
+type listenKey struct {
+	kind    config.ListenerKind
+	address string
+	nth     int
+}
+
+func (k listenKey) String() string { return k.kind.String() + " " + k.address }
+
+func newState(cfg *config.Config) (*state, error) {
+	rules, err := NewRules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	st := &state{cfg: cfg, rules: rules, listens: make(map[listenKey]*config.Listen)}
+	for _, l := range cfg.Listeners {
+		key := listenKey{kind: l.Kind, address: l.Address}
+		for st.listens[key] != nil {
+			key.nth++
+		}
+		st.listens[key] = l
+		if l.Kind == config.XMPPStreams && served(l) {
+			for _, p := range l.Options() {
+				st.stores = append(st.stores, p.AuthPlain, p.AuthDigestMD5)
+			}
+		}
+	}
+	slices.Sort(st.stores)
+	st.stores = slices.DeleteFunc(slices.Compact(st.stores), func(uri string) bool { return uri == "" })
+	if len(st.stores) == 0 {
+		st.stores = []string{store.BuiltinURI} // accounts are kept for other processes' listeners
+	}
+	return st, nil
+}
+
+// key finds the key of one of the listen scopes.
+func (st *state) key(l *config.Listen) listenKey {
+	for key, other := range st.listens {
+		if other == l {
+			return key
+		}
+	}
+	return listenKey{}
+}
+
+// prepare opens the certificates and account stores of a configuration before
+// the first connection needs them, so that what is wrong with them is said at
+// once.
+func (a *App) prepare(ctx context.Context, st *state) error {
+	var errs []error
+	for _, l := range st.cfg.Listeners {
+		if !served(l) {
+			continue
+		}
+		for _, p := range l.Options() {
+			if _, err := a.certs.server(p); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", l.Pos, err))
+				break
+			}
+			if err := a.openStores(ctx, p); err != nil {
+				errs = append(errs, fmt.Errorf("%s: %w", l.Pos, err))
+				break
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (a *App) openStores(ctx context.Context, p *config.PeerOptions) error {
+	for _, uri := range []string{p.AuthPlain, p.AuthDigestMD5} {
+		if _, err := a.accounts.store(ctx, uri); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Reload takes a new configuration: err is why it could not be read. An invalid
+// one is logged and the old one stays. Sessions go on. Certificates and the
+// authorities of clients' certificates are read again in any case. It does
+// nothing before Ready is closed.
+func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
+	a.reloading.Lock()
+	defer a.reloading.Unlock()
+	select {
+	case <-a.ready:
+	default:
+		a.log.Warn().Msg("reload asked for while starting: not done")
+		return
+	}
+	a.certs.reload()
+	var st *state
+	if err == nil {
+		st, err = newState(cfg)
+	}
+	if err == nil {
+		err = a.prepare(ctx, st)
+	}
+	if err != nil {
+		a.refused(err)
+		return
+	}
+	old := a.state.Swap(st)
+	for _, w := range cfg.Warnings {
+		if w.Severity == config.SeverityWarning {
+			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)
+		}
+	}
+	for _, what := range needsRestart(old, st) {
+		a.log.Warn().Str("change", what).Msg("takes effect after a restart")
+	}
+	a.log.Info().Msg("configuration reloaded")
+}
+
+// refused logs every mistake of a configuration.
+func (a *App) refused(err error) {
+	const refusal = "configuration refused, the old one stays"
+	var diagnostics config.Diagnostics
+	if !errors.As(err, &diagnostics) {
+		a.log.Error().Err(err).Msg(refusal)
+		return
+	}
+	for _, d := range diagnostics {
+		a.log.Error().Str("at", d.Pos.String()).Str("hint", d.Hint).Msg(d.Message)
+	}
+	a.log.Error().Int("mistakes", len(diagnostics)).Msg(refusal)
+}
+
+// needsRestart names the changes that a reload does not bring about.
+func needsRestart(old, new *state) []string {
+	var all []string
+	for _, o := range fixedOptions {
+		if !reflect.DeepEqual(o.of(old.cfg), o.of(new.cfg)) {
+			all = append(all, o.name)
+		}
+	}
+	for key, l := range new.listens {
+		before, ok := old.listens[key]
+		switch {
+		case !ok && served(l):
+			all = append(all, key.String()+" is new")
+		case ok && served(before) != served(l):
+			all = append(all, key.String()+" is switched")
+		case ok && served(l):
+			for _, o := range fixedListenOptions {
+				if !reflect.DeepEqual(o.of(before), o.of(l)) {
+					all = append(all, key.String()+": "+o.name)
+				}
+			}
+		}
+	}
+	for key, l := range old.listens {
+		if _, ok := new.listens[key]; !ok && served(l) {
+			all = append(all, key.String()+" is gone")
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// fixedOptions are what the process takes from the configuration once.
+var fixedOptions = []struct {
+	name string
+	of   func(*config.Config) any
+}{
+	{"data_dir", func(c *config.Config) any { return c.DataDir }},
+	{"hostname", func(c *config.Config) any { return c.Hostname }},
+	{"log_level, log_format", func(c *config.Config) any { return c.Log }},
+	{"debug_level", func(c *config.Config) any { return c.XMPP.DebugLevel }},
+	{"message_expiration", func(c *config.Config) any { return c.MessageExpiration }},
+	{"nats", func(c *config.Config) any { return c.NATS }},
+	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},
+	{"domains of the self-signed certificate and of users without a domain in account files", func(c *config.Config) any { return c.ServedDomains() }},
+}
+
+// fixedListenOptions are what a socket takes from its scope when it is opened.
+var fixedListenOptions = []struct {
+	name string
+	of   func(*config.Listen) any
+}{
+	{"stream", func(l *config.Listen) any { return l.Stream }},
+	{"use_ssl", func(l *config.Listen) any { return l.UseSSL }},
+	{"listen_backlog", func(l *config.Listen) any { return l.ListenBacklog }},
+	{"accept_queue_backlog", func(l *config.Listen) any { return l.AcceptQueueBacklog }},
+	{"events_per_iter", func(l *config.Listen) any { return l.EventsPerIter }},
+	{"concurrency", func(l *config.Listen) any { return l.Concurrency }},
+	{"pool_name", func(l *config.Listen) any { return l.Pool }},
+	{"file_mode", func(l *config.Listen) any { return l.FileMode }},
+	{"disable_nagle_algorithm", func(l *config.Listen) any { return l.DisableNagle }},
+	{"tcp_recv_buffer_size", func(l *config.Listen) any { return l.TCPRecvBuffer }},
+	{"tcp_send_buffer_size", func(l *config.Listen) any { return l.TCPSendBuffer }},
+	{"max_connections", func(l *config.Listen) any { return l.MaxConnections }},
+	{"max_connections_per_address", func(l *config.Listen) any { return l.MaxConnectionsPerAddress }},
+}

@@ -1,0 +1,114 @@
+package app
+
+import (
+	"crypto/tls"
+	"fmt"
+	"slices"
+	"sync"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/listener"
+)
+
+// certificates makes the TLS configuration of each peer. Peers with the same
+// options share one, and its session tickets.
+type certificates struct {
+	cfg *config.Config
+	log zerolog.Logger
+
+	mu      sync.Mutex // guards the maps
+	pairs   map[[2]string]*listener.Certificates
+	configs map[string]*tls.Config
+	auths   []*listener.ClientAuth // of all configs ever made: their counts only grow
+}
+
+func newCertificates(cfg *config.Config, log zerolog.Logger) *certificates {
+	return &certificates{cfg: cfg, log: log.With().Str("part", "tls").Logger(),
+		pairs: make(map[[2]string]*listener.Certificates), configs: make(map[string]*tls.Config)}
+}
+
+// server returns the configuration for a peer, nil where TLS is off.
+func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
+	if p.NoTLS {
+		return nil, nil
+	}
+	key := fmt.Sprint(p.TLSCertificate, "\x00", p.TLSKey, "\x00", p.TLSCiphers, "\x00", p.TLSClientCA, "\x00", p.TLSVerifyMode)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conf, ok := c.configs[key]; ok {
+		return conf, nil
+	}
+	pair, err := c.pair(p.TLSCertificate, p.TLSKey)
+	if err != nil {
+		return nil, err
+	}
+	auth := &listener.ClientAuth{Log: c.log}
+	switch p.TLSVerifyMode {
+	case config.VerifyNone:
+		auth.Mode = listener.VerifyNone
+	case config.VerifyRequire:
+		auth.Mode = listener.VerifyRequire
+	}
+	if p.TLSClientCA != "" {
+		if auth.Roots, err = listener.LoadCA(p.TLSClientCA); err != nil {
+			return nil, fmt.Errorf("tls_client_ca: %w", err)
+		}
+	}
+	conf := listener.ServerConfig(pair, p.TLSCiphers, auth)
+	c.configs[key], c.auths = conf, append(c.auths, auth)
+	return conf, nil
+}
+
+// pair opens a certificate once. The caller holds mu.
+func (c *certificates) pair(cert, key string) (*listener.Certificates, error) {
+	id := [2]string{cert, key}
+	if p, ok := c.pairs[id]; ok {
+		return p, nil
+	}
+	p, err := listener.OpenCertificates(listener.CertificateOptions{
+		Cert: cert, Key: key, Dir: selfSignedDir(c.cfg), Names: certificateNames(c.cfg), Log: c.log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("tls_certificate: %w", err)
+	}
+	c.pairs[id] = p
+	return p, nil
+}
+
+// certificateNames are the names of the self-signed certificate.
+func certificateNames(cfg *config.Config) []string {
+	names := append(slices.Clone(cfg.ServedDomains()), "localhost", "127.0.0.1", "::1")
+	if cfg.Hostname != "" {
+		names = append(names, cfg.Hostname)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// reload reads the files again, whether or not they look changed.
+func (c *certificates) reload() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range c.pairs {
+		if err := p.Reload(); err != nil {
+			c.log.Error().Err(err).Msg("certificate not reloaded, the old one stays")
+		}
+	}
+	// Client authorities and other options are read when the next peer asks.
+	clear(c.configs)
+}
+
+// stats adds up the results for client certificates.
+func (c *certificates) stats() (sum listener.ClientAuthStats) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, a := range c.auths {
+		s := a.Stats()
+		sum.Verified += s.Verified
+		sum.Refused += s.Refused
+		sum.Absent += s.Absent
+	}
+	return sum
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"mcmt2xmpp/filters"
+	"mcmt2xmpp/gateway/app"
+	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/mcmt"
+)
+
+// convertFlags are the flags of the dry run.
+type convertFlags struct {
+	config, from  string
+	to            []string
+	json, explain bool
+}
+
+func convertCommand() *cobra.Command {
+	var f convertFlags
+	cmd := &cobra.Command{
+		Use:   "convert [FILE or -] [--from A] [--to B]",
+		Short: "Show the stanza that a message file would become, and why; sends nothing",
+		Args:  cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in := cmd.InOrStdin()
+			if len(args) == 1 && args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				in = file
+			}
+			results, err := f.run(cmd.Context(), in)
+			if err != nil {
+				return err
+			}
+			if f.json {
+				enc := json.NewEncoder(cmd.OutOrStdout())
+				enc.SetEscapeHTML(false)
+				for _, r := range results {
+					if err := enc.Encode(r); err != nil {
+						return err
+					}
+				}
+				return failed(results)
+			}
+			for _, r := range results {
+				r.print(cmd.OutOrStdout(), f.explain)
+			}
+			return failed(results)
+		},
+	}
+	cmd.Flags().StringVarP(&f.config, "config", "c", "", "configuration file")
+	cmd.Flags().StringVar(&f.from, "from", "", "envelope sender; default the From of the message")
+	cmd.Flags().StringSliceVar(&f.to, "to", nil, "envelope recipient, repeatable; default To and Cc of the message")
+	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object per recipient")
+	cmd.Flags().BoolVar(&f.explain, "explain", false, "print each decision: mapping, part, filter verdicts")
+	return cmd
+}
+
+// dryRun is what would become of the message for one recipient.
+type dryRun struct {
+	To       string            `json:"to"`
+	Stanza   string            `json:"stanza,omitempty"`
+	Part     string            `json:"part,omitempty"`
+	Outcome  string            `json:"outcome"`
+	Error    string            `json:"error,omitempty"`
+	Steps    []convert.Step    `json:"steps,omitempty"`
+	Filters  []filters.Applied `json:"filters,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
+}
+
+// failed makes the exit status 1 when a recipient would get nothing for an error.
+func failed(results []dryRun) error {
+	for _, r := range results {
+		if r.Error != "" {
+			return reportedError{errors.New(r.Error)}
+		}
+	}
+	return nil
+}
+
+func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) {
+	cfg, err := loadConfig(f.config)
+	if err != nil {
+		return nil, reportDiagnostics(os.Stderr, err)
+	}
+	rules, err := app.NewRules(cfg)
+	if err != nil {
+		return nil, err
+	}
+	limits := app.Limits
+	raw, err := io.ReadAll(io.LimitReader(in, limits.Size+1))
+	if err != nil {
+		return nil, err
+	}
+	msg, err := mcmt.Parse(raw, limits)
+	if err != nil {
+		return nil, err
+	}
+	from, to := f.envelope(msg)
+	if len(to) == 0 {
+		return nil, errors.New("no recipient: the message has no To, give --to")
+	}
+	now := time.Now()
+	id := string(mcmt.NewID(now))
+	var results []dryRun
+	for _, rcpt := range to {
+		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: rcpt, Message: msg, Received: now, Now: now})
+		r := dryRun{To: rcpt, Part: res.Part, Steps: res.Steps, Warnings: msg.Warnings, Outcome: "not converted"}
+		if err != nil {
+			r.Error = err.Error()
+			results = append(results, r)
+			continue
+		}
+		it := &filters.Item{Stanza: res.Stanza, Direction: filters.In, Domain: res.Stanza.To.Domain()}
+		outcome := rules.Filters.Apply(ctx, it)
+		r.Filters, r.Outcome = outcome.Verdicts, outcome.Action.String()
+		r.Stanza = string(it.Stanza.Append(nil, ""))
+		results = append(results, r)
+	}
+	return results, nil
+}
+
+// envelope takes what the flags leave out from the header.
+func (f *convertFlags) envelope(msg *mcmt.Message) (from string, to []string) {
+	from, to = f.from, f.to
+	header := msg.Header
+	if from == "" {
+		for _, a := range header.Addresses("From") {
+			from = a.Addr
+			break
+		}
+	}
+	if len(to) == 0 {
+		for _, field := range []string{"To", "Cc"} {
+			for _, a := range header.Addresses(field) {
+				to = append(to, a.Addr)
+			}
+		}
+	}
+	return from, to
+}
+
+// print writes the result for a person.
+func (r dryRun) print(w io.Writer, explain bool) {
+	if explain {
+		fmt.Fprintf(w, "recipient %s\n", r.To)
+		for _, s := range r.Steps {
+			fmt.Fprintf(w, "  %-8s %s\n", s.Topic, s.Note)
+		}
+		for _, s := range r.Warnings {
+			fmt.Fprintf(w, "  %-8s %s\n", "warning", s)
+		}
+		for _, v := range r.Filters {
+			fmt.Fprintf(w, "  %-8s %s: %s, %s\n", "filter", v.Filter, v.Action, v.Reason)
+		}
+		outcome := r.Outcome
+		if r.Error != "" {
+			outcome += ": " + r.Error
+		}
+		fmt.Fprintf(w, "  %-8s %s\n", "outcome", outcome)
+	} else if r.Error != "" {
+		fmt.Fprintf(w, "# %s: %s\n", r.To, r.Error)
+	} else if r.Outcome == "drop" {
+		fmt.Fprintf(w, "# %s: dropped by a filter: %s\n", r.To, lastReason(r.Filters))
+	}
+	if r.Stanza != "" {
+		fmt.Fprintln(w, strings.TrimSpace(r.Stanza))
+	}
+}
+
+func lastReason(all []filters.Applied) string {
+	if len(all) == 0 {
+		return ""
+	}
+	return all[len(all)-1].Reason
+}

@@ -1,0 +1,149 @@
+// Package custody is the shape of a message while the gateway holds it: which
+// subject it lies under, which id makes a second copy of it recognisable, and
+// what is known of it beside its bytes. Every stage reads and writes messages
+// through it, so that a message stored by one version of a stage is understood
+// by the next stage of another.
+package custody
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// header carries the Record. One header in JSON rather than one header per
+// field: addresses may hold bytes that a header line cannot.
+const header = "Custody"
+
+// maxReason bounds the Reason of a Record in bytes: it is for a person, and must
+// not be what makes a header too large to store.
+const maxReason = 512
+
+// Record is what the gateway knows of one message for one recipient. It is
+// written once at acceptance and grows at each stage.
+type Record struct {
+	ID         mcmt.ID        `json:"id"`
+	From       string         `json:"from"` // reverse-path; empty: no bounces
+	To         mcmt.Recipient `json:"to"`
+	Reception  mcmt.Reception `json:"reception,omitempty"`
+	Listener   string         `json:"listener,omitempty"`
+	Peer       string         `json:"peer,omitempty"`
+	User       string         `json:"user,omitempty"`
+	Trusted    bool           `json:"trusted,omitempty"`
+	PartFrom   bool           `json:"part_from,omitempty"` // the XMPP part's own from may stand
+	EnvelopeID string         `json:"envid,omitempty"`
+	Return     string         `json:"ret,omitempty"`
+	Accepted   time.Time      `json:"accepted"`
+
+	// From conversion on.
+	JID      jid.JID   `json:"-"`               // Read takes it from the message's recipient
+	Sent     time.Time `json:"sent,omitzero"`   // when its author sent it; zero: as Accepted
+	StanzaID string    `json:"sid,omitempty"`   // the id by which a client knows a second copy
+	Part     string    `json:"part,omitempty"`  // what the stanza was made from
+	Parked   time.Time `json:"parked,omitzero"` // when it began to wait; zero: it never did
+	Reason   string    `json:"reason,omitempty"`
+}
+
+// Stamp is when the message was sent, as far as is known.
+func (r Record) Stamp() time.Time {
+	if r.Sent.IsZero() {
+		return r.Accepted
+	}
+	return r.Sent
+}
+
+// Ingest is the message that the INGEST stream holds: raw as accepted, routed by
+// the recipient's bare JID so that one recipient's messages stay in order. n
+// counts the recipients of the message from zero.
+func Ingest(r Record, n int, to jid.JID, raw []byte) (broker.Message, error) {
+	return message(broker.Ingest, r, to, fmt.Sprintf("%s.%d", r.ID, n), raw)
+}
+
+// Deliver is the message that the DELIVER stream holds: a stanza, routed by
+// where it goes. src is the id of the message that it was made from; the same
+// source makes the same id, so that a repetition after a crash is recognised.
+func Deliver(r Record, src string, stanza []byte) (broker.Message, error) {
+	return message(broker.Deliver, r, r.JID, "d."+src, stanza)
+}
+
+// Park is the message that the PARK stream holds: what d was, waiting for its
+// route since now for the given reason.
+func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Message, error) {
+	r.Parked, r.Reason = now, clip(reason)
+	return message(broker.Park, r, r.JID, "p."+d.ID, d.Body)
+}
+
+func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
+	data, err := json.Marshal(r)
+	if err != nil {
+		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
+	}
+	return broker.Message{
+		Stage:     stage,
+		Route:     to.Bare().String(),
+		Recipient: to.String(),
+		ID:        id,
+		Header:    map[string]string{header: string(data)},
+		Body:      body,
+	}, nil
+}
+
+// Error is a message that no stage has written, or that is damaged.
+type Error struct {
+	Stage broker.Stage
+	Seq   uint64 // its position in the stage
+	Err   error
+}
+
+// Error returns the place and the reason.
+func (e *Error) Error() string {
+	return fmt.Sprintf("custody: message %d of %s: %v", e.Seq, e.Stage, e.Err)
+}
+
+// Unwrap returns the reason.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Temporary reports false: what is stored does not change.
+func (e *Error) Temporary() bool { return false }
+
+// Read returns the record of a message from any stage. The error is an *Error.
+func Read(d *broker.Delivery) (Record, error) {
+	var r Record
+	bad := func(err error) (Record, error) { return r, &Error{d.Stage, d.Seq, err} }
+	data, ok := d.Header[header]
+	if !ok {
+		return bad(errors.New("there is no record"))
+	}
+	if err := json.Unmarshal([]byte(data), &r); err != nil {
+		return bad(fmt.Errorf("record: %w", err))
+	}
+	// The ids of the next stages are made of these: without them two messages
+	// would pass for copies of one.
+	if r.ID == "" || d.ID == "" {
+		return bad(errors.New("there is no id"))
+	}
+	to, err := jid.Parse(d.Recipient)
+	if err != nil {
+		return bad(fmt.Errorf("recipient: %w", err))
+	}
+	r.JID = to
+	return r, nil
+}
+
+// clip shortens s to maxReason bytes, between characters.
+func clip(s string) string {
+	if len(s) <= maxReason {
+		return s
+	}
+	n := maxReason
+	for n > 0 && !utf8.RuneStart(s[n]) {
+		n--
+	}
+	return s[:n]
+}

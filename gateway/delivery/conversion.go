@@ -1,0 +1,189 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/filters"
+	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// Rules are what conversion obeys. They change on reload as one value.
+type Rules struct {
+	Converter *convert.Converter
+	Filters   *filters.Chain
+}
+
+// Conversion turns messages of the INGEST stage into stanzas of the DELIVER
+// stage. It holds nothing between messages, so any number may run.
+type Conversion struct {
+	Rules  func() Rules
+	Limits mcmt.Limits
+	Trace  *trace.Bus
+	// Log gets what an operator cannot see in the trace: bugs and filters that
+	// fail. The zero value writes nothing.
+	Log zerolog.Logger
+
+	converted, filtered, failed atomic.Uint64
+}
+
+// ConversionStats are counts since the start.
+type ConversionStats struct{ Converted, Filtered, Failed uint64 }
+
+// Stats returns the counts since the start.
+func (c *Conversion) Stats() ConversionStats {
+	return ConversionStats{c.converted.Load(), c.filtered.Load(), c.failed.Load()}
+}
+
+// filterRetry is the pause after a filter said not now.
+const filterRetry = 5 * time.Second
+
+// Handle converts a run of messages for one recipient, in order, up to the
+// first that is to be given again: later ones must not overtake it.
+func (c *Conversion) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
+	rules := c.Rules()
+	out := make([]broker.Disposition, 0, len(ds))
+	for _, d := range ds {
+		if ctx.Err() != nil {
+			break // what is missing is given again
+		}
+		disposition, again := c.handle(ctx, rules, d)
+		out = append(out, disposition)
+		if again {
+			break
+		}
+	}
+	return out
+}
+
+// handle decides about one message. again says that it is to be given again.
+func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery) (_ broker.Disposition, again bool) {
+	rec, err := custody.Read(d)
+	if err != nil {
+		return c.fail(rec, d, err)
+	}
+	var st *stanza.Stanza
+	var action filters.Action
+	err = guard(func() (err error) {
+		if st, err = c.convert(rules, &rec, d); err == nil {
+			st, action = c.filter(ctx, rules, rec, st)
+		}
+		return err
+	})
+	if err != nil {
+		return c.fail(rec, d, err)
+	}
+	switch action {
+	case filters.Drop:
+		c.filtered.Add(1)
+		return broker.Ack(), false
+	case filters.Defer:
+		c.deferred(rec, d, "a filter put it off")
+		return broker.Retry(filterRetry), true
+	}
+	msg, err := custody.Deliver(rec, d.ID, st.Append(nil, ""))
+	if err != nil {
+		return c.fail(rec, d, err)
+	}
+	c.converted.Add(1)
+	return broker.Move(msg), false
+}
+
+// convert parses the message as its listener's mcmt_reception said, makes the
+// stanza and notes in rec what it is.
+func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (*stanza.Stanza, error) {
+	start := time.Now()
+	parse := mcmt.Parse
+	if rec.Reception == mcmt.PassThrough {
+		parse = mcmt.ParseMail
+	}
+	msg, err := parse(d.Body, c.Limits)
+	if err != nil {
+		return nil, err
+	}
+	res, err := rules.Converter.Convert(convert.Input{
+		ID: string(rec.ID), From: rec.From, To: rec.To.Address, Message: msg,
+		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
+	})
+	if err != nil {
+		return nil, err
+	}
+	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
+	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
+	return res.Stanza, nil
+}
+
+// filter returns the stanza as the filters leave it and what they decided, and
+// tells each verdict.
+func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record, st *stanza.Stanza) (*stanza.Stanza, filters.Action) {
+	it := &filters.Item{Stanza: st, Direction: filters.In, Domain: st.To.Domain()}
+	outcome := rules.Filters.Apply(ctx, it)
+	for _, v := range outcome.Verdicts {
+		if v.Err != nil {
+			c.Log.Warn().Err(v.Err).Str("id", string(rec.ID)).Str("filter", v.Filter).Msg("filter failed, the message goes on")
+		}
+		verdict := v.Action
+		if verdict == filters.Continue {
+			verdict = filters.Pass // for a person: this filter had nothing against it
+		}
+		c.Trace.Emit(event(trace.Filtered, rec, trace.Event{Filter: v.Filter, Verdict: verdict.String(), Shadow: v.Shadow, Reason: v.Reason}))
+	}
+	return it.Stanza, outcome.Action
+}
+
+// fail decides about a message that could not be converted: it is given again
+// where that can help, else it is kept as a dead message with the reason.
+func (c *Conversion) fail(rec custody.Record, d *broker.Delivery, err error) (_ broker.Disposition, again bool) {
+	var temporary interface{ Temporary() bool }
+	if !errors.As(err, &temporary) || temporary.Temporary() {
+		c.deferred(rec, d, err.Error())
+		return broker.Retry(0).Because(err), true
+	}
+	c.failed.Add(1)
+	if rec.ID == "" {
+		rec.ID = unknownID(d)
+	}
+	reason := failure(err)
+	var bug *panicError
+	if errors.As(err, &bug) {
+		c.Log.Error().Str("id", string(rec.ID)).Interface("panic", bug.value).Bytes("stack", bug.stack).Msg("conversion panicked")
+	}
+	c.Trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	return broker.Term(reason), false
+}
+
+// failure is the reason of a dead message: its kind, a colon, and what a person
+// may know, which is nothing of the text.
+func failure(err error) string {
+	var bad *custody.Error
+	var bug *panicError
+	var refusal *mcmt.Refusal
+	switch {
+	case errors.As(err, &bad):
+		return "unreadable: " + err.Error()
+	case errors.As(err, &bug):
+		return bug.Error()
+	case errors.As(err, &refusal):
+		// Its text may quote the line that was not understood.
+		return fmt.Sprintf("not converted: %d %d.%d.%d at %q", refusal.Code, refusal.Enhanced[0], refusal.Enhanced[1], refusal.Enhanced[2], refusal.Where)
+	default:
+		return "not converted: " + err.Error()
+	}
+}
+
+// deferred tells that a message waits, once and not at every attempt.
+func (c *Conversion) deferred(rec custody.Record, d *broker.Delivery, reason string) {
+	if d.Attempt <= 1 {
+		c.Trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	}
+}

@@ -1,0 +1,122 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/trace"
+)
+
+// retry is the pause after a session died with stanzas unproven: time for the
+// client to come back, or for its absence to be known.
+const retry = 200 * time.Millisecond
+
+// Handle delivers a run of messages of one route, or parks it when the
+// recipient is away or earlier messages wait.
+func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
+	name := ds[0].Route
+	rt := dl.lock(name)
+	defer dl.unlock(name, rt)
+
+	var done []broker.Disposition
+	reason := "earlier messages wait"
+	if rt.parked.Load() == 0 {
+		var err error
+		done, err = dl.deliver(ctx, ds)
+		if err == nil || ctx.Err() != nil {
+			return done // what is missing is given again
+		}
+		reason = err.Error()
+	}
+	for _, d := range ds[len(done):] {
+		out, ok := dl.park(ctx, rt, d, reason)
+		if !ok {
+			break
+		}
+		done = append(done, out)
+	}
+	if dl.reachable(name) {
+		// Back since, or there all the while with a drain broken off: no login
+		// will tell.
+		dl.wakeRoute(name)
+	}
+	return done
+}
+
+// park stores d in the PARK stage; false says that d is to be given again. It
+// does so itself, rather than by broker.Move, because the count of parked
+// messages must be right when the route's mutex is released.
+func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, reason string) (broker.Disposition, bool) {
+	rec, err := custody.Read(d)
+	if err != nil {
+		return dl.bury(rec, d, "unreadable: "+err.Error()), true
+	}
+	msg, err := custody.Park(d, rec, reason, time.Now())
+	if err == nil {
+		err = dl.broker.Store(ctx, msg)
+	}
+	switch {
+	case err == nil:
+		rt.parked.Add(1)
+		dl.deferred.Add(1)
+		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+		return broker.Ack(), true
+	case errors.Is(err, broker.ErrInvalid):
+		return dl.bury(rec, d, "invalid: "+err.Error()), true
+	case !errors.Is(err, broker.ErrFull) && rt.parked.Load() == 0:
+		// It may be in PARK all the same: nothing may overtake it, and it must
+		// not stay there when it is delivered from here.
+		rt.parked.Store(1)
+	}
+	dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.JID.String()).Msg("not parked, trying again")
+	return broker.Disposition{}, false
+}
+
+// deliver sends a run of messages in order and waits once for the proof of all
+// of them. It returns the dispositions of those that are settled, and the
+// reason why the next one cannot be delivered now; no reason, but dispositions
+// missing, asks for the rest to be given again.
+func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition, notNow error) {
+	start := time.Now()
+	sent := make([]outgoing, 0, len(ds))
+	for _, d := range ds {
+		out, err := dl.send(ctx, d, start)
+		if err != nil {
+			notNow = err
+			break
+		}
+		sent = append(sent, out)
+	}
+	answers := ask(ctx, sent)
+	defer answers.end()
+	done = make([]broker.Disposition, 0, len(ds))
+	for i, out := range sent {
+		if out.dead != "" {
+			done = append(done, dl.bury(out.rec, ds[i], out.dead))
+			continue
+		}
+		if err := answers.about(out.sessions); err != nil {
+			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
+				Msg("delivery not proven, trying again")
+			return append(done, broker.Retry(retry).Because(err)), nil
+		}
+		dl.delivered.Add(1)
+		dl.trace.Emit(event(trace.Delivered, out.rec, trace.Event{Proof: proofByPing, Took: time.Since(start), Attempt: ds[i].Attempt}))
+		done = append(done, broker.Ack())
+	}
+	return done, notNow
+}
+
+// bury gives a message up. What stands before the colon of the reason names its
+// kind among the dead messages.
+func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	if rec.ID == "" {
+		rec.ID = unknownID(d)
+	}
+	dl.failed.Add(1)
+	dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	return broker.Term(reason)
+}

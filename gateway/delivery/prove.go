@@ -1,0 +1,88 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stream"
+)
+
+// proofTime is the longest that delivery waits for a client to prove that it
+// lives. A session ends itself before; one that does not is ended, or it would
+// get the same messages for ever.
+const proofTime = 2 * time.Minute
+
+// proofByPing says in a trace that the client answered a ping that was sent after
+// the message (XEP-0199).
+const proofByPing = "an answer to a later ping"
+
+// answers are the proofs of the sessions that got messages of one run. Each
+// session is asked once, as a proof covers all that went before, and all at the
+// same time: one that is half dead must not hold up another.
+type answers struct {
+	cancel context.CancelFunc
+	asking sync.WaitGroup
+	come   chan answer
+	known  map[router.Session]error
+}
+
+type answer struct {
+	session router.Session
+	err     error
+}
+
+// ask begins to ask. The answers need an end.
+func ask(ctx context.Context, sent []outgoing) *answers {
+	a := &answers{known: make(map[router.Session]error, 1)}
+	ctx, a.cancel = context.WithTimeout(ctx, proofTime)
+	asked := make(map[router.Session]bool, 1)
+	for _, out := range sent {
+		for _, s := range out.sessions {
+			asked[s] = true
+		}
+	}
+	a.come = make(chan answer, len(asked))
+	for s := range asked {
+		a.asking.Go(func() { a.come <- answer{s, prove(ctx, s)} })
+	}
+	return a
+}
+
+// prove asks one session.
+func prove(ctx context.Context, s router.Session) error {
+	err := s.Prove(ctx)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		s.Close(&stream.Error{Condition: stream.ConnectionTimeout, Text: "nothing was proven"})
+	}
+	return err
+}
+
+// about returns nil when one of the sessions is known to have received what it
+// was sent, as soon as one is; otherwise why none is.
+func (a *answers) about(sessions []router.Session) error {
+	for {
+		var errs []error
+		for _, s := range sessions {
+			switch err, ok := a.known[s]; {
+			case ok && err == nil:
+				return nil
+			case ok:
+				errs = append(errs, err)
+			}
+		}
+		if len(errs) == len(sessions) {
+			return errors.Join(errs...)
+		}
+		next := <-a.come // everyone asked answers, at the latest when ctx ends
+		a.known[next.session] = next.err
+	}
+}
+
+// end stops asking and waits for those who were.
+func (a *answers) end() {
+	a.cancel()
+	a.asking.Wait()
+}

@@ -1,0 +1,126 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// outgoing is a message that was handed to sessions, or that is dead.
+type outgoing struct {
+	rec      custody.Record
+	sessions []router.Session
+	dead     string // why; empty: it is not
+}
+
+// errNobody puts off a headline that nobody would see. RFC 6121 §8.5.2.2.1 has a
+// server that gets one for an absent user ignore it; this gateway is its sender,
+// has promised its delivery, and waits with sending.
+var errNobody = errors.New("nobody is there to see a headline")
+
+// send hands one message to the router. An error means not now.
+func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time) (outgoing, error) {
+	rec, err := custody.Read(d)
+	if err != nil {
+		return outgoing{rec: rec, dead: "unreadable: " + err.Error()}, nil
+	}
+	st, err := read(d, rec, now)
+	if err != nil {
+		return outgoing{rec: rec, dead: "unreadable: " + err.Error()}, nil
+	}
+	var sessions []router.Session
+	err = guard(func() (err error) {
+		sessions, err = dl.router.Deliver(ctx, st)
+		return err
+	})
+	var refused *stanza.Error
+	var bug *panicError
+	switch {
+	case errors.As(err, &bug):
+		dl.log.Error().Str("id", string(rec.ID)).Interface("panic", bug.value).Bytes("stack", bug.stack).Msg("delivery panicked")
+		return outgoing{rec: rec, dead: bug.Error()}, nil
+	case errors.Is(err, router.ErrOffline):
+		return outgoing{}, err
+	// Not any error that says it is permanent: a broken connection does, and
+	// means only that this session is gone.
+	case errors.As(err, &refused) && !refused.Temporary():
+		return outgoing{rec: rec, dead: "refused: " + refused.Error()}, nil
+	case err != nil:
+		return outgoing{}, err
+	case len(sessions) > 0:
+		return outgoing{rec: rec, sessions: sessions}, nil
+	case st.Type == stanza.TypeHeadline && (st.To.IsBare() || !dl.router.Reachable(st.To.Bare())):
+		return outgoing{}, errNobody
+	}
+	return outgoing{rec: rec, dead: fmt.Sprintf("ignored: no resource takes a message of type %.20q", st.Type)}, nil
+}
+
+// read returns the stanza as it is to leave now.
+func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza, error) {
+	st, err := stanza.ParseBytes(d.Body, storedLimits(d.Body))
+	if err != nil {
+		return nil, err
+	}
+	by, err := jid.New("", rec.JID.Domain(), "")
+	if err != nil {
+		return nil, err
+	}
+	if rec.Parked.IsZero() {
+		convert.AddDelay(st, by, rec.Stamp(), now)
+	} else {
+		convert.AddDelay(st, by, rec.Stamp(), rec.Stamp().Add(convert.DelaySlack+1))
+	}
+	return st, nil
+}
+
+// storedLimits are for a stanza that was within the limits when it came in, and
+// has got attributes and children of ours since.
+func storedLimits(body []byte) xmlwire.Limits {
+	lim := xmlwire.DefaultLimits
+	lim.Bytes = len(body) + 1
+	lim.Attrs += 16
+	lim.Children += 16
+	return lim
+}
+
+// unknownID names a message that has no record by the id it has in the broker.
+func unknownID(d *broker.Delivery) mcmt.ID {
+	if d.ID == "" {
+		return mcmt.ID(fmt.Sprintf("%s-%d", d.Stage, d.Seq))
+	}
+	return mcmt.ID(d.ID)
+}
+
+// panicError is a bug of ours that one message brought out.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+// Error returns the panic's value.
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
+
+// Temporary reports false: the same message would do it again.
+func (e *panicError) Temporary() bool { return false }
+
+// guard runs a step for one message. A panic becomes an error: the message is
+// given up, with others of its run unharmed, and the process lives.
+func guard(step func() error) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicError{v, debug.Stack()}
+		}
+	}()
+	return step()
+}

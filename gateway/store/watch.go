@@ -1,0 +1,136 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// watchAgain is the pause before a watcher that ended is started again.
+const watchAgain = time.Second
+
+// watch keeps the map until ctx ends. A watcher that ends before, which takes a
+// closed connection, is replaced; the accounts known so far hold meanwhile.
+func (b *Builtin) watch(ctx context.Context) {
+	for ctx.Err() == nil {
+		if err := b.follow(ctx); err != nil && ctx.Err() == nil {
+			b.o.Report(fmt.Errorf("accounts stay as they were: %w", err))
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(watchAgain):
+		}
+	}
+}
+
+// follow applies what one watcher reports until it ends. The first round, which
+// is the whole bucket, goes into a map of its own: what is not in it is gone,
+// and the revisions of a bucket that was made anew begin anew.
+func (b *Builtin) follow(ctx context.Context) error {
+	w, err := b.kv.WatchAll(ctx)
+	if err != nil {
+		return fmt.Errorf("watch bucket: %w", err)
+	}
+	defer func() {
+		_ = w.Stop()
+		// The library's callback blocks on a full channel, for ever unless somebody reads.
+		for range w.Updates() {
+		}
+	}()
+	first, inFirst := newSnapshot(), true
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case e, ok := <-w.Updates():
+			switch {
+			case !ok:
+				return errors.New("watcher ended")
+			case e == nil:
+				inFirst = false
+				b.replace(first)
+			case inFirst:
+				b.report(first.apply(e))
+			default:
+				b.mu.Lock()
+				err := b.now.apply(e)
+				b.mu.Unlock()
+				b.report(err)
+			}
+		}
+	}
+}
+
+func (b *Builtin) replace(s snapshot) {
+	b.mu.Lock()
+	b.now = s
+	b.mu.Unlock()
+	select {
+	case <-b.loaded:
+	default:
+		close(b.loaded)
+	}
+}
+
+func (b *Builtin) report(err error) {
+	if err != nil {
+		b.o.Report(err)
+	}
+}
+
+// put takes over what this process changed.
+func (b *Builtin) put(key string, user jid.JID, k known) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.now.put(key, user, k)
+}
+
+// snapshot is the bucket as far as it is known.
+type snapshot struct {
+	users map[jid.JID]known
+	keys  map[string]jid.JID // by bucket key: a deletion names only that
+}
+
+func newSnapshot() snapshot {
+	return snapshot{users: make(map[jid.JID]known), keys: make(map[string]jid.JID)}
+}
+
+// apply takes one change of the bucket over. The error is a record that cannot be read.
+func (s snapshot) apply(e jetstream.KeyValueEntry) error {
+	if e.Operation() != jetstream.KeyValuePut {
+		s.forget(e.Key(), e.Revision())
+		return nil
+	}
+	user, r, err := parseRecord(e.Value())
+	if err == nil && accountKey(user) != e.Key() {
+		err = fmt.Errorf("the record is that of %s", user)
+	}
+	if err != nil {
+		// An account that cannot be read is none, and must not stay what it was.
+		s.forget(e.Key(), e.Revision())
+		return fmt.Errorf("accounts: key %s: %w", e.Key(), err)
+	}
+	s.put(e.Key(), user, known{rev: e.Revision(), creds: r.credentials()})
+	return nil
+}
+
+// put takes a state over unless a later one is known: a change of this process is
+// known before the watcher reports it.
+func (s snapshot) put(key string, user jid.JID, k known) {
+	if old, ok := s.users[user]; ok && (old.rev > k.rev || old.rev == k.rev && old.gone) {
+		return
+	}
+	s.users[user], s.keys[key] = k, user
+}
+
+func (s snapshot) forget(key string, rev uint64) {
+	if user, ok := s.keys[key]; ok && s.users[user].rev < rev {
+		delete(s.users, user)
+		delete(s.keys, key)
+	}
+}
