@@ -1,0 +1,66 @@
+package c2s
+
+import (
+	"bytes"
+	"encoding/base64"
+	"io"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/xmpp/router"
+)
+
+// canned is a connection whose client has said all it has to say.
+type canned struct {
+	net.Conn // nil: nothing else is called
+	r        io.Reader
+}
+
+func (c *canned) Read(p []byte) (int, error)       { return c.r.Read(p) }
+func (c *canned) Write(p []byte) (int, error)      { return len(p), nil }
+func (c *canned) Close() error                     { return nil }
+func (c *canned) SetReadDeadline(time.Time) error  { return nil }
+func (c *canned) SetWriteDeadline(time.Time) error { return nil }
+func (c *canned) RemoteAddr() net.Addr             { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)} }
+
+// FuzzSession has a client that is logged in say anything: no panic, and nothing
+// left behind when it is gone.
+func FuzzSession(f *testing.F) {
+	for _, seed := range []string{
+		"<presence/><message to='alice@localhost'><body>x</body></message></stream:stream>",
+		"<iq type='get' id='1'><query xmlns='jabber:iq:roster'/></iq>",
+		"<iq type='set' id='1' to='localhost'><session xmlns='urn:ietf:params:xml:ns:xmpp-session'/></iq>",
+		"<presence><priority>-200</priority></presence><presence type='unavailable'/>",
+		"<presence to='alice@localhost/a'/><presence to='alice@localhost' type='subscribe'/>",
+		"<iq type='error' id='1'/><iq type='get' id='1' to='alice@localhost/a'><ping xmlns='urn:xmpp:ping'/></iq>",
+		"<message from='bob@localhost' to='@'/>",
+		"<message type='error' to='nobody@localhost'/><message xmlns='jabber:server'/>",
+	} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		var log bytes.Buffer
+		r := router.New(router.Options{Domains: func(d string) bool { return d == "localhost" }})
+		v := New(Options{Router: r, Log: zerolog.New(&log), Connection: func(net.Addr) ConnOptions {
+			return ConnOptions{Accounts: users, AllowPlainWithoutTLS: true}
+		}})
+		const open = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>"
+		parts := []io.Reader{
+			strings.NewReader(open + "<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>" +
+				base64.StdEncoding.EncodeToString([]byte("\x00alice\x00secret")) + "</auth>"),
+			strings.NewReader(open + "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>a</resource></bind></iq>"),
+			strings.NewReader(said),
+		}
+		v.handle(t.Context(), &canned{r: io.MultiReader(parts...)})
+		if st := v.Stats(); st.Logins != 1 || st.Open != 0 || st.Sessions != 0 || len(r.All()) != 0 {
+			t.Errorf("%+v, %d bound", st, len(r.All()))
+		}
+		if strings.Contains(log.String(), "bug:") {
+			t.Error(log.String())
+		}
+	})
+}

@@ -1,0 +1,149 @@
+package c2s
+
+import (
+	"context"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// available is initial presence or a change of it (RFC 6121 §4.2, §4.4).
+func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
+	p, ok := priority(st)
+	if !ok {
+		return c.reply(ctx, st.ErrorReply(&stanza.Error{Condition: stanza.BadRequest, Text: "bad priority"}))
+	}
+	old, was := c.Priority()
+	if !c.shows.set(st, int32(p)) {
+		return nil
+	}
+	c.broadcast(ctx, st)
+	if !was {
+		c.introduce(ctx)
+	}
+	if p >= 0 && (!was || old < 0) {
+		c.server.o.Router.Available(c)
+	}
+	return nil
+}
+
+// shows is what others know of a session's presence. It has a mutex because a
+// session that takes over a JID ends that of the old one.
+type shows struct {
+	priority atomic.Int32                  // or unavailable; changed with mu held
+	last     atomic.Pointer[stanza.Stanza] // while available; likewise
+
+	mu       sync.Mutex
+	directed map[jid.JID]struct{} // who was sent directed presence (RFC 6121 §4.6.3)
+	retired  bool                 // nothing may be shown any more
+}
+
+// set makes the session available. It returns false for one that is retired.
+func (s *shows) set(st *stanza.Stanza, priority int32) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.retired {
+		return false
+	}
+	s.last.Store(st)
+	s.priority.Store(priority)
+	return true
+}
+
+// maxDirected bounds the addresses to remember for directed presence. Beyond
+// it the client's absence is told to those that are remembered.
+const maxDirected = 1000
+
+// direct notes who gets directed presence, to whom the end of the session is told
+// (RFC 6121 §4.6.3). It returns false for a session that is retired.
+func (s *shows) direct(st *stanza.Stanza) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.retired:
+		return false
+	case st.Type == "unavailable":
+		delete(s.directed, st.To)
+	case st.Type == "" && len(s.directed) < maxDirected:
+		if s.directed == nil {
+			s.directed = make(map[jid.JID]struct{})
+		}
+		s.directed[st.To] = struct{}{}
+	}
+	return true
+}
+
+// clear makes the session unavailable, for good with retire. It returns whether it
+// was available, and who else has to be told.
+func (s *shows) clear(retire bool) (was bool, directed map[jid.JID]struct{}) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired = s.retired || retire
+	s.last.Store(nil)
+	directed, s.directed = s.directed, nil
+	return s.priority.Swap(unavailable) != unavailable, directed
+}
+
+// priority reads the priority: from -128 to 127, 0 if it is not there (RFC 6121
+// §4.7.2.3).
+func priority(st *stanza.Stanza) (p int8, ok bool) {
+	e := st.Child("priority")
+	if e == nil {
+		return 0, true
+	}
+	n, err := strconv.ParseInt(strings.Trim(e.Text(), " \t\r\n"), 10, 8)
+	return int8(n), err == nil
+}
+
+// broadcast sends presence to all available resources of the account, this one
+// included (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
+func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
+	out := *st
+	out.To = c.full.Bare()
+	for _, s := range c.server.o.Router.Sessions(out.To) {
+		if _, ok := s.Priority(); ok {
+			// One that is going away needs no presence any more.
+			_ = s.Send(ctx, &out)
+		}
+	}
+}
+
+// introduce sends the presence of the account's other resources to a new one.
+func (c *session) introduce(ctx context.Context) {
+	for _, s := range c.server.o.Router.Sessions(c.full.Bare()) {
+		other, ok := s.(*session)
+		if !ok || other == c {
+			continue
+		}
+		if st := other.shows.last.Load(); st != nil {
+			out := *st
+			out.To = c.full
+			_ = c.Send(ctx, &out) // an error shows at the next answer
+		}
+	}
+}
+
+// retire says that the resource is gone, for a client that did not (RFC 6121
+// §4.5.2). It does so once, whoever calls it first: the session at its end, or
+// the one that takes over its JID, whose own presence must come after it.
+func (c *session) retire(ctx context.Context) {
+	c.leave(ctx, stanza.NewPresence(c.full.Bare(), c.full, "unavailable"), true)
+}
+
+// leave makes the session unavailable: to the account's other resources, and to
+// whoever got directed presence (§4.6.3).
+func (c *session) leave(ctx context.Context, st *stanza.Stanza, retire bool) {
+	was, directed := c.shows.clear(retire)
+	if was {
+		c.broadcast(ctx, st)
+	}
+	for to := range directed {
+		out := *st
+		out.To = to
+		_ = c.server.o.Router.Route(ctx, c, &out) // nobody waits for an answer
+	}
+}

@@ -1,0 +1,178 @@
+// Package c2s is the client listener: it accepts connections, negotiates the
+// stream, binds the session to the router and carries its stanzas (RFC 6120,
+// RFC 6121).
+//
+//	server.go    Server, its options, accepting
+//	conn.go      one connection from accept to close
+//	session.go   a bound session, as the router sees it
+//	inbound.go   what a client may send (RFC 6120 §8.1, §10.3)
+//	presence.go  presence and priority (RFC 6121 §4)
+//	account.go   IQs that an account answers for its owner
+//	prove.go     liveness (XEP-0199)
+//	wire.go      the wire in the log
+package c2s
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/sasl"
+	"mcmt2xmpp/xmpp/stream"
+)
+
+// Slots bounds how many connections negotiate at once.
+type Slots interface {
+	// Acquire waits for a slot until ctx ends.
+	Acquire(ctx context.Context) error
+	Release()
+}
+
+// ConnOptions are what holds for one connection. The zero value offers no way to
+// log in.
+type ConnOptions struct {
+	// TLS is the configuration, certificate and verification of clients
+	// included. Nil: no TLS is offered.
+	TLS *tls.Config
+	// Direct begins with TLS (XEP-0368); without it STARTTLS is offered.
+	Direct bool
+	// TLSRequired offers no login before TLS (RFC 7590 §3.2). Without TLS nobody
+	// could log in then.
+	TLSRequired bool
+
+	// Accounts are for SCRAM and PLAIN, Digest for DIGEST-MD5; nil: not offered.
+	Accounts, Digest sasl.Store
+	// AllowPlainWithoutTLS offers PLAIN in clear text.
+	AllowPlainWithoutTLS bool
+
+	// Tries is how many failed logins end a stream. Zero: 3.
+	Tries int
+	// FailureDelay is the pause before a wrong password is answered. Zero: none.
+	FailureDelay time.Duration
+
+	// IdleTime is the silence after which a client is pinged, to be disconnected
+	// where it does not answer within Options.ProofTime. Zero: never.
+	IdleTime time.Duration
+
+	// Limits of the stream; zero fields mean the defaults.
+	Limits stream.Limits
+}
+
+// Options are what a server is made of. Router and Connection are needed.
+type Options struct {
+	Router *router.Router
+	// Connection says what holds for a connection from addr. It is asked once
+	// per connection.
+	Connection func(addr net.Addr) ConnOptions
+	// Slots bounds the connections that negotiate TLS and SASL at once; others
+	// wait, and behind them the listener. Nil: no bound.
+	Slots Slots
+	// PerAddress bounds the connections from one IP address. Zero: 1000.
+	PerAddress int
+	// ProofTime is how long a client may take to answer a ping before its
+	// session counts as dead. Zero: 30 s.
+	ProofTime time.Duration
+	// Secret and Iterations are what [sasl.Offer] calls so.
+	Secret     []byte
+	Iterations int
+	Log        zerolog.Logger
+}
+
+// Server serves clients, on any number of listeners.
+type Server struct {
+	o     Options
+	stats counters
+
+	mu        sync.Mutex
+	addresses map[netip.Addr]int // open connections
+}
+
+// New returns a server; Serve makes it work.
+func New(o Options) *Server {
+	if o.PerAddress <= 0 {
+		o.PerAddress = 1000
+	}
+	if o.ProofTime <= 0 {
+		o.ProofTime = 30 * time.Second
+	}
+	return &Server{o: o, addresses: make(map[netip.Addr]int)}
+}
+
+// shutdown is what clients are told when the server stops (RFC 6120 §4.9.3.20).
+var shutdown = &stream.Error{Condition: stream.SystemShutdown}
+
+// Serve accepts connections from ln until ctx ends. Then it closes ln, ends
+// every session with system-shutdown, and returns when the last is gone. The
+// error is that of ln where it fails before.
+func (v *Server) Serve(ctx context.Context, ln net.Listener) error {
+	conns, end := context.WithCancelCause(context.WithoutCancel(ctx))
+	defer end(nil)
+	var open sync.WaitGroup
+	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
+	defer stop()
+	err := v.accept(ctx, ln, func(c net.Conn) {
+		open.Go(func() { v.handle(conns, c) })
+	})
+	end(shutdown)
+	open.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// accept hands connections over, each with a slot that its goroutine gives back.
+func (v *Server) accept(ctx context.Context, ln net.Listener, start func(net.Conn)) error {
+	for {
+		conn, err := ln.Accept()
+		if err != nil {
+			var ne net.Error
+			if ctx.Err() == nil && errors.As(err, &ne) && ne.Timeout() {
+				continue
+			}
+			return fmt.Errorf("c2s: %w", err)
+		}
+		v.stats.connections.Add(1)
+		if v.o.Slots != nil {
+			// Here, not in the goroutine: waiting connections are for the
+			// listener to hold and to bound.
+			if err := v.o.Slots.Acquire(ctx); err != nil {
+				_ = conn.Close()
+				return nil
+			}
+		}
+		start(conn)
+	}
+}
+
+// admit counts a connection against its address, and refuses one too many. The
+// function that it returns, in any case, takes it off again.
+func (v *Server) admit(addr net.Addr) (leave func(), err error) {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return func() {}, nil // a Unix socket: no address to count by
+	}
+	ip := ap.Addr().Unmap()
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.addresses[ip] >= v.o.PerAddress {
+		v.stats.perAddress.Add(1)
+		return func() {}, &stream.Error{Condition: stream.PolicyViolation, Text: "too many connections from your address"}
+	}
+	v.addresses[ip]++
+	return func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.addresses[ip]--; v.addresses[ip] == 0 {
+			delete(v.addresses, ip)
+		}
+	}, nil
+}

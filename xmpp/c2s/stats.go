@@ -1,0 +1,70 @@
+package c2s
+
+import (
+	"errors"
+	"sync/atomic"
+
+	"mcmt2xmpp/xmpp/stream"
+)
+
+// Stats are counts since New; the first four are of now.
+type Stats struct {
+	Open        int64 // connections
+	Negotiating int64 // of them, not bound yet
+	Sessions    int64 // of them, bound
+	Queued      int64 // bytes waiting to be written to sessions
+
+	Connections  uint64 // accepted
+	Logins       uint64 // sessions bound
+	FailedLogins uint64
+	Received     uint64 // stanzas from clients
+	Sent         uint64 // stanzas to clients
+
+	// Limits hit, each answered with its error.
+	PerAddress   uint64 // connections over the number from one address
+	TooLarge     uint64 // policy-violation: size, depth, bytes before login, failed logins
+	TooSlow      uint64 // clients that did not read
+	Timeouts     uint64 // negotiation not finished, pings not answered
+	StreamErrors uint64 // all errors sent
+}
+
+type counters struct {
+	open, negotiating, sessions                           atomic.Int64
+	connections, logins, failedLogins, received, sent     atomic.Uint64
+	perAddress, tooLarge, tooSlow, timeouts, streamErrors atomic.Uint64
+}
+
+// ended counts how a connection came to its end.
+func (c *counters) ended(err error) {
+	var own *stream.Error
+	if !errors.As(err, &own) {
+		return
+	}
+	c.streamErrors.Add(1)
+	switch own.Condition {
+	case stream.PolicyViolation:
+		c.tooLarge.Add(1)
+	case stream.ResourceConstraint:
+		c.tooSlow.Add(1)
+	case stream.ConnectionTimeout:
+		c.timeouts.Add(1)
+	}
+}
+
+// Stats returns the counts.
+func (v *Server) Stats() Stats {
+	c := &v.stats
+	st := Stats{
+		Open: c.open.Load(), Negotiating: c.negotiating.Load(), Sessions: c.sessions.Load(),
+		Connections: c.connections.Load(), Logins: c.logins.Load(), FailedLogins: c.failedLogins.Load(),
+		Received: c.received.Load(), Sent: c.sent.Load(),
+		PerAddress: c.perAddress.Load(), TooLarge: c.tooLarge.Load(), TooSlow: c.tooSlow.Load(),
+		Timeouts: c.timeouts.Load(), StreamErrors: c.streamErrors.Load(),
+	}
+	for _, s := range v.o.Router.All() {
+		if own, ok := s.(*session); ok && own.server == v {
+			st.Queued += int64(own.out.Queued())
+		}
+	}
+	return st
+}

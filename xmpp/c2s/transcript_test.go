@@ -1,0 +1,59 @@
+package c2s
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmpptest"
+)
+
+// discard keeps nothing: transcripts only see what the sender is told.
+type discard struct{}
+
+func (discard) Keep(context.Context, *stanza.Stanza) error { return nil }
+
+// noStates drops chat states on their way to storage, as the gateway's filter does.
+func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
+	return !keep || !strings.Contains(st.String(), "http://jabber.org/protocol/chatstates")
+}
+
+func TestTranscripts(t *testing.T) {
+	t.Parallel()
+	xmpptest.Run(t, "testdata/*.txt", func(t *testing.T, uses []string) string {
+		var ro router.Options
+		var o Options
+		var co ConnOptions
+		for _, use := range uses {
+			switch use {
+			case "no-tls":
+				co.AllowPlainWithoutTLS = true // and so no certificate
+			case "tls-required":
+				co.TLSRequired = true
+			case "digest":
+				co.Digest = users
+			case "direct":
+				co.Direct = true
+			case "two-domains":
+				ro.Domains = func(d string) bool { return d == "localhost" || d == "other.example" }
+			case "one-session":
+				ro.MaxSessions = 1
+			case "one-connection":
+				o.PerAddress = 1
+			case "custody":
+				ro.Custody, ro.Filter = discard{}, noStates
+			case "small": // the defaults are what is tested
+			case "hurry":
+				co.Limits.Negotiation = 100 * time.Millisecond
+			case "idle":
+				co.IdleTime, o.ProofTime = 50*time.Millisecond, 500*time.Millisecond
+			default:
+				t.Fatalf("no such use: %s", use)
+			}
+		}
+		return serve(t, ro, o, co).addr
+	})
+}

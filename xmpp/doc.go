@@ -1,0 +1,39 @@
+// Package xmpp holds no code: the packages below it are an XMPP server, each
+// specification in one place.
+//
+// RFCs:
+//
+//	RFC 6120  Core
+//	  §4       streams: headers, errors, closing        stream/header.go, error.go, stream.go
+//	  §4.6     silent peers                             c2s/prove.go
+//	  §5       STARTTLS                                 stream/starttls.go
+//	  §6       SASL                                     stream/sasl.go, login.go; sasl
+//	  §7       resource binding                         stream/bind.go
+//	  §8       stanzas and their errors                 stanza; c2s/inbound.go
+//	  §10      server rules for processing stanzas      router/route.go; c2s/inbound.go
+//	  §11      restricted XML                           xmlwire
+//	  §13.12   limits                                   stream/limits.go, writer.go
+//	RFC 6121  Instant Messaging and Presence
+//	  §2       rosters: an empty one                    c2s/account.go
+//	  §4       presence without subscriptions           c2s/presence.go; router/route.go
+//	  §8       server rules for local accounts          router/deliver.go, answer.go
+//	RFC 7622  Addresses                                 jid
+//	RFC 7590  Use of TLS                                stream/stream.go; c2s/server.go
+//	RFC 3921  Session establishment, a no-op            stream/session.go
+//	RFC 4616, 5802, 7677, 2831, 5929, 9266              sasl
+//
+// XEPs:
+//
+//	XEP-0030  Service Discovery, of server and account  router/answer.go
+//	XEP-0085  Chat States, filtered                     (package filters)
+//	XEP-0092  Software Version                          router/answer.go
+//	XEP-0106  JID Escaping                              jid
+//	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
+//	XEP-0368  Direct TLS                                c2s/conn.go
+//	XEP-0440  Channel Binding Types                     stream/sasl.go
+//
+// A package imports only packages of lower layers: jid and xmlwire know nothing
+// of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
+// needs no router; and what connects to the world (c2s) meets in router.
+package xmpp

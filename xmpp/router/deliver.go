@@ -1,0 +1,133 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// unavailable is the error for whoever is not there, does not exist or does not
+// answer: one for all, so that it tells nobody which it is (RFC 6121 §8.5.1).
+var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable}
+
+// Deliver sends a message to the sessions that RFC 6121 §8.5 names and returns
+// those that took it. No session and no error means that the rules have it
+// ignored. The error is ErrOffline where nobody takes it now, which is
+// temporary, or a *stanza.Error for good: service-unavailable for an unknown
+// account. A stanza for another domain goes to Remote.
+func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
+	if !r.Serves(st.To.Domain()) {
+		return nil, r.away(ctx, st)
+	}
+	sessions := r.Sessions(st.To.Bare())
+	if len(sessions) == 0 {
+		if err := r.known(ctx, st.To.Bare()); err != nil {
+			return nil, err
+		}
+	}
+	chosen, err := choose(sessions, st)
+	if err != nil {
+		return nil, err
+	}
+	return r.send(ctx, chosen, st)
+}
+
+// send returns ErrOffline where none of the chosen sessions took st.
+func (r *Router) send(ctx context.Context, chosen []Session, st *stanza.Stanza) ([]Session, error) {
+	if len(chosen) == 0 {
+		return nil, nil
+	}
+	took := make([]Session, 0, len(chosen))
+	var errs []error
+	for _, s := range chosen {
+		if err := s.Send(ctx, st); err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.JID(), err))
+			continue
+		}
+		took = append(took, s)
+	}
+	if len(took) == 0 {
+		return nil, fmt.Errorf("%w: %w", ErrOffline, errors.Join(errs...))
+	}
+	r.stats.delivered.Add(1)
+	return took, nil
+}
+
+// known returns unavailable for an account that does not exist.
+func (r *Router) known(ctx context.Context, bare jid.JID) error {
+	if r.o.Accounts == nil {
+		return nil
+	}
+	ok, err := r.o.Accounts(ctx, bare)
+	switch {
+	case err != nil:
+		return fmt.Errorf("account %s: %w", bare, err)
+	case !ok:
+		return unavailable
+	}
+	return nil
+}
+
+// choose applies RFC 6121 §8.5.2 and §8.5.3 to a message.
+func choose(sessions []Session, st *stanza.Stanza) ([]Session, error) {
+	if !st.To.IsBare() {
+		for i, s := range sessions {
+			if s.JID() == st.To {
+				return sessions[i : i+1 : i+1], nil // §8.5.3.1
+			}
+		}
+	}
+	switch st.Type {
+	case stanza.TypeError:
+		return nil, nil // §8.5.2.1.1: ignored, wherever it was going
+	case stanza.TypeGroupchat:
+		return nil, unavailable
+	case stanza.TypeHeadline:
+		return headline(sessions, st.To), nil
+	}
+	// chat, normal, and what we do not know, which is normal (§5.2.2). §8.5.3.2.1
+	// would have a normal message to a resource that is gone ignored or refused;
+	// like other servers we treat it as chat, because what mail wrote to a
+	// resource is not worth less than to the account.
+	if best := mostAvailable(sessions); len(best) > 0 {
+		return best, nil
+	}
+	return nil, ErrOffline
+}
+
+// mostAvailable are the resources with the highest priority that is not
+// negative (§8.5.2.1.1): all of them, as any may be where the user looks.
+func mostAvailable(sessions []Session) []Session {
+	var best []Session
+	top := int8(0)
+	for _, s := range sessions {
+		switch p, ok := s.Priority(); {
+		case !ok || p < top:
+		case p > top:
+			top = p
+			best = append(best[:0], s)
+		default:
+			best = append(best, s)
+		}
+	}
+	return best
+}
+
+// headline goes to every resource whose priority is not negative, and nowhere
+// where there is none (§8.5.2.1.1, §8.5.2.2.1); to a full JID that is not bound
+// it goes nowhere either (§8.5.3.2.1).
+func headline(sessions []Session, to jid.JID) []Session {
+	if !to.IsBare() {
+		return nil
+	}
+	var out []Session
+	for _, s := range sessions {
+		if p, ok := s.Priority(); ok && p >= 0 {
+			out = append(out, s)
+		}
+	}
+	return out
+}

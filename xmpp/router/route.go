@@ -1,0 +1,134 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// Route takes a stanza that the client of from sent, with the addresses checked
+// and stamped: it is delivered, kept, answered, or its sender gets a stanza
+// error (RFC 6120 §10, RFC 6121 §8). The error is that of sending to from.
+func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) error {
+	answer, err := r.route(ctx, st)
+	if err != nil {
+		answer = st.ErrorReply(r.refusal(err))
+	}
+	if answer == nil {
+		return nil
+	}
+	if err := from.Send(ctx, answer); err != nil {
+		return fmt.Errorf("answer %s: %w", st.Kind, err)
+	}
+	return nil
+}
+
+// refusal is what the sender may know of an error.
+func (r *Router) refusal(err error) *stanza.Error {
+	r.stats.refused.Add(1)
+	var refused *stanza.Error
+	if errors.As(err, &refused) {
+		return refused
+	}
+	// Ours is the fault, and the text of err stays here.
+	return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError}
+}
+
+func (r *Router) route(ctx context.Context, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+	domain := st.To.Domain()
+	if h := r.handler(domain); h != nil {
+		return nil, h(ctx, st)
+	}
+	if !r.Serves(domain) {
+		return nil, r.away(ctx, st)
+	}
+	switch st.Kind {
+	case stanza.Message:
+		return nil, r.message(ctx, st)
+	case stanza.IQ:
+		return r.iq(ctx, st)
+	}
+	return nil, r.presence(ctx, st)
+}
+
+// away hands a stanza over for another domain (RFC 6120 §10.4).
+func (r *Router) away(ctx context.Context, st *stanza.Stanza) error {
+	if r.o.Remote == nil {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound}
+	}
+	return r.o.Remote.Route(ctx, st)
+}
+
+func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
+	if st.To.Local() == "" {
+		return unavailable // the server reads no messages (RFC 6120 §10.5.1)
+	}
+	if !r.passes(ctx, st, false) {
+		return nil
+	}
+	_, err := r.Deliver(ctx, st)
+	if errors.Is(err, ErrOffline) {
+		return r.keep(ctx, st)
+	}
+	return err
+}
+
+func (r *Router) passes(ctx context.Context, st *stanza.Stanza, keep bool) bool {
+	if r.o.Filter == nil || r.o.Filter(ctx, st, keep) {
+		return true
+	}
+	r.stats.filtered.Add(1)
+	return false
+}
+
+// keep puts a message for a user who is offline into custody (RFC 6121
+// §8.5.2.2.1). Without a body it is about a conversation that is not taking
+// place, such as a chat state: the filter drops those in silence, and the rest
+// is refused.
+func (r *Router) keep(ctx context.Context, st *stanza.Stanza) error {
+	if !r.passes(ctx, st, true) {
+		return nil
+	}
+	if r.o.Custody == nil || !hasBody(st) {
+		return unavailable
+	}
+	if err := r.o.Custody.Keep(ctx, st); err != nil {
+		return fmt.Errorf("keep: %w", err)
+	}
+	r.stats.kept.Add(1)
+	return nil
+}
+
+// hasBody says whether any <body/>, in whatever language, has text.
+func hasBody(st *stanza.Stanza) bool {
+	for e := range st.Element.Elements() {
+		if e.Name.Space == stanza.Client && e.Name.Local == "body" && strings.TrimSpace(e.Text()) != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// presence delivers directed presence (RFC 6121 §4.6, §8.5.2.1.2, §8.5.3). To
+// nobody it is ignored (§8.5.1), and so are probes: nothing is subscribed to.
+func (r *Router) presence(ctx context.Context, st *stanza.Stanza) error {
+	switch st.Type {
+	case "", "unavailable", stanza.TypeError:
+	case "probe":
+		return nil
+	default:
+		// No subscription can be asked for or granted here.
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented}
+	}
+	for _, s := range r.Sessions(st.To.Bare()) {
+		_, available := s.Priority()
+		if s.JID() == st.To || st.To.IsBare() && available && st.Type != stanza.TypeError {
+			// A session that is going away needs no presence any more.
+			_ = s.Send(ctx, st)
+		}
+	}
+	return nil
+}

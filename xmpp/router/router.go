@@ -1,0 +1,215 @@
+// Package router knows who is bound where and decides what becomes of a stanza:
+// to which sessions it goes, whether the server answers it, whether it is kept
+// for later, or which error its sender gets.
+//
+//	deliver.go   messages to local accounts (RFC 6121 §8.5)
+//	route.go     stanzas that a client sends (RFC 6120 §10)
+//	answer.go    IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
+//	registry.go  the sessions of this process
+package router
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/stream"
+)
+
+// Session is a bound resource of a local account. Its methods may be called from
+// any goroutine.
+type Session interface {
+	// JID is the full JID.
+	JID() jid.JID
+	// Priority is that of the last presence; available is false before initial
+	// presence and after unavailable presence (RFC 6121 §4.2, §4.5).
+	Priority() (p int8, available bool)
+	// Send queues a stanza, in the order of the calls. It waits a bounded time
+	// while the queue is full. An error means that it was not queued, because
+	// the session is gone or its client does not read.
+	Send(ctx context.Context, st *stanza.Stanza) error
+	// Prove returns nil when a live client is known to have received everything
+	// that was sent before the call. It blocks until that is known or ctx ends.
+	Prove(ctx context.Context) error
+	// Close ends the session with a stream error, nil for none. It does not wait.
+	Close(reason *stream.Error)
+}
+
+// Registry is where sessions are bound, so that several processes can share one.
+// Its methods may be called from any goroutine.
+type Registry interface {
+	// Bind adds s. A session that had its full JID is replaced and returned. With
+	// max sessions of the account already there it returns ErrTooManySessions.
+	Bind(s Session, max int) (replaced Session, err error)
+	// Unbind removes s if it is still the one bound, and says whether it was.
+	Unbind(s Session) bool
+	// Session finds a full JID; nil if it is not bound.
+	Session(full jid.JID) Session
+	// Sessions are those of a bare JID, oldest first. The slice is not changed
+	// any more and must not be by the caller.
+	Sessions(bare jid.JID) []Session
+	// All are the sessions of this process, in no order.
+	All() []Session
+}
+
+// Custody keeps a message that cannot be delivered now, durably: when Keep
+// returned nil it will be delivered, or its sender be told.
+type Custody interface {
+	Keep(ctx context.Context, st *stanza.Stanza) error
+}
+
+// Remote takes stanzas for domains that are not ours. A *stanza.Error refuses
+// one and goes to its sender.
+type Remote interface {
+	Route(ctx context.Context, st *stanza.Stanza) error
+}
+
+// Handler takes the stanzas for a domain of ours that has no accounts, such as
+// the mail gateway. A *stanza.Error goes to the sender; any other error reads as
+// one that passes.
+type Handler func(ctx context.Context, st *stanza.Stanza) error
+
+// Errors of the router.
+var (
+	// ErrTooManySessions means that an account has all the sessions it may have.
+	ErrTooManySessions = errors.New("too many sessions of the account")
+	// ErrOffline means that no resource takes the message now. It is temporary.
+	ErrOffline = errors.New("recipient has no available resource")
+)
+
+// Options are what a router is made of. Only Domains is needed.
+type Options struct {
+	// Domains says whether a domain is served here with accounts.
+	Domains func(domain string) bool
+	// Accounts says whether an account exists. Nil: every one does.
+	Accounts func(ctx context.Context, bare jid.JID) (bool, error)
+	// Registry has the sessions. Nil: one in memory.
+	Registry Registry
+	// MaxSessions bounds the sessions of one account. Zero: 100.
+	MaxSessions int
+	// Custody keeps messages for users who are offline. Nil: their senders get
+	// service-unavailable.
+	Custody Custody
+	// Remote takes stanzas for other domains. Nil: their senders get
+	// remote-server-not-found.
+	Remote Remote
+	// Filter says whether a message may go on. keep says that it would be stored,
+	// not delivered now. A message that may not is dropped in silence. Nil:
+	// all may.
+	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) bool
+	// Name and Version are what XEP-0092 tells. Empty: mcmt2xmpp, and no version.
+	Name, Version string
+}
+
+// Router routes stanzas. All methods may be called from any goroutine.
+type Router struct {
+	o     Options
+	stats counters
+
+	mu          sync.RWMutex
+	handlers    map[string]Handler // by domain
+	onAvailable []func(bare jid.JID)
+}
+
+// New returns a router without sessions.
+func New(o Options) *Router {
+	if o.Registry == nil {
+		o.Registry = NewRegistry()
+	}
+	if o.MaxSessions <= 0 {
+		o.MaxSessions = 100
+	}
+	if o.Name == "" {
+		o.Name = "mcmt2xmpp"
+	}
+	return &Router{o: o, handlers: make(map[string]Handler)}
+}
+
+// Serves says whether a domain has its accounts here.
+func (r *Router) Serves(domain string) bool { return r.o.Domains != nil && r.o.Domains(domain) }
+
+// Handle gives a domain to h: what is addressed to it or to anything in it goes
+// there. Nil takes the domain back.
+func (r *Router) Handle(domain string, h Handler) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if h == nil {
+		delete(r.handlers, domain)
+		return
+	}
+	r.handlers[domain] = h
+}
+
+func (r *Router) handler(domain string) Handler {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.handlers[domain]
+}
+
+// Bind makes s reachable at its full JID. An older session that had that JID is
+// replaced, and closed with conflict (RFC 6120 §7.7.2.2). The error is
+// ErrTooManySessions or the registry's.
+func (r *Router) Bind(s Session) error {
+	replaced, err := r.o.Registry.Bind(s, r.o.MaxSessions)
+	if err != nil {
+		if errors.Is(err, ErrTooManySessions) {
+			r.stats.tooManySessions.Add(1)
+		}
+		return fmt.Errorf("bind %s: %w", s.JID(), err)
+	}
+	if replaced != nil {
+		r.stats.conflicts.Add(1)
+		replaced.Close(&stream.Error{Condition: stream.Conflict, Text: "replaced by a new session"})
+	}
+	return nil
+}
+
+// Unbind ends what Bind began. It says whether s was still the one bound; a
+// session that was replaced is not.
+func (r *Router) Unbind(s Session) bool { return r.o.Registry.Unbind(s) }
+
+// Session finds a full JID; nil if it is not bound.
+func (r *Router) Session(full jid.JID) Session { return r.o.Registry.Session(full) }
+
+// Sessions are the bound resources of a bare JID, oldest first. The slice must
+// not be changed.
+func (r *Router) Sessions(bare jid.JID) []Session { return r.o.Registry.Sessions(bare) }
+
+// All are the bound sessions of this process.
+func (r *Router) All() []Session { return r.o.Registry.All() }
+
+// Reachable says whether a message of type chat to bare would be delivered now.
+func (r *Router) Reachable(bare jid.JID) bool {
+	for _, s := range r.Sessions(bare.Bare()) {
+		if p, ok := s.Priority(); ok && p >= 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// OnAvailable has f called with the bare JID each time a resource becomes able
+// to take messages to it: initial presence, or a change to a priority that is
+// not negative. f must not block.
+func (r *Router) OnAvailable(f func(bare jid.JID)) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.onAvailable = append(r.onAvailable, f)
+}
+
+// Available tells the router that s has sent presence which makes it able to
+// take messages to its bare JID (RFC 6121 §4.2). Whoever owns s calls it after
+// Priority says so.
+func (r *Router) Available(s Session) {
+	if p, ok := s.Priority(); !ok || p < 0 {
+		return
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, f := range r.onAvailable {
+		f(s.JID().Bare())
+	}
+}

@@ -1,0 +1,26 @@
+package router
+
+import "sync/atomic"
+
+// Stats are counts since New.
+type Stats struct {
+	Delivered       uint64 // stanzas that at least one session took
+	Kept            uint64 // messages that went into custody
+	Refused         uint64 // stanzas answered with an error
+	Filtered        uint64 // messages that the filter dropped
+	Conflicts       uint64 // sessions replaced by a new one with their JID
+	TooManySessions uint64 // refused for want of room in their account
+}
+
+type counters struct {
+	delivered, kept, refused, filtered, conflicts, tooManySessions atomic.Uint64
+}
+
+// Stats returns the counts.
+func (r *Router) Stats() Stats {
+	c := &r.stats
+	return Stats{
+		Delivered: c.delivered.Load(), Kept: c.kept.Load(), Refused: c.refused.Load(), Filtered: c.filtered.Load(),
+		Conflicts: c.conflicts.Load(), TooManySessions: c.tooManySessions.Load(),
+	}
+}

@@ -1,0 +1,144 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+const nsBind = "urn:ietf:params:xml:ns:xmpp-bind"
+
+var nameBind = xmlwire.Name{Space: nsBind, Local: "bind"}
+
+// maxBinds is how many refused attempts a client has; RFC 6120 §7.7.3 wants 5
+// to 10.
+const maxBinds = 5
+
+// Bind gives an authenticated client its resource (RFC 6120 §7). One value
+// serves one stream, because it counts the attempts.
+type Bind struct {
+	// Assign takes the full JID for the stream, replacing whoever had it where
+	// the policy is so (§7.7.2.2). A *stanza.Error refuses it and goes to the
+	// client. Nil: every JID is free.
+	Assign func(ctx context.Context, s *Stream, full jid.JID) error
+
+	refused int
+}
+
+// Name is <bind/>, which comes within an IQ.
+func (*Bind) Name() xmlwire.Name { return nameBind }
+
+// Advertise offers binding after authentication (§7.4).
+func (*Bind) Advertise(s *Stream) *xmlwire.Element {
+	if s.user.IsZero() {
+		return nil
+	}
+	return xmlwire.New(nsBind, "bind")
+}
+
+// Negotiate binds the resource that the client asks for (§7.7), or one of our
+// making where it asks for none (§7.6).
+func (f *Bind) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
+	full, refusal := f.choose(s, req.Child(nameBind))
+	if refusal == nil && f.Assign != nil {
+		err := f.Assign(ctx, s, full)
+		if err != nil && !errors.As(err, &refusal) {
+			return 0, fmt.Errorf("bind: %w", err)
+		}
+	}
+	if refusal != nil {
+		return Continue, f.refuse(ctx, s, req, refusal)
+	}
+	s.bound = full
+	answer := xmlwire.New(nsBind, "bind").Add(xmlwire.New(nsBind, "jid").AddText(full.String()))
+	if err := s.Send(ctx, result(req, answer)); err != nil {
+		return 0, fmt.Errorf("bind: %w", err)
+	}
+	return Done, nil
+}
+
+func (f *Bind) choose(s *Stream, bind *xmlwire.Element) (jid.JID, *stanza.Error) {
+	resource := ""
+	if bind != nil {
+		if e := bind.Child(xmlwire.Name{Space: nsBind, Local: "resource"}); e != nil {
+			resource = e.Text()
+		}
+	}
+	if resource == "" {
+		resource = newID() // §7.6, §7.5
+	}
+	full, err := s.user.WithResource(resource)
+	if err != nil {
+		// §7.7.2.1: a resourcepart that cannot be prepared.
+		return full, &stanza.Error{Type: stanza.Modify, Condition: stanza.BadRequest, Text: "bad resource"}
+	}
+	return full, nil
+}
+
+func (f *Bind) refuse(ctx context.Context, s *Stream, req *xmlwire.Element, why *stanza.Error) error {
+	e := xmlwire.New(req.Name.Space, "iq", "type", "error")
+	e.SetAttr("id", req.Attr("id"))
+	if err := s.Send(ctx, e.Add(why.Element())); err != nil {
+		return fmt.Errorf("bind: %w", err)
+	}
+	if f.refused++; f.refused >= maxBinds {
+		return &Error{PolicyViolation, "too many attempts to bind"}
+	}
+	return nil
+}
+
+// RequestBind is Bind seen from the initiating entity.
+type RequestBind struct {
+	Resource string // empty: the server chooses
+}
+
+// Initiate asks for the resource; a refusal is a *stanza.Error.
+func (f RequestBind) Initiate(ctx context.Context, s *Stream, list *xmlwire.Element) (Next, error) {
+	if list.Child(nameBind) == nil {
+		return Continue, nil
+	}
+	bind := xmlwire.New(nsBind, "bind")
+	if f.Resource != "" {
+		bind.Add(xmlwire.New(nsBind, "resource").AddText(f.Resource))
+	}
+	id := newID()
+	if err := s.Send(ctx, xmlwire.New(s.o.Content, "iq", "type", "set", "id", id).Add(bind)); err != nil {
+		return 0, fmt.Errorf("bind: %w", err)
+	}
+	answer, err := s.Receive(ctx, s.expires())
+	switch {
+	case err != nil:
+		return 0, lost("bind", err)
+	case answer.Name.Local != "iq" || answer.Attr("id") != id:
+		return 0, &Error{UnsupportedStanzaType, "expected the answer to bind"}
+	case answer.Attr("type") != "result":
+		if e := answer.Child(xmlwire.Name{Space: s.o.Content, Local: "error"}); e != nil {
+			return 0, fmt.Errorf("bind: %w", stanza.ParseError(e))
+		}
+		return 0, errors.New("bind: refused without a reason")
+	}
+	return f.take(s, answer.Child(nameBind))
+}
+
+func (f RequestBind) take(s *Stream, bind *xmlwire.Element) (Next, error) {
+	if bind == nil {
+		return 0, errors.New("bind: answer has no jid")
+	}
+	full, err := jid.Parse(childText(bind, nsBind, "jid"))
+	if err != nil {
+		return 0, fmt.Errorf("bind: %w", err)
+	}
+	s.bound = full // whatever it is: the server decides (§7.7.1)
+	return Done, nil
+}
+
+func childText(e *xmlwire.Element, space, local string) string {
+	if c := e.Child(xmlwire.Name{Space: space, Local: local}); c != nil {
+		return c.Text()
+	}
+	return ""
+}

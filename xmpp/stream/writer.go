@@ -1,0 +1,288 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// record is the most that one write takes from the queue: one TLS record of
+// 16 KiB (RFC 8446 §5.1), so one system call carries all that is waiting.
+const record = 16 << 10
+
+// ErrSlow says that the queue of a connection stayed full for as long as a Send
+// waits: the peer does not read.
+var ErrSlow = errors.New("peer does not read")
+
+// Writer is the way out of a connection: a bounded queue of bytes and one
+// goroutine that drains it. All methods are safe for concurrent use; what one
+// goroutine sends arrives in the order of its calls.
+type Writer struct {
+	content  string
+	wire     func(out bool, e *xmlwire.Element)
+	limit    int           // bytes
+	timeout  time.Duration // for one write of at most a record
+	patience time.Duration // for room in the queue
+	wake     chan struct{} // capacity 1
+	done     chan struct{} // closed when the goroutine has ended
+
+	raw net.Conn // below TLS
+
+	mu      sync.Mutex
+	conn    net.Conn
+	buf     []byte // queued
+	flying  int    // bytes being written now; they count as queued
+	waiters int
+	moved   chan struct{} // closed, and replaced, when something was written
+	closing bool          // nothing may be queued any more
+	until   time.Time     // when closing: the end of all writing
+	err     error         // why the connection is dead
+}
+
+func newWriter(conn net.Conn, content string, limit int, timeout time.Duration) *Writer {
+	w := &Writer{
+		content: content, limit: limit, timeout: timeout, raw: conn, conn: conn,
+		wake: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{}),
+	}
+	go w.run()
+	return w
+}
+
+// Send queues an element. It blocks while the queue is full, at the longest for
+// Limits.Patience or until ctx ends: then the error is ErrSlow, wrapping that of
+// ctx if it was that. Any other error means that the connection is gone. Nil
+// means queued, not written.
+func (w *Writer) Send(ctx context.Context, e *xmlwire.Element) error {
+	if w.wire != nil {
+		w.wire(true, e)
+	}
+	return w.queue(ctx, func(b []byte) []byte { return xmlwire.Append(b, e, w.content) })
+}
+
+// SendStanza queues a stanza, like Send.
+func (w *Writer) SendStanza(ctx context.Context, st *stanza.Stanza) error {
+	if w.wire != nil {
+		w.wire(true, flat(st))
+	}
+	return w.queue(ctx, func(b []byte) []byte { return st.Append(b, w.content) })
+}
+
+// flat is a stanza's element with the addressing fields written into it.
+func flat(st *stanza.Stanza) *xmlwire.Element {
+	e, err := xmlwire.Parse(st.Append(nil, ""), xmlwire.Limits{})
+	if err != nil {
+		return st.Element
+	}
+	return e
+}
+
+func (w *Writer) queue(ctx context.Context, write func([]byte) []byte) error {
+	w.mu.Lock()
+	var patience *time.Timer
+	// One more stanza is let in while there is any room, so that a stanza larger
+	// than the queue can be sent: memory is bounded by limit + one stanza.
+	for w.err == nil && !w.closing && len(w.buf)+w.flying >= w.limit {
+		if patience == nil {
+			patience = time.NewTimer(w.patience)
+			defer patience.Stop()
+		}
+		if err := w.wait(ctx, patience.C); err != nil {
+			w.mu.Unlock()
+			return err
+		}
+	}
+	defer w.mu.Unlock()
+	switch {
+	case w.err != nil:
+		return w.err
+	case w.closing:
+		return ErrClosed
+	}
+	w.buf = write(w.buf)
+	w.signal()
+	return nil
+}
+
+// wait gives up the lock until something was written, or the patience is over.
+func (w *Writer) wait(ctx context.Context, patience <-chan time.Time) error {
+	moved := w.moved
+	w.waiters++
+	w.mu.Unlock()
+	defer func() {
+		w.mu.Lock()
+		w.waiters--
+	}()
+	select {
+	case <-moved:
+		return nil
+	case <-patience:
+		return ErrSlow
+	case <-ctx.Done():
+		return fmt.Errorf("%w: %w", ErrSlow, ctx.Err())
+	}
+}
+
+func (w *Writer) signal() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Flush blocks until all that was queued is written.
+func (w *Writer) Flush(ctx context.Context) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.err == nil && len(w.buf)+w.flying > 0 {
+		if err := w.wait(ctx, nil); err != nil {
+			return fmt.Errorf("flush: %w", err)
+		}
+	}
+	return w.err
+}
+
+// Queued is the number of bytes that are not written yet.
+func (w *Writer) Queued() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.buf) + w.flying
+}
+
+// upgrade goes on on another connection. The queue must be empty.
+func (w *Writer) upgrade(conn net.Conn) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.conn = conn
+}
+
+// finish lets nothing more in, writes what is queued and then last, and ends the
+// goroutine, all before until.
+func (w *Writer) finish(last []byte, until time.Time) {
+	w.mu.Lock()
+	if !w.closing && w.err == nil {
+		w.buf = append(w.buf, last...)
+		w.until = until
+		// For the write that is under way, with a later deadline of its own.
+		_ = w.raw.SetWriteDeadline(until)
+	}
+	w.closing = true
+	w.broadcast()
+	w.signal()
+	w.mu.Unlock()
+	<-w.done
+}
+
+// kill ends the goroutine without writing what is queued, and closes the
+// connection.
+func (w *Writer) kill() {
+	w.mu.Lock()
+	w.fail(ErrClosed)
+	w.signal()
+	w.mu.Unlock()
+}
+
+// Err is why nothing can be sent any more; nil while it can.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.err
+}
+
+// fail records the first error; w.mu is held. The connection is closed, because
+// the reader waits on it and must learn of this too.
+func (w *Writer) fail(err error) {
+	if w.err == nil {
+		w.err = err
+	}
+	w.buf = nil
+	w.broadcast()
+	_ = w.raw.Close()
+}
+
+func (w *Writer) broadcast() {
+	if w.waiters > 0 {
+		close(w.moved)
+		w.moved = make(chan struct{})
+	}
+}
+
+var longAgo = time.Unix(1, 0)
+
+// run drains the queue: it takes all that is waiting and writes it in records.
+func (w *Writer) run() {
+	defer close(w.done)
+	var out []byte // the other of two buffers that change places
+	for w.take(&out) {
+		for rest := out; len(rest) > 0; {
+			n := min(len(rest), record)
+			if !w.write(rest[:n]) {
+				return
+			}
+			rest = rest[n:]
+		}
+	}
+}
+
+// keep is how large a buffer may be that stays with an idle connection: a burst
+// must not keep its memory for the session's life.
+const keep = 4 * record
+
+// take waits for something to write and changes the buffers. It returns false
+// when there will be nothing any more.
+func (w *Writer) take(out *[]byte) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.buf) == 0 && w.err == nil && !w.closing {
+		if cap(w.buf) > keep {
+			w.buf = nil
+		}
+		if cap(*out) > keep {
+			*out = nil
+		}
+		// Nothing is being written: what TLS writes by itself, while the other
+		// side reads, must not meet a deadline that has passed.
+		_ = w.conn.SetWriteDeadline(time.Time{})
+		w.mu.Unlock()
+		<-w.wake
+		w.mu.Lock()
+	}
+	if w.err != nil || len(w.buf) == 0 {
+		return false
+	}
+	*out, w.buf = w.buf, (*out)[:0]
+	w.flying = len(*out)
+	return true
+}
+
+// write writes one record and says whether to go on.
+func (w *Writer) write(b []byte) bool {
+	w.mu.Lock()
+	until := time.Now().Add(w.timeout)
+	if w.closing && w.until.Before(until) {
+		until = w.until
+	}
+	conn, err := w.conn, w.err
+	if err == nil {
+		err = conn.SetWriteDeadline(until)
+	}
+	w.mu.Unlock()
+	if err == nil {
+		_, err = conn.Write(b)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.flying -= len(b)
+	if err != nil {
+		w.flying = 0
+		w.fail(fmt.Errorf("write: %w", err))
+		return false
+	}
+	w.broadcast()
+	return true
+}

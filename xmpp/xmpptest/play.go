@@ -1,0 +1,274 @@
+package xmpptest
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// patience is how long a step waits for the server.
+const patience = 5 * time.Second
+
+// Run plays every file that matches pattern as a subtest of its name. serve
+// starts the server that a transcript wants, knowing its USE words, and returns
+// the address.
+func Run(t *testing.T, pattern string, serve func(t *testing.T, uses []string) string) {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no transcripts match %s (%v)", pattern, err)
+	}
+	for _, file := range files {
+		t.Run(strings.TrimSuffix(filepath.Base(file), filepath.Ext(file)), func(t *testing.T) {
+			t.Parallel()
+			f, err := os.Open(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer f.Close()
+			script, err := Parse(f)
+			if err != nil {
+				t.Fatalf("%s: %v", file, err)
+			}
+			if err := script.Play(t.Context(), serve(t, script.Uses)); err != nil {
+				t.Errorf("%s: %v", file, err)
+			}
+		})
+	}
+}
+
+// Play connects each actor at its first step to the TCP address and plays. The
+// error names the line.
+func (s *Script) Play(ctx context.Context, address string) error {
+	p := &player{actors: make(map[string]*actor), matcher: matcher{make(map[string]string)}}
+	defer p.close()
+	for _, st := range s.steps {
+		a, err := p.actor(ctx, st.actor, address)
+		if err == nil {
+			err = p.play(a, st)
+		}
+		if err != nil {
+			return fmt.Errorf("line %d: %s%s: %w", st.line, st.verb, st.actor, err)
+		}
+	}
+	return nil
+}
+
+type player struct {
+	matcher
+	actors map[string]*actor
+}
+
+// actor is one client.
+type actor struct {
+	raw, conn net.Conn
+	dec       *xmlwire.Decoder
+	opened    bool // the server's header was read
+}
+
+func (p *player) close() {
+	for _, a := range p.actors {
+		_ = a.raw.Close()
+	}
+}
+
+func (p *player) actor(ctx context.Context, name, address string) (*actor, error) {
+	if a := p.actors[name]; a != nil {
+		return a, nil
+	}
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	a := &actor{raw: conn, conn: conn, dec: xmlwire.NewDecoder(conn, xmlwire.Limits{})}
+	p.actors[name] = a
+	return a, nil
+}
+
+func (p *player) play(a *actor, st step) error {
+	if err := a.raw.SetDeadline(time.Now().Add(patience)); err != nil {
+		return err
+	}
+	if st.verb == "C" {
+		return p.client(a, st.text)
+	}
+	if st.verb == "EOF" {
+		return a.eof()
+	}
+	if st.text == "</stream:stream>" {
+		e, err := a.dec.Next()
+		switch {
+		case err == nil:
+			return fmt.Errorf("got %s", e)
+		case err != io.EOF:
+			return err
+		}
+		return nil
+	}
+	got, err := a.read(st.text)
+	if err != nil {
+		return err
+	}
+	return p.compare(st.text, got)
+}
+
+func (p *player) compare(text string, got *xmlwire.Element) error {
+	if strings.HasPrefix(text, "<stream:stream") {
+		text += "</stream:stream>"
+	}
+	want, err := parse(text)
+	if err != nil {
+		return fmt.Errorf("transcript: %w", err)
+	}
+	if err := p.element(want, got); err != nil {
+		return fmt.Errorf("%w\n got %s", err, got)
+	}
+	return nil
+}
+
+// read reads what the server sends next: its header if that is wanted.
+func (a *actor) read(want string) (*xmlwire.Element, error) {
+	if strings.HasPrefix(want, "<stream:stream") {
+		a.opened = true
+		return a.dec.Header()
+	}
+	e, err := a.dec.Next()
+	if err == io.EOF {
+		return nil, errors.New("server closed its stream")
+	}
+	return e, err
+}
+
+func (p *player) client(a *actor, text string) error {
+	verb, rest, _ := strings.Cut(text, " ")
+	switch verb {
+	case "TLS":
+		return a.handshake()
+	case "OPEN":
+		return a.open(rest)
+	case "LOGIN":
+		address, password, _ := strings.Cut(rest, " ")
+		return p.login(a, address, password)
+	case "CLOSE":
+		return a.raw.Close()
+	}
+	text, err := expand(text, p.captured)
+	if err != nil {
+		return err
+	}
+	return a.send(text)
+}
+
+func (a *actor) send(text string) error {
+	if a.opened && strings.Contains(text, "<stream:stream") {
+		a.dec.Reset(a.conn)
+		a.opened = false
+	}
+	_, err := io.WriteString(a.conn, text)
+	return err
+}
+
+func (a *actor) handshake() error {
+	if n := a.dec.Buffered(); n > 0 {
+		return fmt.Errorf("%d bytes before the handshake", n)
+	}
+	conn := tls.Client(a.raw, &tls.Config{InsecureSkipVerify: true}) // #nosec G402: who the server is, is not what is tested
+	if err := conn.Handshake(); err != nil {
+		return err
+	}
+	a.conn, a.opened = conn, false
+	a.dec.Reset(conn)
+	return nil
+}
+
+// open opens a stream and holds the server's header to RFC 6120 §4.7.
+func (a *actor) open(domain string) error {
+	err := a.send("<?xml version='1.0'?><stream:stream to='" + domain + "' version='1.0' xmlns='jabber:client' xmlns:stream='" + xmlwire.Streams + "'>")
+	if err != nil {
+		return err
+	}
+	h, err := a.read("<stream:stream")
+	switch {
+	case err != nil:
+		return err
+	case h.Attr("from") != domain || h.Attr("version") != "1.0" || len(h.Attr("id")) < 16:
+		return fmt.Errorf("header is %s", h)
+	}
+	return nil
+}
+
+// login goes the whole way to a bound resource.
+func (p *player) login(a *actor, address, password string) error {
+	j, err := jid.Parse(address)
+	if err != nil {
+		return err
+	}
+	plain, err := expand("{plain "+j.Local()+" "+password+"}", nil)
+	if err != nil {
+		return err
+	}
+	const ns = "urn:ietf:params:xml:ns:xmpp-"
+	if err := a.open(j.Domain()); err != nil {
+		return err
+	}
+	features, err := a.read("")
+	if err != nil {
+		return err
+	}
+	open := func() error { return errors.Join(a.open(j.Domain()), a.expect("features")) }
+	var steps []func() error
+	if features.Child(xmlwire.Name{Space: ns + "tls", Local: "starttls"}) != nil {
+		steps = append(steps, func() error { return a.ask("<starttls xmlns='"+ns+"tls'/>", "proceed") }, a.handshake, open)
+	}
+	steps = append(steps,
+		func() error { return a.ask("<auth xmlns='"+ns+"sasl' mechanism='PLAIN'>"+plain+"</auth>", "success") },
+		open,
+		func() error {
+			return a.ask("<iq type='set' id='bind'><bind xmlns='"+ns+"bind'><resource>"+j.Resource()+"</resource></bind></iq>", "iq")
+		})
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (a *actor) ask(text, answer string) error {
+	if err := a.send(text); err != nil {
+		return err
+	}
+	return a.expect(answer)
+}
+
+func (a *actor) expect(local string) error {
+	e, err := a.read("")
+	if err == nil && (e.Name.Local != local || e.Attr("type") == "error") {
+		err = fmt.Errorf("login: got %s", e)
+	}
+	return err
+}
+
+// eof waits for the end of the connection. A reset is not one: what the server
+// said last may be lost by it.
+func (a *actor) eof() error {
+	if n := a.dec.Buffered(); n > 0 {
+		return fmt.Errorf("%d bytes left", n)
+	}
+	b, err := io.ReadAll(a.conn)
+	if err == nil && len(b) > 0 {
+		err = fmt.Errorf("got %q", b)
+	}
+	return err
+}
