@@ -4,7 +4,7 @@
 // RFCs:
 //
 //	RFC 6120  Core
-//	  §4       streams: headers, errors, closing        stream/header.go, error.go, stream.go
+//	  §4       streams: headers, errors, closing        stream/header.go, error.go, close.go
 //	  §4.6     silent peers                             c2s/prove.go
 //	  §5       STARTTLS                                 stream/starttls.go
 //	  §6       SASL                                     stream/sasl.go, login.go; sasl
@@ -18,7 +18,7 @@
 //	  §4       presence without subscriptions           c2s/presence.go; router/route.go
 //	  §8       server rules for local accounts          router/deliver.go, answer.go
 //	RFC 7622  Addresses                                 jid
-//	RFC 7590  Use of TLS                                stream/stream.go; c2s/server.go
+//	RFC 7590  Use of TLS                                stream/tls.go; c2s/server.go
 //	RFC 3921  Session establishment, a no-op            stream/session.go
 //	RFC 4616, 5802, 7677, 2831, 5929, 9266              sasl
 //

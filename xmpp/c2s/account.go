@@ -6,7 +6,6 @@ import (
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
-	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -21,7 +20,7 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 	}
 	to := st.To
 	st.To = c.full.Bare()
-	answer, err := c.answer(ctx, st)
+	answer, err := c.answer(st)
 	var refused *stanza.Error
 	switch {
 	case errors.As(err, &refused):
@@ -38,13 +37,8 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 	return c.reply(ctx, answer)
 }
 
-func (c *session) answer(ctx context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
-	session := stream.Session{}
-	switch {
-	case st.Type == stanza.TypeSet && st.Element.Child(session.Name()) != nil:
-		_, err := session.Negotiate(ctx, c.s, st.Element)
-		return nil, err
-	case st.Element.Child(nameRoster) != nil:
+func (c *session) answer(st *stanza.Stanza) (*stanza.Stanza, error) {
+	if st.Element.Child(nameRoster) != nil {
 		return roster(st)
 	}
 	return c.server.o.Router.Answer(st)

@@ -150,3 +150,18 @@ func TestMessageOverStartTLS(t *testing.T) {
 		t.Errorf("mechanism %s, want the strongest", m)
 	}
 }
+
+// eventually waits for what another goroutine does after the event a test can see.
+func eventually(t testing.TB, ok func() bool, what string) {
+	t.Helper()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	late := time.After(5 * time.Second)
+	for !ok() {
+		select {
+		case <-tick.C:
+		case <-late:
+			t.Fatalf("it does not come true that %s", what)
+		}
+	}
+}

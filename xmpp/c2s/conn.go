@@ -25,13 +25,6 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	v.stats.open.Add(1)
 	defer v.stats.open.Add(-1)
 	log := v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()
-	defer func() {
-		// One connection must not take the process, and everybody's messages, with it.
-		if p := recover(); p != nil {
-			_ = conn.Close()
-			log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("bug: connection dropped")
-		}
-	}()
 	free := sync.OnceFunc(func() {
 		if v.o.Slots != nil {
 			v.o.Slots.Release()
@@ -42,6 +35,13 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	s := stream.New(conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log),
 	})
+	defer func() {
+		// One connection must not take the process, and everybody's messages, with it.
+		if p := recover(); p != nil {
+			_ = s.Abort()
+			log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("bug: connection dropped")
+		}
+	}()
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	leave, err := v.admit(conn.RemoteAddr())
@@ -77,6 +77,7 @@ func (v *Server) serve(ctx context.Context, c *session) error {
 	v.stats.logins.Add(1)
 	v.stats.sessions.Add(1)
 	defer v.stats.sessions.Add(-1)
+	defer c.unbind() // run has done it, unless it panicked
 	c.opened()
 	err := c.run(ctx)
 	c.log.Info().Str("reason", reason(err)).Dur("after", time.Since(c.began)).
@@ -87,7 +88,10 @@ func (v *Server) serve(ctx context.Context, c *session) error {
 // negotiate brings the connection to a bound session, which is registered with
 // the router.
 func (v *Server) negotiate(ctx context.Context, end context.CancelCauseFunc, s *stream.Stream, o ConnOptions, log zerolog.Logger) (*session, error) {
-	if o.Direct {
+	switch {
+	case o.Direct && o.TLS == nil:
+		return nil, errors.New("tls: no certificate")
+	case o.Direct:
 		cfg := o.TLS.Clone()
 		cfg.NextProtos = []string{"xmpp-client"} // XEP-0368 §2.1, and no other protocol's bytes
 		if err := s.UpgradeTLS(ctx, cfg); err != nil {

@@ -66,7 +66,13 @@ func (c *session) iq(ctx context.Context, st *stanza.Stanza) error {
 			return nil
 		}
 	}
-	if st.To.IsZero() || st.To == c.full.Bare() {
+	account := st.To.IsZero() || st.To == c.full.Bare()
+	session := stream.Session{}
+	switch {
+	case (account || st.To == c.s.Local()) && st.Type == stanza.TypeSet && st.Element.Child(session.Name()) != nil:
+		_, err := session.Negotiate(ctx, c.s, st.Element)
+		return err
+	case account:
 		return c.account(ctx, st)
 	}
 	return c.server.o.Router.Route(ctx, c, st)

@@ -153,6 +153,8 @@ func (v *Server) accept(ctx context.Context, ln net.Listener, start func(net.Con
 	}
 }
 
+var tooMany = &stream.Error{Condition: stream.PolicyViolation, Text: "too many connections from your address"}
+
 // admit counts a connection against its address, and refuses one too many. The
 // function that it returns, in any case, takes it off again.
 func (v *Server) admit(addr net.Addr) (leave func(), err error) {
@@ -164,8 +166,7 @@ func (v *Server) admit(addr net.Addr) (leave func(), err error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.addresses[ip] >= v.o.PerAddress {
-		v.stats.perAddress.Add(1)
-		return func() {}, &stream.Error{Condition: stream.PolicyViolation, Text: "too many connections from your address"}
+		return func() {}, tooMany
 	}
 	v.addresses[ip]++
 	return func() {

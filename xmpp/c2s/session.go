@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -34,6 +35,7 @@ type session struct {
 	end    context.CancelCauseFunc
 	ready  chan struct{} // closed when the answer to bind is queued
 	ended  chan struct{} // closed when run is over
+	once   sync.Once     // of unbind
 
 	shows shows // see presence.go
 	sent  atomic.Uint64
@@ -113,11 +115,14 @@ func (c *session) opened() {
 	c.log.Info().Str("sid", c.s.ID()).Str("mechanism", c.s.Mechanism()).Str("tls", version).Msg("session opened")
 }
 
-// unbind makes the session unreachable and ends all waiting for it.
+// unbind makes the session unreachable and ends all waiting for it. Only the
+// first call does anything.
 func (c *session) unbind() {
-	c.server.o.Router.Unbind(c)
-	close(c.ended)
-	c.proofs.close()
+	c.once.Do(func() {
+		c.server.o.Router.Unbind(c)
+		close(c.ended)
+		c.proofs.close()
+	})
 }
 
 // run carries the client's stanzas until the stream ends. The error says how: an

@@ -41,6 +41,10 @@ func (c *counters) ended(err error) {
 		return
 	}
 	c.streamErrors.Add(1)
+	if own == tooMany {
+		c.perAddress.Add(1)
+		return
+	}
 	switch own.Condition {
 	case stream.PolicyViolation:
 		c.tooLarge.Add(1)

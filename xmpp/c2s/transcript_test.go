@@ -47,9 +47,9 @@ func TestTranscripts(t *testing.T) {
 				ro.Custody, ro.Filter = discard{}, noStates
 			case "small": // the defaults are what is tested
 			case "hurry":
-				co.Limits.Negotiation = 100 * time.Millisecond
+				co.Limits.Negotiation = 400 * time.Millisecond
 			case "idle":
-				co.IdleTime, o.ProofTime = 50*time.Millisecond, 500*time.Millisecond
+				co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
 			default:
 				t.Fatalf("no such use: %s", use)
 			}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -147,18 +146,4 @@ func (s *Stream) request(ctx context.Context, list *xmlwire.Element, features []
 		}
 	}
 	return Continue, nil
-}
-
-// End ends the stream as err deserves: an *Error is sent, the peer's own end is
-// answered, a broken connection is closed.
-func (s *Stream) End(ctx context.Context, err error) error {
-	var own *Error
-	var theirs *PeerError
-	switch {
-	case errors.As(err, &own):
-		return s.Fail(ctx, own)
-	case err == nil, s.peerClosed, errors.As(err, &theirs), errors.Is(err, io.EOF):
-		return s.Close(ctx)
-	}
-	return s.Abort()
 }

@@ -1,7 +1,6 @@
 package stream
 
 import (
-	"errors"
 	"net"
 	"time"
 
@@ -70,17 +69,10 @@ type meter struct {
 	conn net.Conn
 	left int64 // bytes; negative: no budget any more
 	last time.Time
-	dry  bool // nothing may be read now
 }
 
-// errDry is the read error of a meter that is dry.
-var errDry = errors.New("nothing buffered")
-
 func (m *meter) Read(p []byte) (int, error) {
-	switch {
-	case m.dry:
-		return 0, errDry
-	case m.left == 0:
+	if m.left == 0 {
 		return 0, errBudget
 	}
 	if m.left > 0 && int64(len(p)) > m.left {

@@ -117,12 +117,12 @@ func FuzzNegotiation(f *testing.F) {
 		assigned := jid.JID{}
 		s := New(&canned{r: io.MultiReader(parts...)}, Options{Receiving: true, Serves: served})
 		err := s.Accept(t.Context(), features(func(full jid.JID) error { assigned = full; return nil })...)
-		if err == nil != (!s.Bound().IsZero()) {
-			t.Errorf("error %v, bound %s", err, s.Bound())
+		if err == nil != (!s.bound.IsZero()) {
+			t.Errorf("error %v, bound %s", err, s.bound)
 		}
 		knew := strings.Contains(said+string(rest), plain("alice", "secret"))
-		if (!assigned.IsZero() || !s.User().IsZero()) && (!knew || s.User().Local() != "alice" || !assigned.IsZero() && assigned.Bare() != s.User()) {
-			t.Errorf("authenticated as %q, bound %q after %q", s.User(), assigned, said)
+		if (!assigned.IsZero() || !s.user.IsZero()) && (!knew || s.user.Local() != "alice" || !assigned.IsZero() && assigned.Bare() != s.user) {
+			t.Errorf("authenticated as %q, bound %q after %q", s.user, assigned, said)
 		}
 		_ = s.End(t.Context(), err)
 		if len(order) == 4 && order[0] == 0 && order[1] == 1 && order[2] == 0 && order[3] == 2 && err != nil {
@@ -259,4 +259,28 @@ func TestReadResumes(t *testing.T) {
 	if _, err := s.Receive(ctx, time.Time{}); !errors.Is(err, cause) {
 		t.Errorf("the end of ctx is told as %v", err)
 	}
+}
+
+// TestFailListens has a peer that is still talking when it is refused: closing
+// with its bytes unread would reset the connection, error and all.
+func TestFailListens(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	s := New(near, Options{Receiving: true, Serves: served, Limits: Limits{Close: 5 * time.Second}})
+	failed := make(chan error, 1)
+	go func() { failed <- s.Fail(context.Background(), &Error{PolicyViolation, ""}) }()
+	got := ""
+	for buf := make([]byte, 1<<10); !strings.HasSuffix(got, "</stream:stream>"); {
+		n, err := far.Read(buf)
+		if err != nil {
+			t.Fatalf("after %q: %v", got, err)
+		}
+		got += string(buf[:n])
+	}
+	// A pipe has no buffer: this returns when the other side has read it.
+	if _, err := io.WriteString(far, "<message>"); err != nil {
+		t.Errorf("the peer was cut off: %v", err)
+	}
+	_ = far.Close()
+	<-failed
 }

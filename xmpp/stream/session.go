@@ -41,6 +41,7 @@ func (Session) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (
 func result(req, payload *xmlwire.Element) *xmlwire.Element {
 	e := xmlwire.New(req.Name.Space, "iq", "type", "result")
 	e.SetAttr("id", req.Attr("id"))
+	e.SetAttr("from", req.Attr("to"))
 	if payload != nil {
 		e.Add(payload)
 	}

@@ -1,0 +1,90 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// Close ends the stream in order (RFC 6120 §4.4): our </stream:stream>, then the
+// peer's, waited for until the limit or ctx ends; then the connection. Stanzas that
+// arrive meanwhile are dropped.
+func (s *Stream) Close(ctx context.Context) error {
+	if !s.answered {
+		return s.Abort()
+	}
+	until := time.Now().Add(s.o.Limits.Close)
+	s.out.finish([]byte("</stream:stream>"), until)
+	release := s.arm(ctx, until)
+	for !s.peerClosed {
+		if _, err := s.dec.Next(); err != nil {
+			break
+		}
+	}
+	release()
+	return s.leave(ctx, until)
+}
+
+// Fail ends the stream with an error, sent within an opened stream and flushed
+// before the connection is closed (RFC 6120 §4.9.1.1, §4.9.1.2).
+func (s *Stream) Fail(ctx context.Context, e *Error) error {
+	var last []byte
+	if !s.answered {
+		if !s.o.Receiving {
+			return s.Abort() // nothing was opened by either side
+		}
+		last = s.appendHeader(last)
+	}
+	if s.o.Wire != nil {
+		s.o.Wire(true, e.Element())
+	}
+	last = xmlwire.Append(last, e.Element(), s.o.Content)
+	until := time.Now().Add(s.o.Limits.Close)
+	s.out.finish(append(last, "</stream:stream>"...), until)
+	return s.leave(ctx, until)
+}
+
+// Abort closes the connection without a word.
+func (s *Stream) Abort() error {
+	s.out.kill()
+	<-s.out.done
+	return s.raw.Close()
+}
+
+// linger is how many bytes are still read from a peer that is being left.
+const linger = 256 << 10
+
+// leave says goodbye below XMPP and waits for the peer to do the same. A socket
+// that is closed with bytes unread resets the connection, and the reset may
+// overtake the last words that were just written.
+func (s *Stream) leave(ctx context.Context, until time.Time) error {
+	if s.out.Err() == nil {
+		_ = s.raw.SetWriteDeadline(until)
+		if s.tls != nil {
+			_ = s.tls.CloseWrite()
+		}
+		if half, ok := s.raw.(interface{ CloseWrite() error }); ok {
+			_ = half.CloseWrite()
+		}
+		defer s.arm(ctx, until)()
+		_, _ = io.CopyN(io.Discard, s.raw, linger)
+	}
+	return s.raw.Close()
+}
+
+// End ends the stream as err deserves: an *Error is sent, the peer's own end is
+// answered, a broken connection is closed.
+func (s *Stream) End(ctx context.Context, err error) error {
+	var own *Error
+	var theirs *PeerError
+	switch {
+	case errors.As(err, &own):
+		return s.Fail(ctx, own)
+	case err == nil, s.peerClosed, errors.As(err, &theirs), errors.Is(err, io.EOF):
+		return s.Close(ctx)
+	}
+	return s.Abort()
+}
