@@ -85,14 +85,17 @@ func stamp(in Input) time.Time {
 	return in.Received
 }
 
-// AddDelay marks st as sent at stamp if that is more than DelaySlack before now
-// (XEP-0203 §2) and reports whether it did. A mark that is there already stays
-// the only one. by is who held the message. It changes st.
+// AddDelay marks st as sent at stamp if that is more than DelaySlack before now,
+// and reports whether it did. by is who held the message. It changes st.
 func AddDelay(st *stanza.Stanza, by jid.JID, stamp, now time.Time) bool {
-	if stamp.IsZero() || now.Sub(stamp) <= DelaySlack {
-		return false
-	}
-	if st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}) != nil {
+	return now.Sub(stamp) > DelaySlack && MarkDelayed(st, by, stamp)
+}
+
+// MarkDelayed marks st as sent at stamp and held by by since (XEP-0203 §2), and
+// reports whether it did: a mark that is there already stays the only one, and
+// the zero stamp makes none. It changes st.
+func MarkDelayed(st *stanza.Stanza, by jid.JID, stamp time.Time) bool {
+	if stamp.IsZero() || st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}) != nil {
 		return false
 	}
 	st.Element.Add(xmlwire.New(nsDelay, "delay",

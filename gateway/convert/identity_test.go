@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -79,5 +81,25 @@ func TestDelay(t *testing.T) {
 				t.Errorf("%s: got %q, want %q", tt.reason, got, tt.want)
 			}
 		})
+	}
+}
+
+// TestMarkDelayed: the mark has no slack, and never becomes two.
+func TestMarkDelayed(t *testing.T) {
+	t.Parallel()
+	by, stamp := jid.MustParse("localhost"), time.Date(2026, 11, 23, 9, 0, 0, 1, time.FixedZone("", 3600))
+	name := xmlwire.Name{Space: nsDelay, Local: "delay"}
+	st := stanza.NewMessage(jid.MustParse("alice@localhost"), by, stanza.TypeChat, "hello")
+	if MarkDelayed(st, by, time.Time{}) || st.Element.Child(name) != nil {
+		t.Error("a time that is not known makes a mark")
+	}
+	if !MarkDelayed(st, by, stamp) {
+		t.Error("not marked")
+	}
+	if MarkDelayed(st, by, stamp.Add(time.Hour)) || AddDelay(st, by, stamp, stamp.Add(time.Hour)) {
+		t.Error("marked twice")
+	}
+	if e := st.Element.Child(name); e.Attr("stamp") != "2026-11-23T08:00:00Z" || e.Attr("from") != "localhost" {
+		t.Errorf("mark %s", e)
 	}
 }

@@ -72,11 +72,13 @@ func Deliver(r Record, src string, stanza []byte) (broker.Message, error) {
 	return message(broker.Deliver, r, r.JID, "d."+src, stanza)
 }
 
-// Park is the message that the PARK stream holds: what d was, waiting for its
+// Park is the message that the PARK stream holds: what d was, waiting for d's
 // route since now for the given reason.
 func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Message, error) {
 	r.Parked, r.Reason = now, clip(reason)
-	return message(broker.Park, r, r.JID, "p."+d.ID, d.Body)
+	msg, err := message(broker.Park, r, r.JID, "p."+d.ID, d.Body)
+	msg.Route = d.Route // where whoever parks it counts it
+	return msg, err
 }
 
 func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {

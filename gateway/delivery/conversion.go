@@ -118,6 +118,9 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	if err != nil {
 		return nil, err
 	}
+	if d.Attempt > 1 {
+		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
+	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
 	return res.Stanza, nil

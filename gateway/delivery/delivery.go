@@ -81,7 +81,10 @@ func New(b Broker, r Router, bus *trace.Bus, log zerolog.Logger) *Delivery {
 // most. The error is the broker's; broker.ErrFenced means that another process
 // has taken over.
 func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
-	if err := dl.recoverParked(ctx); err != nil {
+	switch err := dl.recoverParked(ctx); {
+	case ctx.Err() != nil:
+		return nil // before it began
+	case err != nil:
 		return err
 	}
 	if o.Grace <= 0 {
@@ -142,7 +145,8 @@ func (dl *Delivery) recoverParked(ctx context.Context) error {
 // (XEP-0160 §3). It is a router.Custody.
 func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 	now := time.Now()
-	rec := custody.Record{ID: mcmt.NewID(now), From: st.From.Bare().String(), To: mcmt.Recipient{Address: st.To.Bare().String()},
+	// It came from no mail address: the null path, so that no mail bounces.
+	rec := custody.Record{ID: mcmt.NewID(now), To: mcmt.Recipient{Address: st.To.Bare().String()},
 		Listener: "xmpp_listener", Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
 	msg, err := custody.Deliver(rec, string(rec.ID), st.Append(nil, ""))
 	if err != nil {

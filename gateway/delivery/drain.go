@@ -87,7 +87,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string) {
 func (dl *Delivery) drainOnce(ctx, work context.Context, name string) (n int, again bool) {
 	rt := dl.lock(name)
 	defer dl.unlock(name, rt)
-	if ctx.Err() != nil || rt.parked.Load() == 0 || !dl.reachable(name) {
+	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure || !dl.reachable(name) {
 		return 0, false
 	}
 	n, err := dl.broker.Drain(work, broker.Park, name, drainHandler{dl, ctx})

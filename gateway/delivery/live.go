@@ -36,6 +36,7 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		if !ok {
 			break
 		}
+		rt.unsure = false
 		done = append(done, out)
 	}
 	if dl.reachable(name) {
@@ -66,10 +67,11 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 		return broker.Ack(), true
 	case errors.Is(err, broker.ErrInvalid):
 		return dl.bury(rec, d, "invalid: "+err.Error()), true
-	case !errors.Is(err, broker.ErrFull) && rt.parked.Load() == 0:
-		// It may be in PARK all the same: nothing may overtake it, and it must
-		// not stay there when it is delivered from here.
-		rt.parked.Store(1)
+	case !errors.Is(err, broker.ErrFull):
+		// It may be in PARK all the same. To have it delivered once it must be
+		// parked again, which its id makes harmless, before either copy is sent.
+		rt.unsure = true
+		rt.parked.Store(max(1, rt.parked.Load()))
 	}
 	dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.JID.String()).Msg("not parked, trying again")
 	return broker.Disposition{}, false

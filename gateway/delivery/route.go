@@ -12,9 +12,11 @@ import (
 // exists while somebody uses it or messages are parked for it.
 type route struct {
 	mu sync.Mutex
-	// parked is how many messages PARK holds for it, or more where a store did
+	// parked is how many messages PARK holds for it, or more after the store did
 	// not say what it did; zero is always exact. Changed only with mu held.
 	parked atomic.Int64
+	// unsure: the first live message may be in PARK too. Guarded by mu.
+	unsure bool
 
 	users int  // goroutines that hold or wait for mu; guarded by Delivery.mu
 	woken bool // it is in Delivery.woken; guarded by Delivery.mu

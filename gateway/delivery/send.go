@@ -76,10 +76,10 @@ func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza
 	if err != nil {
 		return nil, err
 	}
-	if rec.Parked.IsZero() {
+	if rec.Parked.IsZero() && d.Attempt <= 1 {
 		convert.AddDelay(st, by, rec.Stamp(), now)
 	} else {
-		convert.AddDelay(st, by, rec.Stamp(), rec.Stamp().Add(convert.DelaySlack+1))
+		convert.MarkDelayed(st, by, rec.Stamp()) // it was put off, for however short a time
 	}
 	return st, nil
 }

@@ -25,25 +25,25 @@ const (
 // Event is one step of one message for one recipient. Fields that say nothing
 // at a stage are zero.
 type Event struct {
-	Time      time.Time
-	Stage     Stage
-	ID        string // of the message (mcmt.ID)
-	StanzaID  string
-	Listener  string        // where it came in
-	Peer      string        // who sent it
-	From      string        // reverse-path or JID
-	To        string        // recipient as given
-	JID       string        // recipient's JID
-	Part      string        // MCMT part the stanza was made from
-	Filter    string        // name of the filter
-	Verdict   string        // pass, drop, strip, defer
-	Shadow    bool          // the verdict did not count
-	Reason    string        // why: of a verdict, a deferral, a failure
-	Proof     string        // how a delivery was proven
-	Since     time.Duration // from acceptance to this event
-	Took      time.Duration // the stage's own work
-	Attempt   int           // of this process, from 1; zero: not said
-	Size      int           // bytes
+	Time     time.Time
+	Stage    Stage
+	ID       string // of the message (mcmt.ID)
+	StanzaID string
+	Listener string        // where it came in
+	Peer     string        // who sent it
+	From     string        // reverse-path or JID
+	To       string        // recipient as given
+	JID      string        // recipient's JID
+	Part     string        // MCMT part the stanza was made from
+	Filter   string        // name of the filter
+	Verdict  string        // pass, drop, strip, defer
+	Shadow   bool          // the verdict did not count
+	Reason   string        // why: of a verdict, a deferral, a failure
+	Proof    string        // how a delivery was proven
+	Since    time.Duration // from acceptance to this event
+	Took     time.Duration // the stage's own work
+	Attempt  int           // of this process, from 1; zero: not said
+	Size     int           // bytes
 }
 
 // Bus hands events to its subscribers. The zero Bus is ready. It is safe for

@@ -1,0 +1,400 @@
+package delivery
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+var nameDelay = xmlwire.Name{Space: "urn:xmpp:delay", Local: "delay"}
+
+// TestOrder follows one recipient through here, away and here again.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	c := w.login("alice@localhost/a")
+	first := w.put(alice, 70) // more than one run
+	c.expect(t, first)
+	w.events.wait(t, trace.Delivered, 70)
+	w.logout(c)
+
+	waited := w.put(alice, 70)
+	w.events.wait(t, trace.Deferred, 70)
+	if s := w.dl.Stats(); s.Parked != 70 || s.ParkedRoutes != 1 || w.waiting()["alice@localhost"] != 70 {
+		t.Errorf("stats say %+v, PARK holds %v, want 70 messages on one route", s, w.waiting())
+	}
+	other := w.login("bob@localhost/b")
+	other.expect(t, w.put(bob, 1)) // nobody is delayed by another's absence
+
+	c = w.login("alice@localhost/a2")
+	live := w.put(alice, 10)
+	c.expect(t, append(waited, live...))
+	w.events.wait(t, trace.Delivered, 151)
+	w.idle()
+	if s := w.dl.Stats(); s.Delivered != 151 || s.Parked != 0 || len(w.waiting()) != 0 {
+		t.Errorf("at the end: %+v, PARK holds %v", s, w.waiting())
+	}
+}
+
+// TestLoginWhileParking: the client that comes between being found away and its
+// message being parked gets the message without a sweep.
+func TestLoginWhileParking(t *testing.T) {
+	t.Parallel()
+	for name, hook := range map[string]func(login func(), store func() error) error{
+		"before the message is in PARK": func(login func(), store func() error) error {
+			login()
+			return store()
+		},
+		"when it is there but not counted": func(login func(), store func() error) error {
+			err := store()
+			login()
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			come := make(chan *client, 1)
+			var once sync.Once
+			w.hooks.store = func(msgs []broker.Message, store func() error) error {
+				if msgs[0].Stage != broker.Park {
+					return store()
+				}
+				return hook(func() { once.Do(func() { come <- w.login("alice@localhost/a") }) }, store)
+			}
+			w.run()
+			ids := w.put(alice, 3)
+			c := <-come
+			c.expect(t, ids)
+			w.events.wait(t, trace.Delivered, 3)
+			w.idle()
+		})
+	}
+}
+
+// TestUnsureStore: a store that does not say what it did may have parked the
+// message. It must come to the client once, in its place.
+func TestUnsureStore(t *testing.T) {
+	t.Parallel()
+	for name, stored := range map[string]bool{"it was parked": true, "it was not": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var failed atomic.Bool
+			var c *client
+			w.hooks.store = func(msgs []broker.Message, store func() error) error {
+				if msgs[0].Stage != broker.Park || failed.Swap(true) {
+					return store()
+				}
+				if stored {
+					if err := store(); err != nil {
+						return err
+					}
+				}
+				// Here before the second try, which would deliver it live.
+				c = w.login("alice@localhost/a")
+				return fmt.Errorf("store: %w", broker.ErrUnavailable)
+			}
+			ids := w.put(alice, 3)
+			w.run()
+			w.events.wait(t, trace.Delivered, 3)
+			c.expect(t, ids)
+			w.idle()
+			if left := w.waiting(); len(left) != 0 {
+				t.Errorf("PARK still holds %v", left)
+			}
+		})
+	}
+}
+
+// TestParkFull: a store that is full keeps the messages where they are, and
+// nothing is lost or counted as parked.
+func TestParkFull(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tried := make(chan struct{}, 100)
+	w.hooks.store = func([]broker.Message, func() error) error {
+		tried <- struct{}{}
+		return fmt.Errorf("store: %w", broker.ErrFull)
+	}
+	w.run()
+	ids := w.put(alice, 3)
+	<-tried
+	<-tried
+	if s := w.dl.Stats(); s.Parked != 0 || s.Deferred != 0 {
+		t.Errorf("stats %+v: nothing is parked", s)
+	}
+	c := w.login("alice@localhost/a")
+	c.expect(t, ids)
+	w.events.wait(t, trace.Delivered, 3)
+}
+
+// TestDrainBrokenOff: the client dies with parked messages unproven. They come
+// again, in order, before what is newer.
+func TestDrainBrokenOff(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	waited := w.put(alice, 5)
+	w.events.wait(t, trace.Deferred, 5)
+	dying := w.login("alice@localhost/a", deaf)
+	dying.expect(t, waited)
+	live := w.put(alice, 2) // waits behind the drain
+	w.logout(dying)
+	c := w.login("alice@localhost/b")
+	c.expect(t, append(waited, live...))
+	if got := w.events.wait(t, trace.Delivered, 7); len(got) != 7 {
+		t.Errorf("%d messages delivered, want 7", len(got))
+	}
+	w.idle()
+}
+
+// TestDrainGivesUp: a recipient that is there and takes nothing is not tried
+// without end, and does not hold up the live messages of its route.
+func TestDrainGivesUp(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var drains atomic.Int64
+	w.hooks.drain = func() { drains.Add(1) }
+	w.run()
+	waited := w.put(alice, 1)
+	w.events.wait(t, trace.Deferred, 1)
+	broken := w.login("alice@localhost/a", func(c *client) { close(c.over) })
+	eventually(t, "some tries", func() bool { return drains.Load() > 2 })
+	w.put(alice, 1)
+	w.events.wait(t, trace.Deferred, 2)
+	w.logout(broken)
+	w.login("alice@localhost/b").expect(t, append(waited, "m2"))
+}
+
+// TestParkedBefore: what a former process has parked is delivered, to a client
+// that logged in before it was known and to one that comes later.
+func TestParkedBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.run()
+	forAlice, forBob := w.put(alice, 3), w.put(bob, 3)
+	w.events.wait(t, trace.Deferred, 6)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.close(w.broker)
+
+	w.open()
+	a := w.login("alice@localhost/a")
+	w.run()
+	a.expect(t, forAlice)
+	w.login("bob@localhost/b").expect(t, forBob)
+	w.events.wait(t, trace.Delivered, 6)
+	w.idle()
+}
+
+// TestCrashBetweenParkAndAck: a process that dies between the two leaves a
+// message in both stages. It is recognised by its id.
+func TestCrashBetweenParkAndAck(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	ids := w.put(alice, 1)
+	parked := make(chan struct{})
+	w.hooks.store = func(_ []broker.Message, store func() error) error {
+		select {
+		case <-parked: // the process is dead
+			return broker.ErrUnavailable
+		default:
+			defer close(parked)
+			return errors.Join(store(), broker.ErrUnavailable)
+		}
+	}
+	stop := w.run()
+	<-parked
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.close(w.broker)
+
+	w.hooks.store = nil
+	w.open()
+	w.run()
+	if n := w.waiting()["alice@localhost"]; n != 1 {
+		t.Fatalf("PARK holds %d messages, want 1", n)
+	}
+	w.events.wait(t, trace.Deferred, 1)
+	ids = append(ids, w.put(alice, 1)...)
+	w.events.wait(t, trace.Deferred, 2)
+	w.login("alice@localhost/a").expect(t, ids)
+	w.events.wait(t, trace.Delivered, 2)
+	w.idle()
+}
+
+// TestDelayMark: what waited says since when it is on its way (XEP-0203), however
+// short the wait; what did not wait says nothing.
+func TestDelayMark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	before := time.Now().UTC().Truncate(time.Second)
+	w.put(alice, 1)
+	w.events.wait(t, trace.Deferred, 1)
+	c := w.login("alice@localhost/a")
+	w.events.wait(t, trace.Delivered, 1)
+	w.put(alice, 1)
+	w.events.wait(t, trace.Delivered, 2)
+
+	mark := c.got[0].Element.Child(nameDelay)
+	if mark == nil {
+		t.Fatal("the message that waited is not marked")
+	}
+	stamp, err := time.Parse(time.RFC3339, mark.Attr("stamp"))
+	if err != nil || stamp.Before(before) || stamp.After(time.Now()) {
+		t.Errorf("stamp %q, want the time of acceptance", mark.Attr("stamp"))
+	}
+	if from := mark.Attr("from"); from != "localhost" {
+		t.Errorf("mark from %q, want the domain that held it", from)
+	}
+	if c.got[1].Element.Child(nameDelay) != nil {
+		t.Error("the message that did not wait is marked too")
+	}
+}
+
+// TestKeep: a message from one Jabber user to another who is away.
+func TestKeep(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	st := stanza.NewMessage(jid.MustParse("alice@localhost/gone"), jid.MustParse("bob@localhost/b"), stanza.TypeChat, "later")
+	st.ID = "k1"
+	if err := w.dl.Keep(t.Context(), st); err != nil {
+		t.Fatal(err)
+	}
+	w.events.wait(t, trace.Deferred, 1)
+	c := w.login("alice@localhost/a")
+	c.expect(t, []string{"k1"})
+	got := c.got[0]
+	if got.From != st.From || got.To != st.To || got.Element.Child(nameDelay) == nil {
+		t.Errorf("got %s, want its addresses and a delay", got)
+	}
+	if e := w.events.wait(t, trace.Stored, 1)[0]; e.Listener != "xmpp_listener" || e.To != "alice@localhost" || e.StanzaID != "k1" {
+		t.Errorf("told %+v", e)
+	}
+
+	w.close(w.broker)
+	if err := w.dl.Keep(t.Context(), st); !errors.Is(err, broker.ErrUnavailable) {
+		t.Errorf("without the broker: %v, want %v", err, broker.ErrUnavailable)
+	}
+}
+
+// TestManyAbsent: thousands of recipients for whom messages wait cost a sweep
+// nothing at the broker, and the one who comes gets theirs at once.
+func TestManyAbsent(t *testing.T) {
+	t.Parallel()
+	absent := 10_000
+	if testing.Short() {
+		absent = 500
+	}
+	w := newWorld(t)
+	var drains atomic.Int64
+	w.hooks.drain = func() { drains.Add(1) }
+	var putting sync.WaitGroup
+	const putters = 8
+	for p := range putters {
+		var msgs []broker.Message
+		for i := p; i < absent; i += putters {
+			st := stanza.NewMessage(jid.MustParse(fmt.Sprintf("user%d@localhost", i)), news, stanza.TypeChat, "hello")
+			st.ID = fmt.Sprintf("m%d", i)
+			msgs = append(msgs, w.message(st))
+		}
+		putting.Go(func() {
+			for some := range slices.Chunk(msgs, 500) {
+				if err := w.broker.Store(context.Background(), some...); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	putting.Wait()
+	w.run()
+	w.events.wait(t, trace.Deferred, absent)
+	if s := w.dl.Stats(); s.Parked != absent || s.ParkedRoutes != absent {
+		t.Errorf("stats %+v, want %d parked", s, absent)
+	}
+	for _, name := range w.dl.parkedRoutes() { // what the sweep does
+		w.dl.wakeRoute(name)
+	}
+	eventually(t, "sweep is over", func() bool {
+		w.dl.mu.Lock()
+		defer w.dl.mu.Unlock()
+		return len(w.dl.woken) == 0
+	})
+	if n := drains.Load(); n != 0 {
+		t.Errorf("the sweep over absent recipients drained %d times", n)
+	}
+	w.login("user77@localhost/a").expect(t, []string{"m77"})
+	if n := drains.Load(); n != 1 {
+		t.Errorf("%d drains for one login", n)
+	}
+}
+
+// TestWaveOfLogins: every one of many who come at once gets theirs, although
+// only some are served at the same time.
+func TestWaveOfLogins(t *testing.T) {
+	t.Parallel()
+	const users = 2 * drains
+	w := newWorld(t)
+	w.run()
+	name := func(i int) string { return fmt.Sprintf("user%d@localhost", i) }
+	for i := range users {
+		w.put(jid.MustParse(name(i)), 1)
+	}
+	w.events.wait(t, trace.Deferred, users)
+	clients := make([]*client, users)
+	for i := range users {
+		clients[i] = w.login(name(i) + "/a")
+	}
+	for i, c := range clients {
+		c.expect(t, []string{fmt.Sprintf("m%d", i+1)})
+	}
+	w.idle()
+}
+
+// TestBigRoute: a drain over many pulls leaves nothing behind.
+func TestBigRoute(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	ids := w.put(alice, 1500)
+	w.events.wait(t, trace.Deferred, len(ids))
+	c := w.login("alice@localhost/a")
+	live := w.put(alice, 20)
+	w.events.wait(t, trace.Delivered, len(ids)+len(live))
+	c.expect(t, append(ids, live...))
+	w.idle()
+	if left := w.waiting(); len(left) != 0 {
+		t.Errorf("PARK still holds %v", left)
+	}
+}
+
+// TestReasonInPark: the reason of a deferral is for a person, and bounded.
+func TestReasonInPark(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	w.put(alice, 2)
+	for i, e := range w.events.wait(t, trace.Deferred, 2) {
+		if !strings.Contains(e.Reason, "no available resource") && e.Reason != "earlier messages wait" {
+			t.Errorf("message %d deferred because %q", i, e.Reason)
+		}
+	}
+}
