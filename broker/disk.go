@@ -31,7 +31,7 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	_ = f.Close()
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return nil, fmt.Errorf("broker: data folder %s: in use by another process", dir)
+		return nil, fmt.Errorf("broker: data folder %s: %w", dir, ErrInUse)
 	}
 	return nil, fmt.Errorf("broker: data folder %s: lock: %w", dir, err)
 }

@@ -28,6 +28,10 @@ var (
 )
 
 var (
+	// ErrInUse means that another process has the data folder open. Open returns
+	// it at once.
+	ErrInUse = errors.New("in use by another process")
+
 	// ErrFenced ends Consume when another process has taken the stage over.
 	ErrFenced = errors.New("broker: another process consumes this stage")
 

@@ -28,9 +28,15 @@ type convertFlags struct {
 func convertCommand() *cobra.Command {
 	var f convertFlags
 	cmd := &cobra.Command{
-		Use:   "convert [FILE or -] [--from A] [--to B]",
+		Use:   "convert [-c FILE] [FILE or -] [--from A] [--to B] [--json] [--explain]",
 		Short: "Show the stanza that a message file would become, and why; sends nothing",
-		Args:  cobra.MaximumNArgs(1),
+		Long: `Show what would become of a message: the stanza for each recipient or the reason
+why there is none. Without FILE the message is read from stdin. Nothing is sent
+and no gateway is asked; whether a recipient has an account does not matter.
+
+  mcmt2xmpp convert --explain message.eml
+  mcmt2xmpp convert -c FILE --to alice@chat.example - <message.eml`,
+		Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := cmd.InOrStdin()
 			if len(args) == 1 && args[0] != "-" {
@@ -61,9 +67,9 @@ func convertCommand() *cobra.Command {
 			return failed(results)
 		},
 	}
-	cmd.Flags().StringVarP(&f.config, "config", "c", "", "configuration file")
-	cmd.Flags().StringVar(&f.from, "from", "", "envelope sender; default the From of the message")
-	cmd.Flags().StringSliceVar(&f.to, "to", nil, "envelope recipient, repeatable; default To and Cc of the message")
+	configFlag(cmd, &f.config)
+	cmd.Flags().StringVar(&f.from, "from", "", "envelope sender `A`; default the From of the message")
+	cmd.Flags().StringSliceVar(&f.to, "to", nil, "envelope recipient `B`, repeatable; default To and Cc of the message")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object per recipient")
 	cmd.Flags().BoolVar(&f.explain, "explain", false, "print each decision: mapping, part, filter verdicts")
 	return cmd
@@ -164,7 +170,11 @@ func (r dryRun) print(w io.Writer, explain bool) {
 			fmt.Fprintf(w, "  %-8s %s\n", "warning", s)
 		}
 		for _, v := range r.Filters {
-			fmt.Fprintf(w, "  %-8s %s: %s, %s\n", "filter", v.Filter, v.Action, v.Reason)
+			action := v.Action
+			if action == filters.Continue {
+				action = filters.Pass // for a person: this filter had nothing against it
+			}
+			fmt.Fprintf(w, "  %-8s %s: %s, %s\n", "filter", v.Filter, action, v.Reason)
 		}
 		outcome := r.Outcome
 		if r.Error != "" {

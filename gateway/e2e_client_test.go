@@ -63,22 +63,33 @@ func loginOver(t *testing.T, conn net.Conn, o stream.ClientOptions, priority int
 	if err := c.Available(ctx, priority); err != nil {
 		return nil, err
 	}
-	ctx, stop := context.WithCancel(context.Background())
+	reading, stop := context.WithCancel(context.Background())
 	j := &jabber{t: t, c: c, in: make(chan *stanza.Stanza, 4096), stop: stop}
+	known := make(chan struct{}) // the gateway has taken the presence
 	go func() {
+		known := sync.OnceFunc(func() { close(known) })
 		defer close(j.in)
+		defer known()
 		for {
-			st, err := c.Receive(ctx)
+			st, err := c.Receive(reading)
 			if err != nil {
 				j.err = err
 				return
 			}
-			if st.Kind == stanza.Message {
+			switch {
+			case st.Kind == stanza.Message:
 				j.in <- st
+			case st.Kind == stanza.Presence && st.From == c.JID():
+				known()
 			}
 		}
 	}()
 	t.Cleanup(j.close)
+	select {
+	case <-known:
+	case <-ctx.Done():
+		t.Fatalf("%s: its presence does not come back", c.JID())
+	}
 	return j, nil
 }
 
@@ -300,12 +311,14 @@ func (w *wire) plain(user, password string) *xmlwire.Element {
 	return w.open()
 }
 
-// bind binds a resource and sends presence.
+// bind binds a resource, sends presence and waits until it comes back.
 func (w *wire) bind(resource string) {
 	w.t.Helper()
 	w.send("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>" + resource + "</resource></bind></iq><presence/>")
 	if e := w.next(); e.Attr("type") != "result" {
 		w.t.Fatalf("bind answered %s", e)
+	}
+	for w.next().Name.Local != "presence" {
 	}
 }
 

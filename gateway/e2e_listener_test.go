@@ -145,6 +145,8 @@ xmpp_listener { concurrency = 2 listen "127.0.3.1:0" {} }
 xmpp_listener { concurrency = 5 listen "127.0.3.2:0" { concurrency = 2 } }
 xmpp_listener { pool_name = "shared" listen "127.0.3.3:0" {} }
 xmpp_listener { listen "127.0.3.4:0" { pool_name = "shared" } }
+threadpool "wide" { concurrency = 50 }
+xmpp_listener { pool_name = "wide" listen "127.0.3.5:0" { concurrency = 2 } }
 `)
 	g.start()
 	g.addUser("alice@localhost", "secret")
@@ -152,6 +154,7 @@ xmpp_listener { listen "127.0.3.4:0" { pool_name = "shared" } }
 		{"listener", "127.0.3.1", "127.0.3.1", "127.0.3.1"},
 		{"listen", "127.0.3.2", "127.0.3.2", "127.0.3.2"},
 		{"pool of two listeners", "127.0.3.3", "127.0.3.4", "127.0.3.3"},
+		{"listen within a wide pool", "127.0.3.5", "127.0.3.5", "127.0.3.5"},
 	} {
 		t.Run(c.name, func(t *testing.T) { // one after the other: the pool is shared
 			a, b := dialWire(t, g.on(c.first), ""), dialWire(t, g.on(c.second), "")
@@ -291,9 +294,8 @@ xmpp_listener {
 }
 `)
 	g.start()
-	for i := range 8 {
-		g.addUser(fmt.Sprintf("user%d@localhost", i), "secret")
-	}
+	g.addUser("alice@localhost", "secret")
+	var pinged, left []*wire
 	for i, c := range []struct {
 		name, source, listen string
 		pinged               bool
@@ -304,33 +306,43 @@ xmpp_listener {
 		{"pathway", "127.0.4.2", "127.0.0.1", false},
 		{"listen 0: never", "127.0.0.1", "127.0.3.2", false},
 	} {
-		t.Run(c.name, func(t *testing.T) {
-			t.Parallel()
-			w := dialWire(t, g.on(c.listen), c.source)
-			w.session(fmt.Sprintf("user%d", i), "idle")
-			w.next() // its own presence
-			if !c.pinged {
-				w.silent(2500 * time.Millisecond)
-				return
-			}
-			for range 2 { // an answered one keeps the session
-				before := time.Now()
-				w.pong(w.ping())
-				if waited := time.Since(before); waited < 500*time.Millisecond {
-					t.Errorf("pinged after %s, want about 1 s", waited)
-				}
-			}
-			if testing.Short() {
-				return
-			}
-			before := time.Now()
-			if got := w.failure(); got != stream.ConnectionTimeout {
-				t.Errorf("%s, want connection-timeout", got)
-			}
-			if waited := time.Since(before); waited < 5*time.Second {
-				t.Errorf("disconnected after %s: that is no time to answer a ping", waited)
-			}
-		})
+		w := dialWire(t, g.on(c.listen), c.source)
+		w.open()
+		w.startTLS(nil)
+		w.plain("alice", "secret")
+		w.send(fmt.Sprintf("<iq type='set' id='bind'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>r%d</resource></bind></iq>", i))
+		w.next()
+		if c.pinged {
+			pinged = append(pinged, w)
+		} else {
+			left = append(left, w)
+		}
+	}
+	began := time.Now()
+	for range 2 { // an answered ping keeps the session
+		for _, w := range pinged {
+			w.pong(w.ping())
+		}
+	}
+	if took := time.Since(began); took < 1500*time.Millisecond {
+		t.Errorf("pinged twice within %s, idle_time is 1 s", took)
+	}
+	for _, w := range left {
+		w.silent(100 * time.Millisecond) // what came since the login would be there
+	}
+	if testing.Short() {
+		return
+	}
+	for _, w := range pinged {
+		if got := w.failure(); got != stream.ConnectionTimeout {
+			t.Errorf("%s, want connection-timeout", got)
+		}
+	}
+	if took := time.Since(began); took < 7*time.Second {
+		t.Errorf("disconnected after %s: that is no time to answer a ping", took)
+	}
+	for _, w := range left {
+		w.silent(100 * time.Millisecond)
 	}
 }
 

@@ -1,8 +1,12 @@
 package main
 
 import (
+	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -46,4 +50,181 @@ func (s samples) value(t *testing.T, name string) float64 {
 		t.Errorf("no sample %s", name)
 	}
 	return v
+}
+
+// closed are the values that each label may have; no label has an open set.
+var closed = map[string]*regexp.Regexp{
+	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|in|dlv|park|mail|dead)$`),
+	"outcome":  regexp.MustCompile(`^(stored|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|kept|succeeded)$`),
+	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
+	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
+	"limit":    regexp.MustCompile(`^[a-z_]+$`),
+	"command":  regexp.MustCompile(`^(mail|rcpt)$`),
+	"result":   regexp.MustCompile(`^(verified|refused|absent)$`),
+	"listener": regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
+	"pool":     regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
+	"le":       regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
+	"quantile": regexp.MustCompile(`^[0-9.]+$`),
+	"version":  regexp.MustCompile(`^(go)?\d+\.\d+`), // of the program and of Go
+}
+
+// afterTraffic are the numbers that the traffic of TestMetricsAndLog adds up to.
+var afterTraffic = map[string]float64{
+	`intake_total{outcome="stored"}`:                             4,
+	`intake_total{outcome="refused"}`:                            1, // the others were refused before their data
+	`conversion_total{outcome="converted"}`:                      3,
+	`conversion_total{outcome="filtered"}`:                       1,
+	`conversion_total{outcome="failed"}`:                         0,
+	`delivery_total{outcome="delivered"}`:                        2,
+	`delivery_total{outcome="deferred"}`:                         2,
+	`delivery_total{outcome="failed"}`:                           0,
+	`parked_messages`:                                            2,
+	`parked_routes`:                                              1,
+	`custody_stored_total{stage="in"}`:                           4,
+	`custody_stored_total{stage="dlv"}`:                          4, // with the one between two Jabber users
+	`custody_stored_total{stage="park"}`:                         2,
+	`custody_waiting{stage="park"}`:                              2,
+	`custody_waiting{stage="in"}`:                                0,
+	`custody_dead_total{stage="in"}`:                             0,
+	`stage_total{stage="delivered"}`:                             2,
+	`stage_seconds_count{stage="converted"}`:                     4,
+	`age_seconds_count{stage="delivered"}`:                       2,
+	`filter_verdicts_total{filter="chat-states",verdict="drop"}`: 1,
+	`router_stanzas_total{outcome="kept"}`:                       1,
+	`http_messages_total{outcome="accepted"}`:                    3,
+	`http_messages_total{outcome="refused"}`:                     1,
+	`smtp_messages_total{outcome="accepted"}`:                    1,
+	`smtp_messages_total{outcome="refused"}`:                     1,
+	`smtp_refused_commands_total{command="rcpt"}`:                1,
+	`xmpp_sessions`:                                              1,
+	`xmpp_connections`:                                           2,
+	`xmpp_logins_total`:                                          1,
+	`xmpp_failed_logins_total`:                                   1,
+	`xmpp_limits_total{limit="too_large"}`:                       0,
+}
+
+var labelPair = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)
+
+// TestMetricsAndLog: after traffic of every kind the numbers add up, no label names
+// a user, each outcome of a message is one line of the log, and no line, at debug
+// level either, holds the text of a message or a password.
+func TestMetricsAndLog(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, `log_level = "debug"`)
+	g.start()
+	const password = "Correct-Horse-5"
+	for _, u := range []string{"alice", "away"} {
+		g.addUser(u+"@localhost", password)
+	}
+	aliceWire := dialWire(t, g.xmpp(), "")
+	aliceWire.open()
+	aliceWire.startTLS(nil)
+	aliceWire.plain("alice", password)
+	aliceWire.bind("w")
+
+	const text = "Wombat4711"
+	outcomes := make(map[string][]string) // by message: its lines at info level and above
+	post := func(to, xmpp string, stages ...string) {
+		t.Helper()
+		a := g.post("/v1/messages", "application/json", fmt.Sprintf(`{"from":"%s@corp.example","to":[%q],"subject":"%s","text":"%s","xmpp":%q}`, "news", to, text, text, xmpp))
+		if a.status != http.StatusAccepted {
+			t.Fatal(a)
+		}
+		outcomes[a.result(t).ID] = stages
+	}
+	body := "<message><subject>" + text + "</subject><body>" + text + "</body></message>"
+	post("alice@localhost", body, "stored", "delivered")
+	aliceWire.message()
+	post("alice@localhost", "<message><composing xmlns='http://jabber.org/protocol/chatstates'/></message>", "stored", "filtered")
+	post("away@localhost", body, "stored", "deferred")
+	if err := inject(t.Context(), g, true, "alice@localhost", text); err != nil {
+		t.Fatal(err)
+	}
+	aliceWire.message()
+	// What is refused: by HTTP, at RCPT, and with the data.
+	if a := g.post("/v1/messages", "application/json", `{"from":"a@corp.example","to":["nobody@localhost"],"text":"`+text+`"}`); a.status != http.StatusUnprocessableEntity {
+		t.Error(a)
+	}
+	if err := inject(t.Context(), g, true, "nobody@localhost", text); err == nil {
+		t.Error("a message to nobody is taken")
+	}
+	if err := submitFrom(t, g.smtp(), "127.0.0.1", "alice@localhost", "Content-Type: multipart/vnd.msys.mcmt; boundary=X\r\n\r\n--X\r\nContent-Type: message/vnd.msys.smpp\r\n\r\n"+text+"\r\n--X--\r\n"); err == nil {
+		t.Error("MCMT without a mail part is taken")
+	}
+	// One Jabber user to another: one is there, one is not.
+	aliceWire.send("<message to='alice@localhost' id='m1'><body>" + text + "</body></message><message to='away@localhost' id='m2'><body>" + text + "</body></message>")
+	for e := aliceWire.next(); e.Name.Local != "message"; e = aliceWire.next() {
+	}
+	bad := dialWire(t, g.xmpp(), "")
+	bad.open()
+	bad.startTLS(nil)
+	bad.send("<auth xmlns='urn:ietf:params:xml:ns:xmpp-sasl' mechanism='PLAIN'>AGFsaWNlAFdyb25nLUhvcnNlLTY=</auth>")
+	if e := bad.next(); e.Name.Local != "failure" {
+		t.Fatal(e)
+	}
+	g.eventually("two messages wait", func() bool { return metricsOf(t, g)["mcmt2xmpp_parked_messages"] == 2 })
+
+	m := metricsOf(t, g)
+	for name, want := range afterTraffic {
+		if got, ok := m["mcmt2xmpp_"+name]; !ok || got != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, got, ok, want)
+		}
+	}
+	for name, v := range m {
+		if v < 0 || strings.HasPrefix(name, "mcmt2xmpp_store_free_bytes") && v == 0 {
+			t.Errorf("%s is %v", name, v)
+		}
+		if strings.ContainsAny(name, "@") || strings.Contains(name, "alice") || strings.Contains(name, text) {
+			t.Errorf("%s names a user", name)
+		}
+		for _, pair := range labelPair.FindAllStringSubmatch(name, -1) {
+			if set := closed[pair[1]]; set == nil || !set.MatchString(pair[2]) {
+				t.Errorf("%s: the label %s is not one of a closed set", name, pair[0])
+			}
+		}
+	}
+	checkLog(t, g, func(id string) []string { return outcomes[id] }, len(outcomes))
+
+	for _, secret := range []string{text, password, "Wrong-Horse-6", "AGFsaWNlAFdyb25nLUhvcnNlLTY="} {
+		for line := range strings.Lines(g.logFrom(0)) {
+			if strings.Contains(line, secret) {
+				t.Errorf("the log holds %q: %s", secret, line)
+			}
+		}
+	}
+	if !strings.Contains(g.logFrom(0), `"level":"debug"`) || !strings.Contains(g.logFrom(0), `"message":"wire"`) {
+		t.Error("there is no debug line: the test proves nothing")
+	}
+}
+
+// checkLog checks that each message has one line for each of its outcomes, with
+// what an operator looks for.
+func checkLog(t *testing.T, g *gateway, stages func(id string) []string, messages int) {
+	t.Helper()
+	got := make(map[string][]string)
+	for text := range strings.Lines(g.logFrom(0)) {
+		var line struct{ Level, Message, ID, To, JID string }
+		if err := json.Unmarshal([]byte(text), &line); err != nil {
+			t.Errorf("the line %q is not JSON: %v", text, err)
+			continue
+		}
+		if line.Level == "debug" || stages(line.ID) == nil || line.Message == "message" {
+			continue // a step; not a message of ours; the answer to the client
+		}
+		if line.To == "" || line.JID == "" {
+			t.Errorf("%s: without recipient", text)
+		}
+		got[line.ID] = append(got[line.ID], line.Message)
+	}
+	if len(got) != messages {
+		t.Errorf("%d messages are in the log, want %d", len(got), messages)
+	}
+	for id, lines := range got {
+		// The line that says stored may come after that of the next step, which
+		// begins with the storing.
+		want := slices.Sorted(slices.Values(stages(id)))
+		if slices.Sort(lines); !slices.Equal(lines, want) {
+			t.Errorf("%s has the lines %v, want %v", id, lines, want)
+		}
+	}
 }

@@ -40,7 +40,7 @@ const patience = 60 * time.Second
 
 // gateway is a child process running `serve`.
 type gateway struct {
-	t         *testing.T
+	t         testing.TB
 	dir, conf string
 	cmd       *exec.Cmd
 	done      chan struct{} // closed when the process has ended
@@ -56,7 +56,7 @@ type listening struct{ listener, address string }
 
 // newGateway writes a configuration with port 0 everywhere into a folder of the
 // test; extra is appended to it.
-func newGateway(t *testing.T, extra string) *gateway {
+func newGateway(t testing.TB, extra string) *gateway {
 	t.Helper()
 	return newGatewayOf(t, `data_dir = "data"
 log_format = "json"
@@ -73,7 +73,7 @@ domain "localhost" { xmpp_role = "server" }
 }
 
 // newGatewayOf writes a configuration into a folder of the test.
-func newGatewayOf(t *testing.T, text string) *gateway {
+func newGatewayOf(t testing.TB, text string) *gateway {
 	t.Helper()
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "gateway.conf")
@@ -83,6 +83,13 @@ func newGatewayOf(t *testing.T, text string) *gateway {
 	g := &gateway{t: t, dir: dir, conf: conf}
 	t.Cleanup(func() {
 		g.kill()
+		// The child has the race detector where the test has it, and lives on after
+		// a panic of one connection.
+		for line := range strings.Lines(g.logFrom(0)) {
+			if strings.Contains(line, "DATA RACE") || strings.Contains(line, `"panic"`) {
+				t.Errorf("a bug in the gateway: %s", line)
+			}
+		}
 		if t.Failed() {
 			t.Logf("log of the gateway:\n%s", g.tail())
 		}
@@ -97,10 +104,11 @@ func (g *gateway) start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	g.cmd = exec.Command(self, "serve", "-c", g.conf)
-	g.cmd.Env = append(os.Environ(), asProgram+"=1")
-	g.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	stderr, err := g.cmd.StderrPipe()
+	cmd := exec.Command(self, "serve", "-c", g.conf)
+	g.cmd = cmd
+	cmd.Env = append(os.Environ(), asProgram+"=1")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		g.t.Fatal(err)
 	}
@@ -108,22 +116,23 @@ func (g *gateway) start() {
 	g.addrs = nil
 	g.ready = make(chan struct{})
 	g.mu.Unlock()
-	g.done = make(chan struct{})
+	done := make(chan struct{})
+	g.done = done
 	started := make(chan error, 1)
 	go func() {
 		// Pdeathsig belongs to the thread that forked: keep it.
 		runtime.LockOSThread()
-		started <- g.cmd.Start()
-		<-g.done
+		started <- cmd.Start()
+		<-done
 	}()
 	if err := <-started; err != nil {
-		close(g.done)
+		close(done)
 		g.t.Fatal(err)
 	}
 	go func() {
 		g.read(stderr)
-		_ = g.cmd.Wait()
-		close(g.done)
+		_ = cmd.Wait()
+		close(done)
 	}()
 	select {
 	case <-g.ready:

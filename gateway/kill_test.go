@@ -126,77 +126,103 @@ func TestKill(t *testing.T) {
 		inboxes[u] = newInbox()
 	}
 	ctx, cancel := context.WithCancel(t.Context())
-	var clients, injectors sync.WaitGroup
+	var clients sync.WaitGroup
 	defer clients.Wait()
 	defer cancel()
 	for _, u := range users[:2] {
 		clients.Go(func() { inboxes[u].stay(ctx, g.xmpp, u) })
 	}
 
-	// One injector per recipient, so that the order of acceptance is known.
-	accepted := make(map[string]*[]string)
-	var total atomic.Int64
-	stop := make(chan struct{})
-	for i, u := range users {
-		list := new([]string)
-		accepted[u] = list
-		injectors.Go(func() {
-			for n := 0; ; n++ {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				body := fmt.Sprintf("%s message %d", u, n)
-				if inject(ctx, g, i%2 == 0, u, body) == nil {
-					*list = append(*list, body)
-					total.Add(1)
-				}
-			}
-		})
-	}
+	traffic := startTraffic(ctx, g, users)
 	for range rounds {
-		before := total.Load()
-		deadline := time.Now().Add(patience)
-		for total.Load() < before+5 && time.Now().Before(deadline) {
-			<-time.After(time.Millisecond)
-		}
+		before := traffic.total.Load()
+		g.eventually("some messages", func() bool { return traffic.total.Load() >= before+5 })
 		<-time.After(rand.N(150 * time.Millisecond)) // the random moment
 		g.kill()
 		g.start()
 	}
-	close(stop)
-	injectors.Wait()
+	accepted := traffic.stop()
 	for _, u := range users[2:] {
 		clients.Go(func() { inboxes[u].stay(ctx, g.xmpp, u) })
 	}
 
 	copies := 0
 	for _, u := range users {
-		b := inboxes[u]
-		deadline := time.After(2 * patience)
-		for _, body := range *accepted[u] {
-			for !b.has(body) {
+		copies += inboxes[u].await(t, accepted[u])
+	}
+	t.Logf("%d kills, %d messages accepted, none lost, %d copies", rounds, traffic.total.Load(), copies)
+	if traffic.total.Load() < int64(rounds) {
+		t.Errorf("only %d messages were accepted: the test proves nothing", traffic.total.Load())
+	}
+}
+
+// traffic are injectors, one per recipient, so that the order of acceptance is
+// known.
+type traffic struct {
+	total    atomic.Int64 // accepted so far
+	end      chan struct{}
+	running  sync.WaitGroup
+	accepted map[string]*[]string
+}
+
+// startTraffic injects messages over SMTP and HTTP for each of the users until
+// stop, whatever happens to the gateway.
+func startTraffic(ctx context.Context, g *gateway, users []string) *traffic {
+	tr := &traffic{end: make(chan struct{}), accepted: make(map[string]*[]string)}
+	for i, u := range users {
+		list := new([]string)
+		tr.accepted[u] = list
+		tr.running.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
 				select {
-				case <-b.news:
-				case <-time.After(time.Second):
-				case <-deadline:
-					t.Fatalf("%q was accepted and did not arrive (%d of %d did)", body, len(b.bodies), len(*accepted[u]))
+				case <-tr.end:
+					return
+				default:
+				}
+				body := fmt.Sprintf("%s message %d", u, n)
+				if inject(ctx, g, i%2 == 0, u, body) == nil {
+					*list = append(*list, body)
+					tr.total.Add(1)
 				}
 			}
-		}
-		b.mu.Lock()
-		copies += b.copies
-		for _, f := range b.faults {
-			t.Error(f)
-		}
-		checkOrder(t, *accepted[u], b.bodies)
-		b.mu.Unlock()
+		})
 	}
-	t.Logf("%d kills, %d messages accepted, none lost, %d copies", rounds, total.Load(), copies)
-	if total.Load() < int64(rounds) {
-		t.Errorf("only %d messages were accepted: the test proves nothing", total.Load())
+	return tr
+}
+
+// stop ends the traffic and returns what was answered 250 or 202, by recipient.
+func (tr *traffic) stop() map[string][]string {
+	close(tr.end)
+	tr.running.Wait()
+	all := make(map[string][]string)
+	for u, list := range tr.accepted {
+		all[u] = *list
 	}
+	return all
+}
+
+// await waits until all that was accepted has arrived. It checks the order and
+// returns how many copies came under the same id.
+func (b *inbox) await(t *testing.T, accepted []string) (copies int) {
+	t.Helper()
+	deadline := time.After(2 * patience)
+	for _, body := range accepted {
+		for !b.has(body) {
+			select {
+			case <-b.news:
+			case <-time.After(time.Second):
+			case <-deadline:
+				t.Fatalf("%q was accepted and did not arrive (%d of %d did)", body, len(b.bodies), len(accepted))
+			}
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range b.faults {
+		t.Error(f)
+	}
+	checkOrder(t, accepted, b.bodies)
+	return b.copies
 }
 
 // checkOrder compares the accepted messages with those that arrived, which may

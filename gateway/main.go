@@ -20,6 +20,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	context.AfterFunc(ctx, stop) // a second signal ends a program that does not come to its end
 	cmd := root()
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
@@ -48,5 +49,14 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), userCommand(), versionCommand())
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
+	})
+	for _, c := range cmd.Commands() {
+		c.DisableFlagsInUseLine = true // the usage lines name those that matter
+		for _, sub := range c.Commands() {
+			sub.DisableFlagsInUseLine = true
+		}
+	}
 	return cmd
 }

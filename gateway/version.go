@@ -43,7 +43,7 @@ func moduleVersion(path string) string {
 func versionCommand() *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:   "version",
+		Use:   "version [--json]",
 		Short: "Print the versions of the program, of Go and of the NATS server inside",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

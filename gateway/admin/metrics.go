@@ -26,13 +26,15 @@ const prefix = "mcmt2xmpp_"
 
 // registry makes the Prometheus side: the parts' own numbers, read when asked,
 // the stage times from the trace, and the Go runtime.
-func registry(metrics []Metric, bus *trace.Bus) (*prometheus.Registry, func()) {
+func registry(version string, metrics []Metric, bus *trace.Bus) (*prometheus.Registry, func()) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		partCollector(metrics),
 	)
+	build := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: prefix + "build_info", Help: "Version of the program; always 1."}, []string{"version"})
+	build.WithLabelValues(version).Set(1)
 	stages := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: prefix + "stage_total", Help: "Messages that passed a stage, per recipient.",
 	}, []string{"stage"})
@@ -44,7 +46,7 @@ func registry(metrics []Metric, bus *trace.Bus) (*prometheus.Registry, func()) {
 		Name: prefix + "age_seconds", Help: "Time from acceptance to the end of a stage.",
 		Buckets: prometheus.ExponentialBuckets(0.001, 4, 13),
 	}, []string{"stage"})
-	reg.MustRegister(stages, work, age)
+	reg.MustRegister(build, stages, work, age)
 	cancel := bus.Subscribe(func(e trace.Event) {
 		stages.WithLabelValues(string(e.Stage)).Inc()
 		if e.Took > 0 {

@@ -4,8 +4,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"mime"
 	"net/http"
+	"slices"
+	"strings"
 
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
@@ -25,23 +29,26 @@ type User struct {
 	Password string `json:"password,omitempty"`
 }
 
-// users adds the routes under /v1/users.
-func (s *Server) users(mux *http.ServeMux) {
-	handle := func(pattern string, do func(w http.ResponseWriter, r *http.Request) error) {
-		mux.Handle(pattern, s.guard(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			if s.o.Accounts == nil {
-				problem(w, http.StatusNotImplemented, errNoAccounts.Error())
-				return
-			}
-			if err := do(w, r); err != nil {
-				s.userError(w, err)
-			}
-		})))
-	}
-	handle("GET /v1/users", s.listUsers)
-	handle("POST /v1/users", s.addUser)
-	handle("PUT /v1/users/{jid}", s.setPassword)
-	handle("DELETE /v1/users/{jid}", s.removeUser)
+// action handles one method of a path. Its error is answered by userError.
+type action func(w http.ResponseWriter, r *http.Request) error
+
+// accounts answers a path under /v1/users by the method of the request.
+func (s *Server) accounts(actions map[string]action) http.Handler {
+	allowed := strings.Join(slices.Sorted(maps.Keys(actions)), ", ")
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		do := actions[r.Method]
+		switch {
+		case do == nil:
+			methodNotAllowed(w, allowed)
+			return
+		case s.o.Accounts == nil:
+			problem(w, http.StatusNotImplemented, "accounts are not kept by the built-in store here")
+			return
+		}
+		if err := do(w, r); err != nil {
+			s.userError(w, err)
+		}
+	})
 }
 
 // badRequest is an error whose text is for the operator.
@@ -49,11 +56,21 @@ type badRequest string
 
 func (b badRequest) Error() string { return string(b) }
 
+// errNotJSON is the error of a body that says it is something else.
+var errNotJSON = errors.New("the body must be application/json")
+
 func (s *Server) userError(w http.ResponseWriter, err error) {
 	var bad badRequest
+	var large *http.MaxBytesError
 	switch {
+	case errors.As(err, &large):
+		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
 	case errors.As(err, &bad):
 		problem(w, http.StatusBadRequest, bad.Error())
+	case errors.Is(err, errNotJSON):
+		problem(w, http.StatusUnsupportedMediaType, err.Error())
+	case errors.Is(err, store.ErrInvalid):
+		problem(w, http.StatusBadRequest, err.Error())
 	case errors.Is(err, store.ErrExists):
 		problem(w, http.StatusConflict, "the account exists")
 	case errors.Is(err, store.ErrNoAccount):
@@ -74,7 +91,8 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 		users[i].JID = j.String()
 	}
 	w.Header().Set("Content-Type", "application/json")
-	return json.NewEncoder(w).Encode(users)
+	_ = json.NewEncoder(w).Encode(users) // the peer is gone when this fails
+	return nil
 }
 
 func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
@@ -116,19 +134,34 @@ func (s *Server) removeUser(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
+// maxBody bounds a request: an address has at most 3071 bytes (RFC 7622 §3.1)
+// and a password is not a text.
+const maxBody = 16 << 10
+
 // readUser reads the body. Only JSON is taken: a form of a foreign page cannot
 // send it without being asked for (CORS).
 func readUser(w http.ResponseWriter, r *http.Request) (jid.JID, string, error) {
 	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return jid.JID{}, "", badRequest("the body must be application/json")
+		return jid.JID{}, "", errNotJSON
 	}
 	var u User
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, 64<<10))
+	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
-	if err := dec.Decode(&u); err != nil {
+	err := dec.Decode(&u)
+	if err == nil && dec.More() {
+		err = errors.New("something follows the object")
+	}
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return jid.JID{}, "", err
+	case err != nil:
 		return jid.JID{}, "", badRequest("body: " + err.Error())
 	}
 	if path := r.PathValue("jid"); path != "" {
+		if u.JID != "" && u.JID != path {
+			return jid.JID{}, "", badRequest("jid in the body is not that of the path")
+		}
 		u.JID = path
 	}
 	user, err := account(u.JID)

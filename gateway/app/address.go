@@ -53,11 +53,11 @@ type Admin struct {
 	Certificate *x509.Certificate
 }
 
-// FindAdmin returns how to reach the first control_listener of a configuration,
-// and false where it has none.
+// FindAdmin returns how to reach the first control_listener of a configuration
+// that has an address of its own, and false where none has.
 func FindAdmin(cfg *config.Config) (Admin, bool) {
 	for _, l := range cfg.Listeners {
-		if l.Kind != config.Control || !served(l) {
+		if l.Kind != config.Control || !Served(l) {
 			continue
 		}
 		t := Admin{URL: "http://"}
@@ -68,13 +68,15 @@ func FindAdmin(cfg *config.Config) (Admin, bool) {
 		if l.UseSSL {
 			t.URL, t.Certificate = "https://", leaf(cfg, p)
 		}
-		path, unix := strings.CutPrefix(l.Address, "unix:")
-		if unix || strings.HasPrefix(l.Address, "/") {
+		if path, unix := strings.CutPrefix(l.Address, "unix:"); unix || strings.HasPrefix(path, "/") {
 			t.URL, t.Socket = t.URL+"localhost", path
 			return t, true
 		}
 		i := strings.LastIndexByte(l.Address, ':')
 		host, port := l.Address[:i], l.Address[i:]
+		if port == ":0" {
+			continue // the system's choice is not in the configuration
+		}
 		if addr, err := netip.ParseAddr(strings.Trim(host, "[]")); host == "" || host == "*" || err == nil && addr.IsUnspecified() {
 			host = "127.0.0.1"
 		}

@@ -110,7 +110,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 // open makes what the parts share: custody first, then who may log in.
 func (a *App) open(ctx context.Context) error {
 	cfg := a.o.Config
-	b, err := OpenBroker(ctx, cfg, a.log)
+	b, err := a.openBroker(ctx)
 	if err != nil {
 		return err
 	}
@@ -136,9 +136,30 @@ func (a *App) open(ctx context.Context) error {
 		Rules:  func() delivery.Rules { return a.state.Load().rules.conversion() },
 		Limits: Limits,
 		Trace:  a.trace,
+		Log:    a.log,
 	}
 	a.intake = a.newIntake()
 	return nil
+}
+
+// folderPatience is how long a start waits for the data folder: for the gateway
+// before it to end, or a command that has just made an account.
+const folderPatience = 3 * time.Second
+
+func (a *App) openBroker(ctx context.Context) (*broker.Broker, error) {
+	ctx, cancel := context.WithTimeout(ctx, folderPatience)
+	defer cancel()
+	for {
+		b, err := OpenBroker(context.WithoutCancel(ctx), a.o.Config, a.log)
+		if !errors.Is(err, broker.ErrInUse) {
+			return b, err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return nil, err
+		}
+	}
 }
 
 // OpenBroker opens the custody of a configuration: the embedded server on its
@@ -159,7 +180,7 @@ func OpenBroker(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*b
 	}
 	b, err := broker.Open(ctx, o)
 	if err != nil {
-		return nil, fmt.Errorf("broker: %w", err)
+		return nil, err
 	}
 	return b, nil
 }
@@ -192,7 +213,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 	listeners := make(map[config.ListenerKind][]part)
 	for _, kind := range []config.ListenerKind{config.XMPPStreams, config.ESMTP, config.HTTP, config.Control} {
 		for _, l := range a.o.Config.Listeners {
-			if l.Kind != kind || !served(l) {
+			if l.Kind != kind || !Served(l) {
 				continue
 			}
 			p, err := a.listen(ctx, l)
@@ -212,9 +233,9 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }
 
-// served reports whether a listen scope gets a socket. Server and component
+// Served reports whether a listen scope gets a socket. Server and component
 // streams are not in this version; check says so, with the place in the file.
-func served(l *config.Listen) bool {
+func Served(l *config.Listen) bool {
 	return l.Enable && (l.Kind != config.XMPPStreams || l.Stream == config.StreamClient)
 }
 

@@ -117,14 +117,36 @@ func addrOf(addr net.Addr) netip.Addr {
 }
 
 // slotsOf is the bound on connections of l that negotiate at once: its own
-// concurrency, or that of its pool.
-func (a *App) slotsOf(l *config.Listen) *listener.Slots {
-	if s, ok := a.slots[l.Pool]; ok && l.Pool != "" {
-		return s
+// concurrency, and that of its pool.
+func (a *App) slotsOf(l *config.Listen) c2s.Slots {
+	own := listener.NewSlots(l.Concurrency)
+	a.slots[l.Kind.String()+" "+l.Address] = own
+	if pool, ok := a.slots[l.Pool]; ok && l.Pool != "" {
+		return slotsOfBoth{own, pool}
 	}
-	s := listener.NewSlots(l.Concurrency)
-	a.slots[l.Kind.String()+" "+l.Address] = s
-	return s
+	return own
+}
+
+// slotsOfBoth takes a slot of the listener before one of the pool, so that who
+// waits for the listener takes none from the pool's others.
+type slotsOfBoth struct{ own, pool *listener.Slots }
+
+// Acquire implements c2s.Slots.
+func (s slotsOfBoth) Acquire(ctx context.Context) error {
+	if err := s.own.Acquire(ctx); err != nil {
+		return err
+	}
+	if err := s.pool.Acquire(ctx); err != nil {
+		s.own.Release()
+		return err
+	}
+	return nil
+}
+
+// Release implements c2s.Slots.
+func (s slotsOfBoth) Release() {
+	s.pool.Release()
+	s.own.Release()
 }
 
 // failureDelay slows guessing down without being noticed by a person who has

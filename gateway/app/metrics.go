@@ -2,6 +2,8 @@ package app
 
 import (
 	"errors"
+	"maps"
+	"slices"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
@@ -30,8 +32,9 @@ func (a *App) metrics() []admin.Metric {
 func (a *App) brokerMetrics() []admin.Metric {
 	stage := func(name, help string, gauge bool, read func(broker.StageStats) float64) admin.Metric {
 		return admin.Metric{Name: name, Help: help, Gauge: gauge, Labels: []string{"stage"}, Collect: func(add add) {
-			for s, v := range a.broker.Stats().Stages {
-				add(read(v), string(s))
+			stages := a.broker.Stats().Stages
+			for _, s := range slices.Sorted(maps.Keys(stages)) {
+				add(read(stages[s]), string(s))
 			}
 		}}
 	}

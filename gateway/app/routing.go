@@ -23,6 +23,8 @@ func (a *App) newRouter() *router.Router {
 		Remote:   remote{a},
 		Filter:   a.filterBetween,
 		Version:  a.o.Version,
+
+		MaxSessions: a.o.Config.XMPP.MaxSessionsPerAccount,
 	})
 }
 
@@ -66,6 +68,7 @@ func (a *App) newIntake() *intake.Intake {
 		PartFrom:  a.partFrom,
 		Limits:    Limits,
 		Trace:     a.trace,
+		Log:       a.log,
 	})
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"reflect"
 	"slices"
 
 	"mcmt2xmpp/gateway/config"
@@ -41,7 +40,7 @@ func newState(cfg *config.Config) (*state, error) {
 			key.nth++
 		}
 		st.listens[key] = l
-		if l.Kind == config.XMPPStreams && served(l) {
+		if l.Kind == config.XMPPStreams && Served(l) {
 			for _, p := range l.Options() {
 				st.stores = append(st.stores, p.AuthPlain, p.AuthDigestMD5)
 			}
@@ -71,7 +70,7 @@ func (st *state) key(l *config.Listen) listenKey {
 func (a *App) prepare(ctx context.Context, st *state) error {
 	var errs []error
 	for _, l := range st.cfg.Listeners {
-		if !served(l) {
+		if !Served(l) {
 			continue
 		}
 		for _, p := range l.Options() {
@@ -146,71 +145,4 @@ func (a *App) refused(err error) {
 		a.log.Error().Str("at", d.Pos.String()).Str("hint", d.Hint).Msg(d.Message)
 	}
 	a.log.Error().Int("mistakes", len(diagnostics)).Msg(refusal)
-}
-
-// needsRestart names the changes that a reload does not bring about.
-func needsRestart(old, new *state) []string {
-	var all []string
-	for _, o := range fixedOptions {
-		if !reflect.DeepEqual(o.of(old.cfg), o.of(new.cfg)) {
-			all = append(all, o.name)
-		}
-	}
-	for key, l := range new.listens {
-		before, ok := old.listens[key]
-		switch {
-		case !ok && served(l):
-			all = append(all, key.String()+" is new")
-		case ok && served(before) != served(l):
-			all = append(all, key.String()+" is switched")
-		case ok && served(l):
-			for _, o := range fixedListenOptions {
-				if !reflect.DeepEqual(o.of(before), o.of(l)) {
-					all = append(all, key.String()+": "+o.name)
-				}
-			}
-		}
-	}
-	for key, l := range old.listens {
-		if _, ok := new.listens[key]; !ok && served(l) {
-			all = append(all, key.String()+" is gone")
-		}
-	}
-	slices.Sort(all)
-	return all
-}
-
-// fixedOptions are what the process takes from the configuration once.
-var fixedOptions = []struct {
-	name string
-	of   func(*config.Config) any
-}{
-	{"data_dir", func(c *config.Config) any { return c.DataDir }},
-	{"hostname", func(c *config.Config) any { return c.Hostname }},
-	{"log_level, log_format", func(c *config.Config) any { return c.Log }},
-	{"debug_level", func(c *config.Config) any { return c.XMPP.DebugLevel }},
-	{"message_expiration", func(c *config.Config) any { return c.MessageExpiration }},
-	{"nats", func(c *config.Config) any { return c.NATS }},
-	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},
-	{"domains of the self-signed certificate and of users without a domain in account files", func(c *config.Config) any { return c.ServedDomains() }},
-}
-
-// fixedListenOptions are what a socket takes from its scope when it is opened.
-var fixedListenOptions = []struct {
-	name string
-	of   func(*config.Listen) any
-}{
-	{"stream", func(l *config.Listen) any { return l.Stream }},
-	{"use_ssl", func(l *config.Listen) any { return l.UseSSL }},
-	{"listen_backlog", func(l *config.Listen) any { return l.ListenBacklog }},
-	{"accept_queue_backlog", func(l *config.Listen) any { return l.AcceptQueueBacklog }},
-	{"events_per_iter", func(l *config.Listen) any { return l.EventsPerIter }},
-	{"concurrency", func(l *config.Listen) any { return l.Concurrency }},
-	{"pool_name", func(l *config.Listen) any { return l.Pool }},
-	{"file_mode", func(l *config.Listen) any { return l.FileMode }},
-	{"disable_nagle_algorithm", func(l *config.Listen) any { return l.DisableNagle }},
-	{"tcp_recv_buffer_size", func(l *config.Listen) any { return l.TCPRecvBuffer }},
-	{"tcp_send_buffer_size", func(l *config.Listen) any { return l.TCPSendBuffer }},
-	{"max_connections", func(l *config.Listen) any { return l.MaxConnections }},
-	{"max_connections_per_address", func(l *config.Listen) any { return l.MaxConnectionsPerAddress }},
 }

@@ -3,6 +3,7 @@ package app
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -21,12 +22,13 @@ type certificates struct {
 	mu      sync.Mutex // guards the maps
 	pairs   map[[2]string]*listener.Certificates
 	configs map[string]*tls.Config
+	before  map[string]*tls.Config // what configs had before the last reload
 	auths   []*listener.ClientAuth // of all configs ever made: their counts only grow
 }
 
 func newCertificates(cfg *config.Config, log zerolog.Logger) *certificates {
 	return &certificates{cfg: cfg, log: log.With().Str("part", "tls").Logger(),
-		pairs: make(map[[2]string]*listener.Certificates), configs: make(map[string]*tls.Config)}
+		pairs: make(map[[2]string]*listener.Certificates), configs: make(map[string]*tls.Config), before: make(map[string]*tls.Config)}
 }
 
 // server returns the configuration for a peer, nil where TLS is off.
@@ -40,6 +42,22 @@ func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
 	if conf, ok := c.configs[key]; ok {
 		return conf, nil
 	}
+	conf, err := c.build(p)
+	if err != nil {
+		old, ok := c.before[key]
+		if !ok {
+			return nil, err
+		}
+		// Files that went bad since cost nobody the TLS that there was.
+		c.log.Error().Err(err).Msg("not read again, what was read before stays")
+		conf = old
+	}
+	c.configs[key] = conf
+	return conf, nil
+}
+
+// build reads the files that p names. The caller holds mu.
+func (c *certificates) build(p *config.PeerOptions) (*tls.Config, error) {
 	pair, err := c.pair(p.TLSCertificate, p.TLSKey)
 	if err != nil {
 		return nil, err
@@ -56,9 +74,8 @@ func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
 			return nil, fmt.Errorf("tls_client_ca: %w", err)
 		}
 	}
-	conf := listener.ServerConfig(pair, p.TLSCiphers, auth)
-	c.configs[key], c.auths = conf, append(c.auths, auth)
-	return conf, nil
+	c.auths = append(c.auths, auth)
+	return listener.ServerConfig(pair, p.TLSCiphers, auth), nil
 }
 
 // pair opens a certificate once. The caller holds mu.
@@ -97,6 +114,7 @@ func (c *certificates) reload() {
 		}
 	}
 	// Client authorities and other options are read when the next peer asks.
+	maps.Copy(c.before, c.configs)
 	clear(c.configs)
 }
 

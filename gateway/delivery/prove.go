@@ -15,9 +15,9 @@ import (
 // get the same messages for ever.
 const proofTime = 2 * time.Minute
 
-// proofByPing says in a trace that the client answered a ping that was sent after
+// proofByPing says in a trace that the client answered a query that was sent after
 // the message (XEP-0199).
-const proofByPing = "an answer to a later ping"
+const proofByPing = "an answer to a later query"
 
 // answers are the proofs of the sessions that got messages of one run. Each
 // session is asked once, as a proof covers all that went before, and all at the

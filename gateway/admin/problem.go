@@ -1,0 +1,41 @@
+package admin
+
+import (
+	"encoding/json"
+	"log"
+	"net/http"
+	"strings"
+
+	"github.com/rs/zerolog"
+)
+
+// problem answers in the form of RFC 9457.
+func problem(w http.ResponseWriter, status int, detail string) {
+	w.Header().Set("Content-Type", "application/problem+json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{ // the peer is gone when this fails
+		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
+	})
+}
+
+func methodNotAllowed(w http.ResponseWriter, allowed string) {
+	w.Header().Set("Allow", allowed) // RFC 9110 §15.5.6
+	problem(w, http.StatusMethodNotAllowed, "methods here: "+allowed)
+}
+
+// httpLog takes what net/http has to say, which is mostly about peers.
+func httpLog(l zerolog.Logger) *log.Logger { return log.New(lines{l}, "", 0) }
+
+type lines struct{ log zerolog.Logger }
+
+func (l lines) Write(p []byte) (int, error) {
+	l.log.Debug().Str("part", "admin").Msg(strings.TrimSpace(string(p)))
+	return len(p), nil
+}
+
+// promLog takes what promhttp has to say: numbers that could not be read.
+type promLog struct{ log zerolog.Logger }
+
+func (p promLog) Println(v ...any) {
+	p.log.Error().Str("part", "admin").Interface("error", v).Msg("metrics")
+}

@@ -1,0 +1,206 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/rs/zerolog"
+	"github.com/spf13/cobra"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/app"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// tokenVariable names the environment variable with the bearer token of the
+// admin HTTP: an argument would show in the list of processes.
+const tokenVariable = "MCMT2XMPP_TOKEN"
+
+// target says which gateway a command is about.
+type target struct{ config, admin string }
+
+func (t *target) flags(cmd *cobra.Command) {
+	cmd.PersistentFlags().StringVarP(&t.config, "config", "c", "", "configuration `FILE` of the gateway; default the embedded one")
+	cmd.PersistentFlags().StringVar(&t.admin, "admin", "", "`URL` of the admin HTTP, such as http://127.0.0.1:8026, instead of the\none that the configuration names; token in "+tokenVariable)
+}
+
+// with calls do with the accounts of a running gateway, or with those in the
+// data folder when no gateway answers. fresh allows a data folder to be made.
+func (t *target) with(ctx context.Context, fresh bool, do func(context.Context, accounts) error) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	if t.admin != "" {
+		return do(ctx, newAdminClient(app.Admin{URL: t.admin}))
+	}
+	cfg, err := loadConfig(t.config)
+	if err != nil {
+		return reportDiagnostics(os.Stderr, err)
+	}
+	deadline := time.Now().Add(startPatience)
+	for {
+		err := t.once(ctx, cfg, fresh, do)
+		if !errors.Is(err, broker.ErrInUse) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// startPatience is how long a command waits for a gateway that has its data
+// folder open and does not answer yet: it is about to.
+const startPatience = 3 * time.Second
+
+// once tries the gateway that the configuration names, and then its data folder.
+func (t *target) once(ctx context.Context, cfg *config.Config, fresh bool, do func(context.Context, accounts) error) error {
+	if where, ok := app.FindAdmin(cfg); ok {
+		client := newAdminClient(where)
+		_, err := client.List(ctx)
+		switch {
+		case err == nil:
+			return do(ctx, client)
+		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
+			return err
+		}
+	}
+	if _, err := os.Stat(cfg.DataDir); err != nil && !fresh && len(cfg.NATS.URLs) == 0 {
+		return fmt.Errorf("no gateway answers, and there is no data folder %s: give -c FILE or --admin URL", cfg.DataDir)
+	}
+	log := newLogger(cfg.Log).Level(zerolog.WarnLevel) // how the store opens and closes is no news here
+	return app.WithAccounts(ctx, cfg, log, func(a admin.Accounts) error { return do(ctx, a) })
+}
+
+type accounts = admin.Accounts
+
+// adminClient are the accounts behind the admin HTTP.
+type adminClient struct {
+	base, token string
+	http        *http.Client
+}
+
+func newAdminClient(where app.Admin) adminClient {
+	transport := &http.Transport{DisableKeepAlives: true}
+	if where.Socket != "" {
+		transport.DialContext = func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return new(net.Dialer).DialContext(ctx, "unix", where.Socket)
+		}
+	}
+	if want := where.Certificate; want != nil {
+		transport.TLSClientConfig = &tls.Config{
+			MinVersion: tls.VersionTLS12,
+			// The gateway's configuration says which certificate it shows, so
+			// that one is demanded, whatever name is in it and whoever signed it.
+			InsecureSkipVerify: true, //nolint:gosec // see VerifyConnection
+			VerifyConnection: func(s tls.ConnectionState) error {
+				if !s.PeerCertificates[0].Equal(want) {
+					return errors.New("not the certificate of the configuration")
+				}
+				return nil
+			},
+		}
+	}
+	c := adminClient{base: strings.TrimRight(where.URL, "/"), token: where.Token, http: &http.Client{Transport: transport}}
+	if token := os.Getenv(tokenVariable); token != "" {
+		c.token = token
+	}
+	return c
+}
+
+func (c adminClient) Add(ctx context.Context, user jid.JID, password string) error {
+	return c.call(ctx, http.MethodPost, "", admin.User{JID: user.String(), Password: password}, nil)
+}
+
+func (c adminClient) SetPassword(ctx context.Context, user jid.JID, password string) error {
+	return c.call(ctx, http.MethodPut, user.String(), admin.User{JID: user.String(), Password: password}, nil)
+}
+
+func (c adminClient) Remove(ctx context.Context, user jid.JID) error {
+	return c.call(ctx, http.MethodDelete, user.String(), nil, nil)
+}
+
+func (c adminClient) List(ctx context.Context) ([]jid.JID, error) {
+	var users []admin.User
+	if err := c.call(ctx, http.MethodGet, "", nil, &users); err != nil {
+		return nil, err
+	}
+	all := make([]jid.JID, len(users))
+	for i, u := range users {
+		j, err := jid.Parse(u.JID)
+		if err != nil {
+			return nil, fmt.Errorf("account %q: %w", u.JID, err)
+		}
+		all[i] = j
+	}
+	return all, nil
+}
+
+// call makes one request to /v1/users and decodes the answer into out unless
+// that is nil.
+func (c adminClient) call(ctx context.Context, method, user string, in, out any) error {
+	body, err := json.Marshal(in)
+	if err != nil {
+		return err
+	}
+	target := c.base + "/v1/users"
+	if user != "" {
+		target += "/" + url.PathEscape(user)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	resp, err := c.http.Do(req)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode >= 300:
+		return fmt.Errorf("%s: %w", c.base, refusal(resp, answer))
+	case out == nil:
+		return nil
+	}
+	if err := json.Unmarshal(answer, out); err != nil {
+		return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
+	}
+	return nil
+}
+
+// maxAnswer bounds what is read of an answer: some hundred thousand accounts.
+const maxAnswer = 64 << 20
+
+// refusal is the reason that an answer gives (RFC 9457).
+func refusal(resp *http.Response, body []byte) error {
+	var p struct{ Detail, Where string }
+	switch err := json.Unmarshal(body, &p); {
+	case err != nil || p.Detail == "":
+		return errors.New(resp.Status)
+	case p.Where != "":
+		return fmt.Errorf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
+	}
+	return fmt.Errorf("%d: %s", resp.StatusCode, p.Detail)
+}
