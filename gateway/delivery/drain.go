@@ -90,7 +90,7 @@ func (dl *Delivery) drainOnce(ctx, work context.Context, name string) (n int, ag
 	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure || !dl.reachable(name) {
 		return 0, false
 	}
-	n, err := dl.broker.Drain(work, broker.Park, name, drainHandler{dl, ctx})
+	n, err := dl.broker.Drain(work, broker.Park, name, &drainHandler{dl: dl, over: ctx})
 	if err == nil {
 		// It is empty: the count is exact again, whatever it was.
 		rt.parked.Store(0)
@@ -111,13 +111,16 @@ func (dl *Delivery) drainOnce(ctx, work context.Context, name string) (n int, ag
 type drainHandler struct {
 	dl   *Delivery
 	over context.Context // the end of Run; a run that was begun goes on beyond it
+	// steady: the run before was delivered as a whole.
+	steady bool
 }
 
 // Handle delivers a run of parked messages of one route.
-func (h drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
+func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
 	if h.over.Err() != nil {
 		return nil
 	}
-	done, _ := h.dl.deliver(ctx, ds)
+	done, _ := h.dl.deliver(ctx, ds, !h.steady)
+	h.steady = len(done) == len(ds)
 	return done
 }

@@ -25,7 +25,7 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 	reason := "earlier messages wait"
 	if rt.parked.Load() == 0 {
 		var err error
-		done, err = dl.deliver(ctx, ds)
+		done, err = dl.deliver(ctx, ds, ds[0].Attempt > 1)
 		if err == nil || ctx.Err() != nil {
 			return done // what is missing is given again
 		}
@@ -77,11 +77,30 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	return broker.Disposition{}, false
 }
 
-// deliver sends a run of messages in order and waits once for the proof of all
-// of them. It returns the dispositions of those that are settled, and the
-// reason why the next one cannot be delivered now; no reason, but dispositions
-// missing, asks for the rest to be given again.
-func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition, notNow error) {
+// deliver sends a run of messages in order. It returns the dispositions of those
+// that are settled, and the reason why the next one cannot be delivered now; no
+// reason, but dispositions missing, asks for the rest to be given again.
+//
+// careful proves the first message by itself, then two, then four: a client that
+// dies early each time would else get the same messages for ever, as one proof
+// covers them all.
+func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery, careful bool) (done []broker.Disposition, notNow error) {
+	n := len(ds)
+	if careful {
+		n = 1
+	}
+	for proven := true; proven && notNow == nil && len(done) < len(ds); n *= 2 {
+		rest := ds[len(done):]
+		var settled []broker.Disposition
+		settled, proven, notNow = dl.burst(ctx, rest[:min(n, len(rest))])
+		done = append(done, settled...)
+	}
+	return done, notNow
+}
+
+// burst sends messages in order and waits once for the proof of all of them.
+// proven is false where one is not: the last disposition is to try that again.
+func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition, proven bool, notNow error) {
 	start := time.Now()
 	sent := make([]outgoing, 0, len(ds))
 	for _, d := range ds {
@@ -103,13 +122,13 @@ func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery) (done []
 		if err := answers.about(out.sessions); err != nil {
 			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")
-			return append(done, broker.Retry(retry).Because(err)), nil
+			return append(done, broker.Retry(retry).Because(err)), false, nil
 		}
 		dl.delivered.Add(1)
 		dl.trace.Emit(event(trace.Delivered, out.rec, trace.Event{Proof: proofByPing, Took: time.Since(start), Attempt: ds[i].Attempt}))
 		done = append(done, broker.Ack())
 	}
-	return done, notNow
+	return done, true, notNow
 }
 
 // bury gives a message up. What stands before the colon of the reason names its
