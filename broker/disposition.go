@@ -54,6 +54,9 @@ func Retry(after time.Duration) Disposition { return Disposition{kind: kindRetry
 // becomes part of the subject: "expired: after 14 days".
 func Term(reason string) Disposition { return Disposition{kind: kindTerm, reason: reason} }
 
+// Dead says whether this is a Term.
+func (d Disposition) Dead() bool { return d.kind == kindTerm }
+
 // Move stores msgs and then acknowledges the message they come from. Give them
 // IDs that follow from its ID, so that a repetition after a crash is recognised.
 // While the store does not take them the route waits; the handler is not asked

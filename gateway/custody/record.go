@@ -47,6 +47,7 @@ type Record struct {
 	StanzaID string    `json:"sid,omitempty"`   // the id by which a client knows a second copy
 	Part     string    `json:"part,omitempty"`  // what the stanza was made from
 	Parked   time.Time `json:"parked,omitzero"` // when it began to wait; zero: it never did
+	Source   uint64    `json:"src,omitempty"`   // its position in DELIVER before it was parked
 	Reason   string    `json:"reason,omitempty"`
 }
 
@@ -76,6 +77,9 @@ func Deliver(r Record, src string, stanza []byte) (broker.Message, error) {
 // route since now for the given reason.
 func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Message, error) {
 	r.Parked, r.Reason = now, clip(reason)
+	if d.Stage == broker.Deliver {
+		r.Source = d.Seq
+	}
 	msg, err := message(broker.Park, r, r.JID, "p."+d.ID, d.Body)
 	msg.Route = d.Route // where whoever parks it counts it
 	return msg, err

@@ -40,6 +40,7 @@ type Broker interface {
 	Consume(ctx context.Context, stage broker.Stage, h broker.Handler, o broker.ConsumeOptions) error
 	Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error)
 	Routes(ctx context.Context, stage broker.Stage) (map[string]int, error)
+	Last(ctx context.Context, stage broker.Stage, route string) (*broker.Delivery, error)
 }
 
 // Router is what delivery needs of the router.
@@ -60,7 +61,8 @@ type Delivery struct {
 
 	mu     sync.Mutex // guards what follows, and the fields of routes that say so
 	routes map[string]*route
-	woken  []string // routes to be drained, each there once
+	woken  []string        // routes to be drained, each there once
+	marks  map[string]mark // see resume.go
 
 	delivered, deferred, failed atomic.Uint64
 }
@@ -128,6 +130,9 @@ func (dl *Delivery) recoverParked(ctx context.Context) error {
 		return fmt.Errorf("delivery: parked routes: %w", err)
 	}
 	total := 0
+	if err := dl.findMarks(ctx, parked); err != nil {
+		return err
+	}
 	for name, n := range parked {
 		rt := dl.lock(name)
 		rt.parked.Add(int64(n))

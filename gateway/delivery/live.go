@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -21,23 +22,32 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 	rt := dl.lock(name)
 	defer dl.unlock(name, rt)
 
-	var done []broker.Disposition
+	done := dl.alreadyParked(name, ds)
+	ds = ds[len(done):]
+	if len(ds) == 0 {
+		return done
+	}
 	reason := "earlier messages wait"
 	if rt.parked.Load() == 0 {
-		var err error
-		done, err = dl.deliver(ctx, ds, ds[0].Attempt > 1)
-		if err == nil || ctx.Err() != nil {
-			return done // what is missing is given again
+		settled, err := dl.deliver(ctx, ds, ds[0].Attempt > 1)
+		done, ds = append(done, settled...), ds[len(settled):]
+		if err == nil || ctx.Err() != nil || slices.ContainsFunc(settled, broker.Disposition.Dead) {
+			// What is missing is given again. It is parked only after the dead
+			// before it are stored: see alreadyParked.
+			return done
 		}
 		reason = err.Error()
 	}
-	for _, d := range ds[len(done):] {
+	for _, d := range ds {
 		out, ok := dl.park(ctx, rt, d, reason)
 		if !ok {
 			break
 		}
 		rt.unsure = false
 		done = append(done, out)
+		if out.Dead() {
+			break
+		}
 	}
 	if dl.reachable(name) {
 		// Back since, or there all the while with a drain broken off: no login

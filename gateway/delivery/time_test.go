@@ -35,6 +35,10 @@ func (s *stubBroker) Drain(_ context.Context, _ broker.Stage, route string, _ br
 	return s.drained(route)
 }
 
+func (s *stubBroker) Last(context.Context, broker.Stage, string) (*broker.Delivery, error) {
+	return nil, nil
+}
+
 func (s *stubBroker) Store(context.Context, ...broker.Message) error { return s.store }
 
 func (s *stubBroker) Consume(ctx context.Context, _ broker.Stage, _ broker.Handler, _ broker.ConsumeOptions) error {
@@ -143,7 +147,7 @@ func TestNeverParkable(t *testing.T) {
 	bus.Subscribe(events.add)
 	dl := New(&stubBroker{store: broker.ErrInvalid}, &presence{}, bus, zerolog.Nop())
 	done := dl.Handle(t.Context(), []*broker.Delivery{given(t, "m1"), given(t, "m2")})
-	if failed := events.of(trace.Failed); len(done) != 2 || len(failed) != 2 || dl.Stats().Failed != 2 || dl.Stats().Parked != 0 {
+	if failed := events.of(trace.Failed); len(done) != 1 || !done[0].Dead() || len(failed) != 1 || dl.Stats().Failed != 1 || dl.Stats().Parked != 0 {
 		t.Errorf("%d settled, told %+v, stats %+v", len(done), failed, dl.Stats())
 	}
 	if n := len(dl.routes); n != 0 {
