@@ -22,7 +22,7 @@ func full() Record {
 		ID: "q1", From: "né\"ws@corp.example", To: mcmt.Recipient{Address: "alice@localhost", Notify: []string{"NEVER"}, ORCPT: "rfc822;a\nb"},
 		Reception: mcmt.Allow, Listener: "esmtp_listener [::1]:25", Peer: "[2001:db8::1]:9", User: "app", Trusted: true, PartFrom: true,
 		EnvelopeID: "E\x01", Return: "FULL", Accepted: at, JID: alice, Sent: at.Add(-time.Hour), StanzaID: "s1", Part: "smpp",
-		Parked: at.Add(time.Minute), Reason: "away",
+		Parked: at.Add(time.Minute), Source: 6, Reason: "away",
 	}
 }
 
@@ -86,7 +86,7 @@ func TestStages(t *testing.T) {
 		}
 	}
 	got, err := Read(handed(park))
-	if err != nil || !got.Parked.Equal(now) || got.Reason != "gone" {
+	if err != nil || !got.Parked.Equal(now) || got.Reason != "gone" || got.Source != 7 {
 		t.Errorf("parked: %+v, %v", got, err)
 	}
 	elsewhere := handed(deliver)
