@@ -38,6 +38,46 @@ func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
 	return nil
 }
 
+// settleSynced is settle when what follows from it is on the disk. The route
+// goes on meanwhile; until then it is held, so that its delivery in another
+// epoch is recognised.
+func (f *flow) settleSynced(it *item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.bytes -= it.size
+	it.size, it.raw, it.del, it.inline = 0, nil, nil, nil
+	f.unsynced = append(f.unsynced, it)
+	if !f.syncing {
+		f.syncing = true
+		f.workers.Go(f.acknowledgeSynced)
+	}
+}
+
+// acknowledgeSynced settles what waits for the disk, all of it after one sync,
+// until nothing waits. After a sync that has failed nothing is acknowledged.
+func (f *flow) acknowledgeSynced() {
+	for {
+		f.mu.Lock()
+		items := f.unsynced
+		f.unsynced = nil
+		f.syncing = len(items) > 0
+		f.mu.Unlock()
+		if len(items) == 0 {
+			return
+		}
+		if err := f.b.disk.wait(context.Background()); err != nil {
+			f.log.Error().Err(err).Int("messages", len(items)).Msg("messages stay where they are")
+			f.mu.Lock()
+			f.syncErr = err
+			f.mu.Unlock()
+			continue
+		}
+		for _, it := range items {
+			_ = f.settle(context.Background(), it, false) // fails only when it waits
+		}
+	}
+}
+
 // ackBody is what acknowledges a message; see also jetstream.Msg.Ack, which
 // would keep the whole message in memory until then.
 var (

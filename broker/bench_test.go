@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -48,6 +50,82 @@ func BenchmarkStore(b *testing.B) {
 			ID: strconv.FormatUint(i, 10), Body: body,
 		})
 	})
+}
+
+// BenchmarkDurability is what callers get that each wait for their answer: with
+// the server's word, with one sync for all that wait, and with the server's own
+// sync of every message.
+func BenchmarkDurability(b *testing.B) {
+	store := func(d Durability) func(b *testing.B) func(i uint64) error {
+		return func(b *testing.B) func(i uint64) error {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib, Durability: d})
+			return func(i uint64) error {
+				return br.Store(context.Background(), Message{
+					Stage: Ingest, Route: routeName(int(i % 1000)), Recipient: "bob@example.com",
+					ID: strconv.FormatUint(i, 10), Body: make([]byte, benchBody),
+				})
+			}
+		}
+	}
+	for _, callers := range []int{1, 64} {
+		for _, bc := range []struct {
+			name string
+			open func(b *testing.B) func(i uint64) error
+		}{{"process", store(DurabilityProcess)}, {"power", store(DurabilityPower)}, {"always", syncAlways}} {
+			b.Run(fmt.Sprintf("%s/%d", bc.name, callers), func(b *testing.B) {
+				do := bc.open(b)
+				b.ReportAllocs()
+				b.ResetTimer()
+				var n atomic.Uint64
+				var wg sync.WaitGroup
+				for range callers {
+					wg.Go(func() {
+						for i := n.Add(1); i <= uint64(b.N); i = n.Add(1) {
+							if err := do(i); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				wg.Wait()
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
+	}
+}
+
+// syncAlways publishes to a server that syncs each message before it answers.
+func syncAlways(b *testing.B) func(i uint64) error {
+	b.Helper()
+	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: b.TempDir(), SyncAlways: true})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Start()
+	b.Cleanup(func() { stopServer(s) })
+	if !s.ReadyForConnections(patience) {
+		b.Fatal("server does not start")
+	}
+	nc, err := nats.Connect("", nats.InProcessServer(s))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(nc.Close)
+	js, err := jetstream.New(nc)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, err := js.CreateStream(ctx, layout(Options{MaxStore: 8 * gib, Replicas: 1})[0]); err != nil {
+		b.Fatal(err)
+	}
+	body := make([]byte, benchBody)
+	return func(i uint64) error {
+		_, err := js.PublishMsg(ctx, &nats.Msg{Subject: subjectOf(Ingest, routeName(int(i%1000)), "bob"), Data: body,
+			Header: nats.Header{jetstream.MsgIDHeader: {strconv.FormatUint(i, 10)}}})
+		return err
+	}
 }
 
 // BenchmarkBatch stores to many recipients at once.

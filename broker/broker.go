@@ -46,6 +46,9 @@ type Broker struct {
 	window   *semaphore.Weighted // publishes under way
 	inflight *semaphore.Weighted // bytes of bodies read back for handlers
 
+	disk      *groupSync   // nil: what the server has answered is enough
+	closeDisk func() error // nil likewise
+
 	free   atomic.Int64 // bytes of disk
 	counts map[Stage]*counters
 
@@ -129,6 +132,15 @@ func (b *Broker) embed() (err error) {
 		return err
 	}
 	b.workers.Go(func() { b.watchDisk(b.done) })
+	if b.o.Durability != DurabilityPower {
+		return nil
+	}
+	// The folder of the server's own making, which may be a mount of its own.
+	var syncStore func() error
+	if syncStore, b.closeDisk, err = b.o.openSync(b.srv.JetStreamConfig().StoreDir); err != nil {
+		return err
+	}
+	b.disk = &groupSync{sync: syncStore}
 	return nil
 }
 
@@ -149,7 +161,14 @@ func (b *Broker) Close(ctx context.Context) error {
 func (b *Broker) shutdown(ctx context.Context) error {
 	b.end()
 	idle := make(chan struct{})
-	go func() { b.calls.Wait(); b.workers.Wait(); close(idle) }()
+	go func() {
+		b.calls.Wait()
+		b.workers.Wait()
+		if b.disk != nil {
+			b.disk.workers.Wait()
+		}
+		close(idle)
+	}()
 	var err error
 	select {
 	case <-idle:
@@ -163,6 +182,9 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	if b.srv != nil {
 		b.srv.Shutdown()
 		b.srv.WaitForShutdown()
+	}
+	if b.closeDisk != nil {
+		err = errors.Join(err, b.closeDisk())
 	}
 	if b.lock != nil {
 		err = errors.Join(err, b.lock.Close())
@@ -199,7 +221,7 @@ func (b *Broker) Healthy() error {
 	if b.srv != nil && !b.srv.JetStreamEnabled() {
 		return errors.New("broker: the server has stopped the store, see the log")
 	}
-	if err := b.room(b.o.DiskReserve); err != nil {
+	if err := errors.Join(b.room(b.o.DiskReserve), b.disk.healthy()); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
 	for _, s := range queues {

@@ -81,6 +81,9 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 	f := newFlow(b, stage, h, ConsumeOptions{}.withDefaults(), ctx.Done())
 	defer func() {
 		f.finish()
+		if err == nil {
+			err = f.syncErr
+		}
 		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.o.StoreTimeout)
 		defer cancel()
 		// A consumer that stays would stand in the way of the next drain; the
@@ -90,12 +93,23 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 		}
 	}()
 	r := new(route)
+	confirmed := "" // the acknowledgement that the server is known to have
 	for ctx.Err() == nil {
+		f.workers.Wait() // acknowledgements that wait for the disk
 		if err := f.fetch(cons, r); err != nil {
 			return n, refuse(ErrUnavailable, err)
 		}
 		if len(r.queue) == 0 {
-			return n, nil
+			last := f.lastAck
+			if last == confirmed {
+				return n, nil
+			}
+			// Nothing also comes while the server thinks that we hold
+			// MaxAckPending: it works off acknowledgements and pulls side by side.
+			if err := f.b.confirmAck(ctx, last); err != nil {
+				return n, err
+			}
+			confirmed = last
 		}
 		for len(r.queue) > 0 {
 			if ctx.Err() != nil {

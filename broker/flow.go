@@ -35,8 +35,11 @@ type flow struct {
 	busy     int      // workers
 	bytes    int64    // of held messages in memory
 	stopping bool
-	fenced   bool   // the stage is another's
-	lastAck  string // where the last acknowledgement went
+	fenced   bool    // the stage is another's
+	lastAck  string  // where the last acknowledgement went
+	unsynced []*item // to be acknowledged after the next sync
+	syncing  bool    // a goroutine does so
+	syncErr  error   // why some were not
 }
 
 // route is the actor of one route: its messages in order, run by one worker at

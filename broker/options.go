@@ -2,6 +2,7 @@ package broker
 
 import (
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -42,6 +43,11 @@ type Options struct {
 	// Name is shown by the server in its list of connections. Empty is "mcmt2xmpp".
 	Name string
 
+	// Durability is what a stored message survives. Empty is DurabilityProcess.
+	// With URLs it changes nothing: there the servers decide when they answer
+	// (sync_interval: always).
+	Durability Durability
+
 	// MaxStore is the sum in bytes of all streams' limits. Zero is 8 GiB, but
 	// no more than half of the disk space that Dir has free.
 	MaxStore int64
@@ -67,6 +73,9 @@ type Options struct {
 
 	// diskFree tells the free bytes below a folder; tests have a disk of their own.
 	diskFree func(dir string) (int64, error)
+
+	// openSync opens the file system that holds a folder for syncing it.
+	openSync func(dir string) (sync func() error, closer func() error, err error)
 }
 
 func (o Options) withDefaults() (Options, error) {
@@ -79,6 +88,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("broker: the embedded server keeps one replica")
 	case (o.TLSCert == "") != (o.TLSKey == ""):
 		return o, errors.New("broker: a certificate and its key go together")
+	case o.Durability != "" && o.Durability != DurabilityProcess && o.Durability != DurabilityPower:
+		return o, fmt.Errorf("broker: durability %q: neither process nor power", o.Durability)
 	}
 	orInt := func(v *int64, def int64) {
 		if *v == 0 {
@@ -98,6 +109,9 @@ func (o Options) withDefaults() (Options, error) {
 	}
 	if o.diskFree == nil {
 		o.diskFree = diskFree
+	}
+	if o.openSync == nil {
+		o.openSync = openSync
 	}
 	orInt(&o.MaxMemory, 256*mib)
 	orInt(&o.DiskReserve, 512*mib)

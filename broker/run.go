@@ -100,6 +100,11 @@ func (r *route) failed(err error) time.Duration {
 func (f *flow) do(ctx context.Context, it *item) error {
 	d := *it.decided
 	passed := false
+	if d.kind != kindAck {
+		if err := f.b.disk.healthy(); err != nil {
+			return err
+		}
+	}
 	if d.kind == kindMove {
 		err := f.b.room(f.b.o.DiskReserve / 4) // moving on needs little, and frees the source
 		if err == nil {
@@ -121,19 +126,41 @@ func (f *flow) do(ctx context.Context, it *item) error {
 		}
 		passed = true // the dead message keeps the reference
 	}
-	ref := it.del.ref
-	if err := f.settle(ctx, it, ref != nil && !passed); err != nil {
+	if err := f.letGo(ctx, it, d.kind != kindAck, passed); err != nil {
 		return err
-	}
-	f.b.unfill(it)
-	if ref != nil && !passed {
-		f.b.release(ctx, ref)
 	}
 	switch d.kind {
 	case kindMove:
 		f.c.moved.Add(1)
 	case kindTerm:
 		f.c.dead.Add(1)
+	}
+	return nil
+}
+
+// letGo acknowledges it. stored: what follows from it was stored, and has to be
+// on the disk before, see Durability; passed: the reference to its body, if it
+// has one, went there.
+func (f *flow) letGo(ctx context.Context, it *item, stored, passed bool) error {
+	ref := it.del.ref
+	release := ref != nil && !passed
+	switch {
+	case !stored || f.b.disk == nil:
+	case release:
+		if err := f.b.onDisk(ctx); err != nil {
+			return err
+		}
+	default:
+		f.b.unfill(it)
+		f.settleSynced(it)
+		return nil
+	}
+	if err := f.settle(ctx, it, release); err != nil {
+		return err
+	}
+	f.b.unfill(it)
+	if release {
+		f.b.release(ctx, ref)
 	}
 	return nil
 }

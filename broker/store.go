@@ -33,7 +33,7 @@ const (
 )
 
 // Store takes custody of msgs: it returns nil after the server has stored all of
-// them. Several messages of one stage are stored all or none, at most 1000 of
+// them, with DurabilityPower on the disk. Several messages of one stage are stored all or none, at most 1000 of
 // them. A message whose ID is stored already counts as stored. Messages of
 // different stages are stored stage by stage in the order given.
 //
@@ -47,13 +47,30 @@ func (b *Broker) Store(ctx context.Context, msgs ...Message) error {
 	if err := b.room(b.o.DiskReserve); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
+	if err := b.disk.healthy(); err != nil {
+		return fmt.Errorf("broker: store: %w", err)
+	}
 	if err := b.store(ctx, msgs, nil); err != nil {
+		return fmt.Errorf("broker: store: %w", err)
+	}
+	if err := b.onDisk(ctx); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
 	return nil
 }
 
-// store is Store without its guards. from is the delivery that is being moved,
+// onDisk waits until what the server has stored for us before is as durable as
+// Options ask.
+func (b *Broker) onDisk(ctx context.Context) error {
+	if b.disk == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.o.StoreTimeout)
+	defer cancel()
+	return b.disk.wait(ctx)
+}
+
+// store is Store without its guards and without waiting for the disk. from is the delivery that is being moved,
 // whose reference to a body may be passed on, or nil.
 func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) error {
 	groups, err := b.prepare(msgs, from)
