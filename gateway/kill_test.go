@@ -116,7 +116,18 @@ func TestKill(t *testing.T) {
 	if testing.Short() {
 		rounds = min(rounds, 10)
 	}
-	g := newGateway(t, "")
+	testKill(t, rounds, "")
+}
+
+// TestKillPowerSafe: the same with every answer and acknowledgement behind a
+// sync of the disk.
+func TestKillPowerSafe(t *testing.T) {
+	t.Parallel()
+	testKill(t, min(*kills, 10), `nats { durability = "power" }`)
+}
+
+func testKill(t *testing.T, rounds int, extra string) {
+	g := newGateway(t, extra)
 	g.start()
 	// Two are online throughout, two only at the end.
 	users := []string{"online1@localhost", "online2@localhost", "offline1@localhost", "offline2@localhost"}

@@ -169,7 +169,8 @@ func OpenBroker(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*b
 	o := broker.Options{
 		URLs: n.URLs, CredsFile: n.Credentials, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
 		TLSCA: n.TLSCA, TLSCert: n.TLSCert, TLSKey: n.TLSKey, Replicas: n.Replicas,
-		MaxStore: n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration,
+		Durability: broker.Durability(n.Durability),
+		MaxStore:   n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration,
 		Log: log.With().Str("part", "broker").Logger(),
 	}
 	if len(n.URLs) == 0 {

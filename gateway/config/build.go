@@ -69,6 +69,7 @@ func (t *tree) buildNATS(c *Config) {
 			TLSCA:       v.text("tls_ca"),
 			TLSCert:     v.text("tls_certificate"),
 			TLSKey:      v.text("tls_key"),
+			Durability:  v.text("durability"),
 			MaxStore:    v.size("max_store"),
 			MaxMemory:   v.size("max_memory"),
 			DiskReserve: v.size("disk_reserve"),

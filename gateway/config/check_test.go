@@ -15,9 +15,8 @@ func TestWarnings(t *testing.T) {
 		why, text string
 		want      []string
 	}{
-		{"a value that is not in effect", `nats { durability = power }`,
-			[]string{"1:8: warning: durability = power is not yet in effect in this version"}},
-		{"the other value is", `nats { durability = process }`, nil},
+		{"a value that is not in effect", `filter "f" { type = rate }`,
+			[]string{"1:14: warning: type = rate is not yet in effect in this version"}},
 		{"an option that is not in effect", `s2s_default = deny`,
 			[]string{"1:1: warning: s2s_default is not yet in effect in this version"}},
 		{"in one of its scopes only", "domain a.example { message_expiration = 5 }\nmessage_expiration = 5",

@@ -123,6 +123,7 @@ type NATS struct {
 	User                   string
 	Password, Token        Secret
 	TLSCA, TLSCert, TLSKey string // paths of PEM files
+	Durability             string // what 250 and 202 survive: "process" or "power"
 	MaxStore, MaxMemory    int64  // bytes; 0: the broker's choice
 	DiskReserve            int64  // bytes; 0: the broker's choice
 }
