@@ -26,7 +26,10 @@ type sink struct {
 }
 
 func (s *sink) Send(context.Context, *stanza.Stanza) error { s.n.Add(1); return nil }
-func (s *sink) Prove(context.Context) error                { return nil }
+func (s *sink) SendKept(ctx context.Context, st *stanza.Stanza) (bool, error) {
+	return false, s.Send(ctx, st)
+}
+func (s *sink) Prove(context.Context) (router.Proof, error) { return router.ProofAnswer, nil }
 
 const benchUsers = 1000
 

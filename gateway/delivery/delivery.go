@@ -45,9 +45,10 @@ type Broker interface {
 
 // Router is what delivery needs of the router.
 type Router interface {
-	// Deliver sends st to the sessions that RFC 6121 §8.5 names and returns them.
-	Deliver(ctx context.Context, st *stanza.Stanza) ([]router.Session, error)
-	// Reachable says whether Deliver would find anyone for a message to bare.
+	// DeliverKept sends st to the sessions that RFC 6121 §8.5 names and returns
+	// those that took it; had says that a client has received it before.
+	DeliverKept(ctx context.Context, st *stanza.Stanza) (took []router.Session, had bool, err error)
+	// Reachable says whether DeliverKept would find anyone for a message to bare.
 	Reachable(bare jid.JID) bool
 }
 

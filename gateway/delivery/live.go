@@ -9,6 +9,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/xmpp/router"
 )
 
 // retry is the pause after a session died with stanzas unproven: time for the
@@ -125,17 +126,22 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 	defer answers.end()
 	done = make([]broker.Disposition, 0, len(ds))
 	for i, out := range sent {
+		var err error
 		if out.dead != "" {
 			done = append(done, dl.bury(out.rec, ds[i], out.dead))
 			continue
 		}
-		if err := answers.about(out.sessions); err != nil {
+		proof := router.ProofAck
+		if !out.had {
+			proof, err = answers.about(out.sessions)
+		}
+		if err != nil {
 			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")
 			return append(done, broker.Retry(retry).Because(err)), false, nil
 		}
 		dl.delivered.Add(1)
-		dl.trace.Emit(event(trace.Delivered, out.rec, trace.Event{Proof: proofByPing, Took: time.Since(start), Attempt: ds[i].Attempt}))
+		dl.trace.Emit(event(trace.Delivered, out.rec, trace.Event{Proof: string(proof), Took: time.Since(start), Attempt: ds[i].Attempt}))
 		done = append(done, broker.Ack())
 	}
 	return done, true, notNow

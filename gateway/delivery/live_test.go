@@ -362,8 +362,9 @@ func stubbed(deliver func(st *stanza.Stanza) ([]router.Session, error)) *Deliver
 
 type stubRouter func(st *stanza.Stanza) ([]router.Session, error)
 
-func (r stubRouter) Deliver(_ context.Context, st *stanza.Stanza) ([]router.Session, error) {
-	return r(st)
+func (r stubRouter) DeliverKept(_ context.Context, st *stanza.Stanza) ([]router.Session, bool, error) {
+	took, err := r(st)
+	return took, false, err
 }
 func (stubRouter) Reachable(jid.JID) bool { return true }
 
@@ -430,3 +431,24 @@ type permanentError struct{}
 
 func (permanentError) Error() string   { return "write: broken pipe" }
 func (permanentError) Temporary() bool { return false }
+
+// hadRouter is one whose clients have had everything.
+type hadRouter struct{ stubRouter }
+
+func (hadRouter) DeliverKept(context.Context, *stanza.Stanza) ([]router.Session, bool, error) {
+	return nil, true, nil
+}
+
+// TestHadBefore: what a resumed stream has counted is delivered, without being sent.
+func TestHadBefore(t *testing.T) {
+	t.Parallel()
+	bus, events := new(trace.Bus), newRecorder()
+	bus.Subscribe(events.add)
+	dl := New(nil, hadRouter{}, bus, zerolog.Nop())
+	if done := dl.Handle(t.Context(), []*broker.Delivery{given(t, "m1")}); len(done) != 1 || dl.Stats().Delivered != 1 {
+		t.Errorf("%v settled, stats %+v", done, dl.Stats())
+	}
+	if got := events.of(trace.Delivered); len(got) != 1 || got[0].Proof != string(router.ProofAck) {
+		t.Errorf("delivered %+v", got)
+	}
+}

@@ -15,10 +15,6 @@ import (
 // get the same messages for ever.
 const proofTime = 2 * time.Minute
 
-// proofByPing says in a trace that the client answered a query that was sent after
-// the message (XEP-0199).
-const proofByPing = "an answer to a later query"
-
 // answers are the proofs of the sessions that got messages of one run. Each
 // session is asked once, as a proof covers all that went before, and all at the
 // same time: one that is half dead must not hold up another.
@@ -26,17 +22,18 @@ type answers struct {
 	cancel context.CancelFunc
 	asking sync.WaitGroup
 	come   chan answer
-	known  map[router.Session]error
+	known  map[router.Session]answer
 }
 
 type answer struct {
 	session router.Session
+	proof   router.Proof
 	err     error
 }
 
 // ask begins to ask. The answers need an end.
 func ask(ctx context.Context, sent []outgoing) *answers {
-	a := &answers{known: make(map[router.Session]error, 1)}
+	a := &answers{known: make(map[router.Session]answer, 1)}
 	ctx, a.cancel = context.WithTimeout(ctx, proofTime)
 	asked := make(map[router.Session]bool, 1)
 	for _, out := range sent {
@@ -46,38 +43,38 @@ func ask(ctx context.Context, sent []outgoing) *answers {
 	}
 	a.come = make(chan answer, len(asked))
 	for s := range asked {
-		a.asking.Go(func() { a.come <- answer{s, prove(ctx, s)} })
+		a.asking.Go(func() { a.come <- prove(ctx, s) })
 	}
 	return a
 }
 
 // prove asks one session.
-func prove(ctx context.Context, s router.Session) error {
-	err := s.Prove(ctx)
+func prove(ctx context.Context, s router.Session) answer {
+	proof, err := s.Prove(ctx)
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		s.Close(&stream.Error{Condition: stream.ConnectionTimeout, Text: "nothing was proven"})
 	}
-	return err
+	return answer{s, proof, err}
 }
 
-// about returns nil when one of the sessions is known to have received what it
+// about returns the proof when one of the sessions is known to have received what it
 // was sent, as soon as one is; otherwise why none is.
-func (a *answers) about(sessions []router.Session) error {
+func (a *answers) about(sessions []router.Session) (router.Proof, error) {
 	for {
 		var errs []error
 		for _, s := range sessions {
-			switch err, ok := a.known[s]; {
-			case ok && err == nil:
-				return nil
+			switch known, ok := a.known[s]; {
+			case ok && known.err == nil:
+				return known.proof, nil
 			case ok:
-				errs = append(errs, err)
+				errs = append(errs, known.err)
 			}
 		}
 		if len(errs) == len(sessions) {
-			return errors.Join(errs...)
+			return "", errors.Join(errs...)
 		}
 		next := <-a.come // everyone asked answers, at the latest when ctx ends
-		a.known[next.session] = next.err
+		a.known[next.session] = next
 	}
 }
 

@@ -17,10 +17,12 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// outgoing is a message that was handed to sessions, or that is dead.
+// outgoing is a message that was handed to sessions, that a client had before,
+// or that is dead.
 type outgoing struct {
 	rec      custody.Record
 	sessions []router.Session
+	had      bool
 	dead     string // why; empty: it is not
 }
 
@@ -40,8 +42,9 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 		return outgoing{rec: rec, dead: "unreadable: " + err.Error()}, nil
 	}
 	var sessions []router.Session
+	var had bool
 	err = guard(func() (err error) {
-		sessions, err = dl.router.Deliver(ctx, st)
+		sessions, had, err = dl.router.DeliverKept(ctx, st)
 		return err
 	})
 	var refused *stanza.Error
@@ -58,6 +61,8 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 		return outgoing{rec: rec, dead: "refused: " + refused.Error()}, nil
 	case err != nil:
 		return outgoing{}, err
+	case had:
+		return outgoing{rec: rec, had: true}, nil
 	case len(sessions) > 0:
 		return outgoing{rec: rec, sessions: sessions}, nil
 	case st.Type == stanza.TypeHeadline && (st.To.IsBare() || !dl.router.Reachable(st.To.Bare())):

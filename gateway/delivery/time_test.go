@@ -68,8 +68,8 @@ func (p *presence) Reachable(bare jid.JID) bool {
 	return p.here[bare.String()]
 }
 
-func (p *presence) Deliver(context.Context, *stanza.Stanza) ([]router.Session, error) {
-	return nil, router.ErrOffline
+func (p *presence) DeliverKept(context.Context, *stanza.Stanza) ([]router.Session, bool, error) {
+	return nil, false, router.ErrOffline
 }
 
 // TestSweep: parked messages are tried without an event, as often as they must,

@@ -83,11 +83,11 @@ func (b hookedBroker) Drain(ctx context.Context, stage broker.Stage, route strin
 
 type hookedRouter struct{ w *world }
 
-func (r hookedRouter) Deliver(ctx context.Context, st *stanza.Stanza) ([]router.Session, error) {
+func (r hookedRouter) DeliverKept(ctx context.Context, st *stanza.Stanza) ([]router.Session, bool, error) {
 	if h := r.w.hooks.sent; h != nil {
 		h(st)
 	}
-	return r.w.router.Deliver(ctx, st)
+	return r.w.router.DeliverKept(ctx, st)
 }
 
 func (r hookedRouter) Reachable(bare jid.JID) bool { return r.w.router.Reachable(bare) }
@@ -291,7 +291,11 @@ func (c *client) Send(_ context.Context, st *stanza.Stanza) error {
 	return nil
 }
 
-func (c *client) Prove(ctx context.Context) error {
+func (c *client) SendKept(ctx context.Context, st *stanza.Stanza) (bool, error) {
+	return false, c.Send(ctx, st)
+}
+
+func (c *client) Prove(ctx context.Context) (router.Proof, error) {
 	c.mu.Lock()
 	deaf, hold := c.deaf, c.hold
 	if c.pings++; c.pings == 1 {
@@ -305,18 +309,18 @@ func (c *client) Prove(ctx context.Context) error {
 		c.proved(c.ids())
 	}
 	if !deaf && hold == nil {
-		return nil
+		return router.ProofAnswer, nil
 	}
 	if deaf {
 		hold = nil
 	}
 	select {
 	case <-hold:
-		return nil
+		return router.ProofAnswer, nil
 	case <-c.over:
-		return errOver
+		return "", errOver
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 }
 

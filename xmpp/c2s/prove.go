@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -41,21 +42,24 @@ type proofs struct {
 	pings    sync.WaitGroup // goroutines that send pings
 }
 
-// Prove returns nil when the client has answered a ping that was sent after the
+// Prove returns when the client has answered a ping that was sent after the
 // call began: streams keep their order, so it has received all that was sent
 // before. Any answer will do, an error too. There is one ping on the way at a
 // time; who comes while it is shares the next. A client that takes longer than
 // Options.ProofTime is disconnected.
-func (c *session) Prove(ctx context.Context) error {
+func (c *session) Prove(ctx context.Context) (router.Proof, error) {
 	p := c.proofs.join()
 	if p == nil {
-		return errGone
+		return "", errGone
 	}
 	select {
 	case <-p.done:
-		return p.err
+		if p.err != nil {
+			return "", p.err
+		}
+		return router.ProofAnswer, nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return "", ctx.Err()
 	}
 }
 

@@ -30,14 +30,14 @@ func TestProve(t *testing.T) {
 			t.Fatal(err)
 		}
 		proofs.Go(func() {
-			if err := s.Prove(ctx); err != nil {
+			if _, err := s.Prove(ctx); err != nil {
 				failed.Store(i, err)
 			}
 		})
 	}
 	short, cancel := context.WithTimeout(ctx, 20*time.Millisecond)
 	defer cancel()
-	if err := s.Prove(short); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := s.Prove(short); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("a client that reads nothing proved itself: %v", err)
 	}
 	// From here on it reads, and answers on the way.
@@ -89,13 +89,13 @@ func TestProveDead(t *testing.T) {
 	c := f.online(t, "bob@localhost/x")
 	s := f.session(t, c)
 	ctx := within(t)
-	if err := s.Prove(ctx); !errors.Is(err, errGone) { // nobody answers: c does not read
+	if _, err := s.Prove(ctx); !errors.Is(err, errGone) { // nobody answers: c does not read
 		t.Errorf("proof of a dead client: %v", err)
 	}
 	if f.router.Reachable(c.JID()) {
 		t.Error("the dead session is still bound")
 	}
-	if err := s.Prove(ctx); !errors.Is(err, errGone) {
+	if _, err := s.Prove(ctx); !errors.Is(err, errGone) {
 		t.Errorf("proof after the end: %v", err)
 	}
 	_, err := c.Stream().Receive(ctx, time.Time{}) // the ping
@@ -123,7 +123,7 @@ func TestProveAgain(t *testing.T) {
 	defer reader.Wait()
 	defer stop()
 	for start := time.Now(); time.Since(start) < proof+proof/2; {
-		if err := s.Prove(ctx); err != nil {
+		if _, err := s.Prove(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}

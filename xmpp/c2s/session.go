@@ -96,6 +96,11 @@ func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
 	return err
 }
 
+// SendKept is Send: a session that has ended is not resumed.
+func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, err error) {
+	return false, c.Send(ctx, st)
+}
+
 // Close ends the session. The goroutine of run does it.
 func (c *session) Close(reason *stream.Error) {
 	if reason == nil {

@@ -19,41 +19,46 @@ var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUn
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
 // account. A stanza for another domain goes to Remote.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
+	took, _, err := r.deliver(ctx, st, func(s Session) (bool, error) { return false, s.Send(ctx, st) })
+	return took, err
+}
+
+// DeliverKept is Deliver for a message that the caller has in custody, see
+// Session.SendKept. had: a client has received it before, and no session took it.
+func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Session, had bool, err error) {
+	return r.deliver(ctx, st, func(s Session) (bool, error) { return s.SendKept(ctx, st) })
+}
+
+func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Session) (bool, error)) (took []Session, had bool, err error) {
 	if !r.Serves(st.To.Domain()) {
-		return nil, r.away(ctx, st)
+		return nil, false, r.away(ctx, st)
 	}
 	sessions := r.Sessions(st.To.Bare())
 	if len(sessions) == 0 {
 		if err := r.known(ctx, st.To.Bare()); err != nil {
-			return nil, err
+			return nil, false, err
 		}
 	}
 	chosen, err := choose(sessions, st)
-	if err != nil {
-		return nil, err
+	if err != nil || len(chosen) == 0 {
+		return nil, false, err
 	}
-	return r.send(ctx, chosen, st)
-}
-
-// send returns ErrOffline where none of the chosen sessions took st.
-func (r *Router) send(ctx context.Context, chosen []Session, st *stanza.Stanza) ([]Session, error) {
-	if len(chosen) == 0 {
-		return nil, nil
-	}
-	took := make([]Session, 0, len(chosen))
 	var errs []error
 	for _, s := range chosen {
-		if err := s.Send(ctx, st); err != nil {
+		switch before, err := send(s); {
+		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", s.JID(), err))
-			continue
+		case before:
+			had = true
+		default:
+			took = append(took, s)
 		}
-		took = append(took, s)
 	}
-	if len(took) == 0 {
-		return nil, fmt.Errorf("%w: %w", ErrOffline, errors.Join(errs...))
+	if len(errs) == len(chosen) {
+		return nil, false, fmt.Errorf("%w: %w", ErrOffline, errors.Join(errs...))
 	}
 	r.stats.delivered.Add(1)
-	return took, nil
+	return took, had, nil
 }
 
 // known returns unavailable for an account that does not exist.

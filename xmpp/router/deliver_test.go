@@ -138,3 +138,22 @@ func BenchmarkDeliver(b *testing.B) {
 type sink struct{ client }
 
 func (*sink) Send(context.Context, *stanza.Stanza) error { return nil }
+
+// TestDeliverKept: a client that has had the message is not sent it again, and
+// that is told apart from one that has just got it.
+func TestDeliverKept(t *testing.T) {
+	t.Parallel()
+	b := bobs()
+	r := newRouter(t, Options{}, b...)
+	st := stanza.NewMessage(jid.MustParse("bob@here.example"), jid.JID{}, "chat", "hi")
+	st.ID = "m1"
+	b[0].kept = map[string]bool{"m1": true}
+	took, had, err := r.DeliverKept(t.Context(), st)
+	if err != nil || !had || len(took) != 1 || took[0] != b[1] {
+		t.Errorf("got %v, %v, %v: want the one that had it and the one that took it", took, had, err)
+	}
+	b[1].kept = b[0].kept
+	if took, had, err = r.DeliverKept(t.Context(), st); err != nil || !had || len(took) != 0 {
+		t.Errorf("got %v, %v, %v: want that all had it", took, had, err)
+	}
+}

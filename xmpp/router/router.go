@@ -31,12 +31,27 @@ type Session interface {
 	// while the queue is full. An error means that it was not queued, because
 	// the session is gone or its client does not read.
 	Send(ctx context.Context, st *stanza.Stanza) error
-	// Prove returns nil when a live client is known to have received everything
+	// SendKept is Send for a message that the caller has in custody until Prove
+	// tells that it has arrived: a session that is resumed does not send it again
+	// by itself. had says that the client is known to have received an earlier
+	// SendKept of the same stanza id that was not proven then; nothing is sent.
+	SendKept(ctx context.Context, st *stanza.Stanza) (had bool, err error)
+	// Prove returns how it is known that a live client has received everything
 	// that was sent before the call. It blocks until that is known or ctx ends.
-	Prove(ctx context.Context) error
+	Prove(ctx context.Context) (Proof, error)
 	// Close ends the session with a stream error, nil for none. It does not wait.
 	Close(reason *stream.Error)
 }
+
+// Proof says how a delivery is known to have arrived. Empty: it is not.
+type Proof string
+
+const (
+	// ProofAck: the client's stream management has counted it (XEP-0198 §4).
+	ProofAck Proof = "stream management ack"
+	// ProofAnswer: the client has answered a query that was sent after it.
+	ProofAnswer Proof = "an answer to a later query"
+)
 
 // Registry is where sessions are bound, so that several processes can share one.
 // Its methods may be called from any goroutine.

@@ -16,17 +16,25 @@ import (
 type client struct {
 	jid      jid.JID
 	priority int8
-	away     bool // not available
-	gone     bool // Send fails
+	away     bool            // not available
+	gone     bool            // Send fails
+	kept     map[string]bool // ids that it has had, sent before
 
 	mu     sync.Mutex
 	got    []*stanza.Stanza
 	closed *stream.Error
 }
 
-func (c *client) JID() jid.JID                { return c.jid }
-func (c *client) Priority() (int8, bool)      { return c.priority, !c.away }
-func (c *client) Prove(context.Context) error { return nil }
+func (c *client) JID() jid.JID                         { return c.jid }
+func (c *client) Priority() (int8, bool)               { return c.priority, !c.away }
+func (c *client) Prove(context.Context) (Proof, error) { return ProofAnswer, nil }
+
+func (c *client) SendKept(ctx context.Context, st *stanza.Stanza) (bool, error) {
+	if c.kept[st.ID] {
+		return true, nil
+	}
+	return false, c.Send(ctx, st)
+}
 
 func (c *client) Send(_ context.Context, st *stanza.Stanza) error {
 	if c.gone {
