@@ -17,9 +17,7 @@ import (
 // notRead are the fields that nothing outside gateway/config reads, each with an
 // option that sets it: check has to say that the option is not yet in effect.
 var notRead = map[string]string{
-	"Domain.DialbackSecret":   `domain a.example { xmpp_dialback_secret = x }`,
-	"Domain.RetryInterval":    `domain a.example { retry_interval = 7 }`,
-	"Domain.MaxRetryInterval": `domain a.example { max_retry_interval = 7777 }`,
+	"Domain.DialbackSecret": `domain a.example { xmpp_dialback_secret = x }`,
 }
 
 // inConfig are the fields that gateway/config itself makes something of.
@@ -27,6 +25,7 @@ var inConfig = map[string]string{
 	"Config.Domains":   "read by Config.Domain and Config.ServedDomains",
 	"XMPP.Enabled":     "switches Listen.Enable off",
 	"Domain.Pos":       "for diagnostics",
+	"Domain.Outgoing":  "read by Config.Outgoing",
 	"RecipientMap.Pos": "for diagnostics",
 }
 
@@ -37,7 +36,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 	t.Parallel()
 	read := selectors(t)
 	for _, typ := range []any{config.Config{}, config.Log{}, config.XMPP{}, config.NATS{}, config.MCMT{},
-		config.RecipientMap{}, config.Domain{}, config.Listen{}, config.PeerOptions{}} {
+		config.RecipientMap{}, config.Domain{}, config.Outgoing{}, config.Rate{}, config.Listen{}, config.PeerOptions{}} {
 		rt := reflect.TypeOf(typ)
 		for i := range rt.NumField() {
 			f := rt.Field(i)
