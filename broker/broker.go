@@ -52,6 +52,12 @@ type Broker struct {
 	free   atomic.Int64 // bytes of disk
 	counts map[Stage]*counters
 
+	self struct { // see members.go
+		sync.Mutex
+		stages  map[Stage]int
+		changed chan struct{}
+	}
+
 	drains struct { // see drain.go
 		sync.Mutex
 		busy  map[string]chan struct{}
@@ -83,6 +89,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		counts: make(map[Stage]*counters),
 	}
 	b.drains.busy = make(map[string]chan struct{})
+	b.self.stages, b.self.changed = make(map[Stage]int), make(chan struct{})
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
 	}

@@ -47,6 +47,15 @@ type ConsumeOptions struct {
 
 	// Grace is how long handlers may go on after the end of ctx. Zero is 15 s.
 	Grace time.Duration
+
+	// Own, when set, runs beside each slice that this process owns. It is called
+	// in a goroutine of its own after the slice was taken over; the first message
+	// of the slice is handed over after it has called ready. ctx ends when the
+	// slice is to be given up or was lost; work when what was begun must stop: at
+	// once when the slice was lost, else after Grace. The slice is given to
+	// another process only after Own has returned. An error before ready gives the
+	// slice back, and it is tried again.
+	Own func(ctx, work context.Context, s Slice, ready func()) error
 }
 
 func (o ConsumeOptions) withDefaults() ConsumeOptions {
@@ -88,11 +97,14 @@ func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeO
 	defer stop()
 	defer context.AfterFunc(b.done, stop)()
 
+	defer b.announce(stage)()
 	f := newFlow(b, stage, h, o.withDefaults(), ctx.Done())
 	// Handlers outlive ctx by the grace they are given.
 	work, abort := context.WithCancel(context.WithoutCancel(ctx))
 	defer abort()
-	err := f.own(ctx, work)
+	own := runBeside(ctx, work, nil, Slice{})
+	err := f.own(ctx, work, &own)
+	own.stop()
 	if err != nil {
 		// The new owner is at it already: what we would do now comes twice.
 		abort()
@@ -101,6 +113,7 @@ func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeO
 	grace := time.AfterFunc(f.o.Grace, abort)
 	defer grace.Stop()
 	f.finish()
+	_ = own.end() // told when it ended early
 	b.counts[stage].stalled.Store(false)
 	if err != nil {
 		return fmt.Errorf("broker: consume %s: %w", stage, err)
@@ -110,11 +123,20 @@ func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeO
 
 // own takes the stage over and pulls, epoch after epoch, until ctx ends (nil) or
 // another process takes it over (ErrFenced).
-func (f *flow) own(ctx, work context.Context) error {
+func (f *flow) own(ctx, work context.Context, own **beside) error {
+	started := false
 	for fails := 0; ; {
 		cons, epoch, err := f.b.takeOver(ctx, f.stage, f.o.MaxAckPending)
 		if err == nil {
 			err = f.checkStream(ctx)
+		}
+		if err == nil && !started {
+			*own = runBeside(ctx, work, f.o.Own, Slice{0, 1})
+			if err = (*own).awaitReady(ctx); err != nil && ctx.Err() == nil {
+				_ = (*own).end()
+				err = fmt.Errorf("own: %w", err)
+			}
+			started = err == nil
 		}
 		if err == nil {
 			fails = 0

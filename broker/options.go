@@ -43,6 +43,16 @@ type Options struct {
 	// Name is shown by the server in its list of connections. Empty is "mcmt2xmpp".
 	Name string
 
+	// Slices is how many slices each stage has, at most Partitions. Zero is 1 with
+	// Dir and 8 with URLs. All processes of a cluster use the number that the
+	// first has stored.
+	Slices int
+
+	// NodeDir is a folder, only with URLs, in which the name of this node is kept
+	// and locked, so that a restarted node takes over from its former self at
+	// once. Empty, or locked by another process: a name for this run only.
+	NodeDir string
+
 	// Durability is what a stored message survives. Empty is DurabilityProcess.
 	// With URLs it changes nothing: there the servers decide when they answer
 	// (sync_interval: always).
