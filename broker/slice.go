@@ -11,5 +11,17 @@ func (s Slice) Has(route string) bool {
 	return s.Of > 0 && PartitionOf(route)%s.Of == s.Index
 }
 
+// Partitions are those of the slice, in their order; nil: all there are.
+func (s Slice) Partitions() []int {
+	if s.Of == 1 {
+		return nil
+	}
+	var all []int
+	for p := s.Index; p < Partitions && s.Of > 0; p += s.Of {
+		all = append(all, p)
+	}
+	return all
+}
+
 // String is "<index>/<of>".
 func (s Slice) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Of) }

@@ -68,6 +68,8 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Delivered), "delivered")
 			add(float64(s.Deferred), "deferred")
 			add(float64(s.Failed), "failed")
+			add(float64(s.Expired), "expired")
+			add(float64(s.Dropped), "dropped")
 		}},
 		{Name: "parked_messages", Help: "Messages that wait for their recipient.", Gauge: true,
 			Collect: admin.Value(func() int { return a.delivery.Stats().Parked })},

@@ -49,7 +49,7 @@ var fixedOptions = []struct {
 	{"log_level, log_format", func(c *config.Config) any { return c.Log }},
 	{"debug_level", func(c *config.Config) any { return c.XMPP.DebugLevel }},
 	{"max_sessions_per_account", func(c *config.Config) any { return c.XMPP.MaxSessionsPerAccount }},
-	{"message_expiration", func(c *config.Config) any { return c.MessageExpiration }},
+	{"message_expiration of dead messages", func(c *config.Config) any { return c.MessageExpiration }},
 	{"nats", func(c *config.Config) any { return c.NATS }},
 	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},
 	{"domains of the self-signed certificate and of users without a domain in account files", func(c *config.Config) any { return c.ServedDomains() }},

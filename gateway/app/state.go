@@ -70,7 +70,7 @@ func (st *state) key(l *config.Listen) listenKey {
 func (a *App) prepare(ctx context.Context, st *state) error {
 	var errs []error
 	for _, l := range st.cfg.Listeners {
-		if !Served(l) {
+		if !Served(l) || !a.o.Roles.serves(l.Kind) {
 			continue
 		}
 		for _, p := range l.Options() {

@@ -106,11 +106,11 @@ func (t *tree) buildDomains(c *Config) {
 		}
 		v := t.view(n)
 		d := &Domain{
-			Name:             name,
-			Role:             map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
-			DialbackSecret:   Secret(v.text("xmpp_dialback_secret")),
-			Outgoing:         v.outgoing(),
-			Pos:              n.pos,
+			Name:           name,
+			Role:           map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
+			DialbackSecret: Secret(v.text("xmpp_dialback_secret")),
+			Outgoing:       v.outgoing(),
+			Pos:            n.pos,
 		}
 		if old := c.domains[name]; old != nil {
 			*old = *d

@@ -42,13 +42,15 @@ type Record struct {
 	Accepted   time.Time      `json:"accepted"`
 
 	// From conversion on.
-	JID      jid.JID   `json:"-"`               // Read takes it from the message's recipient
-	Sent     time.Time `json:"sent,omitzero"`   // when its author sent it; zero: as Accepted
-	StanzaID string    `json:"sid,omitempty"`   // the id by which a client knows a second copy
-	Part     string    `json:"part,omitempty"`  // what the stanza was made from
-	Parked   time.Time `json:"parked,omitzero"` // when it began to wait; zero: it never did
-	Source   uint64    `json:"src,omitempty"`   // its position in DELIVER before it was parked
-	Reason   string    `json:"reason,omitempty"`
+	JID       jid.JID   `json:"-"`                // Read takes it from the message's recipient
+	Sent      time.Time `json:"sent,omitzero"`    // when its author sent it; zero: as Accepted
+	MessageID string    `json:"mid,omitempty"`    // of the mail, without angle brackets
+	StanzaID  string    `json:"sid,omitempty"`    // the id by which a client knows a second copy
+	Part      string    `json:"part,omitempty"`   // what the stanza was made from
+	Parked    time.Time `json:"parked,omitzero"`  // when it began to wait; zero: it never did
+	Revived   time.Time `json:"revived,omitzero"` // when an operator sent it once more; zero: never
+	Source    uint64    `json:"src,omitempty"`    // its position in DELIVER before it was parked
+	Reason    string    `json:"reason,omitempty"`
 }
 
 // Stamp is when the message was sent, as far as is known.
@@ -57,6 +59,15 @@ func (r Record) Stamp() time.Time {
 		return r.Accepted
 	}
 	return r.Sent
+}
+
+// Expires is when the message is given up, if it may be on its way for so long.
+func (r Record) Expires(after time.Duration) time.Time {
+	from := r.Accepted
+	if r.Revived.After(from) {
+		from = r.Revived
+	}
+	return from.Add(after)
 }
 
 // Ingest is the message that the INGEST stream holds: raw as accepted, routed by
@@ -86,6 +97,7 @@ func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Me
 }
 
 func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
+	r.MessageID = clip(r.MessageID)
 	data, err := json.Marshal(r)
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
@@ -152,4 +164,24 @@ func clip(s string) string {
 		n--
 	}
 	return s[:n]
+}
+
+// Revive returns what makes of a dead message the one that is sent on its way
+// again, at now: at the stage where it died, or where it would be delivered.
+func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
+	return func(p *broker.Peeked) (broker.Message, error) {
+		r, err := Read(&p.Delivery)
+		if err != nil {
+			return broker.Message{}, err
+		}
+		r.Revived, r.Parked, r.Reason, r.Source = now, time.Time{}, "", 0
+		stage := p.From
+		if stage == broker.Park {
+			stage = broker.Deliver
+		}
+		// Under another id: the old one may be remembered as stored.
+		msg, err := message(stage, r, r.JID, fmt.Sprintf("r%d.%s", now.UnixNano(), p.FromID), nil)
+		msg.Route, msg.BodyOf = p.Route, &p.Delivery
+		return msg, err
+	}
 }

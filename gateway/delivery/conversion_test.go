@@ -50,7 +50,7 @@ func rules(t testing.TB, specs ...filters.Spec) Rules {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Rules{c, chain}
+	return Rules{Converter: c, Filters: chain}
 }
 
 // accepted is a message as the broker hands it to conversion.
