@@ -2,6 +2,8 @@ package broker
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -38,34 +40,40 @@ func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
 	return nil
 }
 
-// settleSynced is settle when what follows from it is on the disk. The route
-// goes on meanwhile; until then it is held, so that its delivery in another
-// epoch is recognised.
-func (f *flow) settleSynced(it *item) {
+// settleLater is settle after what is due before. The route goes on meanwhile;
+// until then the message is held, so that its delivery in another epoch is
+// recognised.
+func (f *flow) settleLater(ctx context.Context, it *item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bytes -= it.size
 	it.size, it.raw, it.del, it.inline = 0, nil, nil, nil
-	f.unsynced = append(f.unsynced, it)
-	if !f.syncing {
-		f.syncing = true
-		f.workers.Go(f.acknowledgeSynced)
+	f.later = append(f.later, it)
+	if !f.settling {
+		f.settling = true
+		f.workers.Go(func() { f.settleWaiting(ctx) })
 	}
 }
 
-// acknowledgeSynced settles what waits for the disk, all of it after one sync,
-// until nothing waits. After a sync that has failed nothing is acknowledged.
-func (f *flow) acknowledgeSynced() {
+// maxCommit is how many messages are let go together at most. More would have
+// the first of them wait for the last while the server gives nothing new.
+const maxCommit = 1024
+
+// settleWaiting settles what waits, group by group, until nothing does.
+func (f *flow) settleWaiting(ctx context.Context) {
 	for {
 		f.mu.Lock()
-		items := f.unsynced
-		f.unsynced = nil
-		f.syncing = len(items) > 0
+		n := min(len(f.later), maxCommit)
+		items := f.later[:n:n]
+		if f.later = f.later[n:]; len(f.later) == 0 {
+			f.later = nil
+		}
+		f.settling = n > 0
 		f.mu.Unlock()
-		if len(items) == 0 {
+		if n == 0 {
 			return
 		}
-		if err := f.b.disk.wait(context.Background()); err != nil {
+		if err := f.commit(ctx, items); err != nil {
 			f.log.Error().Err(err).Int("messages", len(items)).Msg("messages stay where they are")
 			f.mu.Lock()
 			f.syncErr = err
@@ -73,9 +81,45 @@ func (f *flow) acknowledgeSynced() {
 			continue
 		}
 		for _, it := range items {
-			_ = f.settle(context.Background(), it, false) // fails only when it waits
+			_ = f.settle(ctx, it, false) // fails only when it waits
 		}
 	}
+}
+
+// commit does what is due before items are let go: it writes their records, and
+// then waits for the disk once for all of them. While the journal cannot be
+// written that is tried again, until ctx ends. After a sync that has failed
+// nothing is let go.
+func (f *flow) commit(ctx context.Context, items []*item) error {
+	work := context.WithoutCancel(ctx)
+	for fails := 0; ; {
+		err := f.b.write(work, items)
+		if err == nil {
+			break
+		}
+		fails++
+		f.log.Warn().Err(err).Int("messages", len(items)).Msg("journal not written, messages stay")
+		if !f.b.pub.pause(ctx, soon(fails)) {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	if !slices.ContainsFunc(items, func(it *item) bool { return it.due.disk }) {
+		return nil
+	}
+	return f.b.disk.wait(work)
+}
+
+// record returns the record of what was decided about it, nil for none.
+func (f *flow) record(it *item) *nats.Msg {
+	if it.decided.record == nil {
+		return nil
+	}
+	m, err := it.decided.record.encode()
+	if err != nil {
+		f.b.refused(err, it.decided.record.subject())
+		return nil
+	}
+	return m
 }
 
 // ackBody is what acknowledges a message; see also jetstream.Msg.Ack, which

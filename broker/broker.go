@@ -45,12 +45,14 @@ type Broker struct {
 
 	window   *semaphore.Weighted // publishes under way
 	inflight *semaphore.Weighted // bytes of bodies read back for handlers
+	reads    *semaphore.Weighted // reads under way, see read.go
 
 	disk      *groupSync   // nil: what the server has answered is enough
 	closeDisk func() error // nil likewise
 
-	free   atomic.Int64 // bytes of disk
-	counts map[Stage]*counters
+	free    atomic.Int64 // bytes of disk
+	counts  map[Stage]*counters
+	journal journalCounts
 
 	self struct { // see members.go
 		sync.Mutex
@@ -86,6 +88,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{
 		o: o, log: o.Log, node: rand.Text(), opened: time.Now(),
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
+		reads:  semaphore.NewWeighted(maxReads),
 		counts: make(map[Stage]*counters),
 	}
 	b.drains.busy = make(map[string]chan struct{})

@@ -18,6 +18,7 @@ var errDisconnected = errors.New("connection to the server is lost")
 type link struct {
 	nc *nats.Conn
 	js jetstream.JetStream
+	in *inbox
 
 	mu sync.Mutex
 	// up ends when the connection is lost: nats.go lets requests under way run
@@ -70,6 +71,10 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
+	if l.in, err = newInbox(nc); err != nil {
+		l.close()
+		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
+	}
 	return l, nil
 }
 
@@ -114,6 +119,20 @@ func (l *link) reconnected() <-chan struct{} {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.again
+}
+
+// pause waits for d, or until the lost connection is back, and reports whether
+// ctx is still alive.
+func (l *link) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.reconnected():
+	case <-t.C:
+	}
+	return ctx.Err() == nil
 }
 
 func (l *link) close() {

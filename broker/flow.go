@@ -37,8 +37,8 @@ type flow struct {
 	stopping bool
 	fenced   bool    // the stage is another's
 	lastAck  string  // where the last acknowledgement went
-	unsynced []*item // to be acknowledged after the next sync
-	syncing  bool    // a goroutine does so
+	later    []*item // to be acknowledged after what is due before, see ack.go
+	settling bool    // a goroutine does so
 	syncErr  error   // why some were not
 }
 

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -66,6 +67,8 @@ func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 		switch p := plan[i]; {
 		case p.passed != nil:
 			wire.Header[hdrBody] = []string{p.passed.String()}
+		case m.BodyOf != nil && m.BodyOf.ref != nil && m.BodyOf.Body == nil:
+			return nil, refuse(ErrInvalid, errors.New("a body that was not read back can only be passed on"))
 		case p.body != nil:
 			if p.body.refs++; p.body.refs == 1 {
 				g.bodies = append(g.bodies, p.body)

@@ -34,8 +34,8 @@ type Message struct {
 	Body []byte
 
 	// BodyOf, when set, takes the place of Body: the body of this delivery. In
-	// a Move of that delivery a body that is stored by reference is passed on
-	// without being written again.
+	// a Move of that delivery, or its Revive, a body that is stored by reference
+	// is passed on without being written again.
 	BodyOf *Delivery
 }
 
@@ -108,8 +108,9 @@ func (m *Message) encode() (*nats.Msg, error) {
 }
 
 // decode is the reverse of encode, up to the body: one that is stored by
-// reference is only named.
+// reference is only named. With an error the delivery holds what could be read.
 func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
+	var bad error
 	d := &Delivery{Stage: stage, Body: body, Header: make(map[string]string, len(h))}
 	for k, vs := range h {
 		if len(vs) == 0 {
@@ -124,11 +125,7 @@ func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
 		case k == jetstream.MsgIDHeader:
 			d.ID = v
 		case k == hdrBody:
-			ref, err := parseRef(v)
-			if err != nil {
-				return d, err
-			}
-			d.ref = ref
+			d.ref, bad = parseRef(v)
 		case strings.HasPrefix(k, "Nats-"), strings.HasPrefix(k, hdrPrefix):
 		default:
 			d.Header[k] = v
@@ -137,7 +134,7 @@ func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
 	if _, ok := h[hdrRoute]; !ok {
 		return d, errors.New("no route in the header")
 	}
-	return d, nil
+	return d, bad
 }
 
 // size is what the message takes in memory when its body has been read back.

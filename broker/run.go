@@ -142,26 +142,26 @@ func (f *flow) do(ctx context.Context, it *item) error {
 // on the disk before, see Durability; passed: the reference to its body, if it
 // has one, went there.
 func (f *flow) letGo(ctx context.Context, it *item, stored, passed bool) error {
-	ref := it.del.ref
-	release := ref != nil && !passed
+	it.due = due{record: f.record(it), disk: f.b.disk != nil && (stored || it.decided.record != nil)}
+	if !passed {
+		it.due.body = it.del.ref
+	}
+	waits := it.due.record != nil || it.due.disk
 	switch {
-	case !stored || f.b.disk == nil:
-	case release:
-		if err := f.b.onDisk(ctx); err != nil {
+	case waits && it.due.body == nil:
+		f.b.unfill(it)
+		f.settleLater(ctx, it)
+		return nil
+	case waits:
+		if err := f.commit(ctx, []*item{it}); err != nil {
 			return err
 		}
-	default:
-		f.b.unfill(it)
-		f.settleSynced(it)
-		return nil
 	}
-	if err := f.settle(ctx, it, release); err != nil {
+	if err := f.settle(ctx, it, it.due.body != nil); err != nil {
 		return err
 	}
 	f.b.unfill(it)
-	if release {
-		f.b.release(ctx, ref)
-	}
+	f.b.release(ctx, it.due.body)
 	return nil
 }
 

@@ -33,10 +33,20 @@ type StageStats struct {
 	Oldest     time.Time // when the first message of the stream was stored; zero: none
 }
 
+// JournalStats are the numbers of the journal. Counts are of this process.
+type JournalStats struct {
+	Written uint64 // records stored
+	Refused uint64 // records that could never be stored
+	Records uint64 // in the journal
+	Bytes   uint64
+	Oldest  time.Time // when the first of them was stored; zero: none
+}
+
 // Stats are the numbers of the broker.
 type Stats struct {
 	Stages    map[Stage]StageStats
 	Bodies    uint64 // bytes of bodies stored by reference
+	Journal   JournalStats
 	Embedded  bool
 	Memory    uint64 // of the embedded server's store, bytes
 	Storage   uint64
@@ -58,6 +68,7 @@ func (b *Broker) Stats() Stats {
 			Moved: c.moved.Load(), Dead: c.dead.Load(), Lag: c.lag.Load(),
 		}
 	}
+	st.Journal.Written, st.Journal.Refused = b.journal.written.Load(), b.journal.refused.Load()
 	if b.begin() != nil {
 		return st
 	}
@@ -82,6 +93,13 @@ func (b *Broker) Stats() Stats {
 	}
 	if info, err := b.admin.js.Stream(ctx, streamBody); err == nil {
 		st.Bodies = info.CachedInfo().State.Bytes
+	}
+	if info, err := b.admin.js.Stream(ctx, streamTrace); err == nil {
+		state := info.CachedInfo().State
+		st.Journal.Records, st.Journal.Bytes = state.Msgs, state.Bytes
+		if state.Msgs > 0 {
+			st.Journal.Oldest = state.FirstTime
+		}
 	}
 	if b.srv != nil {
 		if js, err := b.srv.Jsz(&server.JSzOptions{}); err == nil {
