@@ -53,6 +53,10 @@ type Delivery struct {
 	Redelivered bool      // it may have been handed over before, by this process or another
 	Attempt     int       // how often this process has handed it over, from 1
 	Behind      int       // messages known to wait behind it on its route
+	// Backlog tells how many messages of the route are held now, those given to
+	// the handler included, and may be called while the handler runs. Nil in a
+	// Drain.
+	Backlog func() int
 
 	ref *bodyRef
 }

@@ -42,9 +42,10 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 	}
 	items = items[:n]
 	ds := make([]*Delivery, n)
+	backlog := f.backlog(r)
 	for i, it := range items {
 		it.attempts++
-		it.del.Attempt, it.del.Behind = it.attempts, it.behind
+		it.del.Attempt, it.del.Behind, it.del.Backlog = it.attempts, it.behind, backlog
 		ds[i] = it.del
 	}
 	for i, d := range f.handle(ctx, r, ds) {
@@ -58,6 +59,18 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 		}
 	}
 	return f.carryOut(ctx, r, items)
+}
+
+// backlog is Delivery.Backlog for a route.
+func (f *flow) backlog(r *route) func() int {
+	if r.key == "" {
+		return nil // of a Drain, which nothing is added to
+	}
+	return func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(r.queue)
+	}
 }
 
 // carryOut does what was decided about items, in order, and stops at the first

@@ -230,19 +230,17 @@ func (q queue) Do(ctx context.Context, a admin.QueueAction, f admin.QueueFilter)
 	return 0, fmt.Errorf("queue: action %q", a)
 }
 
-// hold holds or releases a recipient, a domain, or the routes that f selects.
+// hold holds or releases a recipient or a domain, or all routes there are.
 func (q queue) hold(ctx context.Context, a admin.QueueAction, f admin.QueueFilter) (n int, err error) {
 	names := []string{cmp.Or(f.Recipient, f.Domain)}
-	if names[0] == "" || f.ID != "" || f.Reason != "" {
-		routes, err := q.Routes(ctx, f)
+	if names[0] == "" {
+		waiting, err := q.waiting(ctx)
 		if err != nil {
 			return 0, err
 		}
 		names = names[:0]
-		for _, r := range routes {
-			if r.State != admin.Dead {
-				names = append(names, r.Route)
-			}
+		for _, r := range waiting {
+			names = append(names, r.Route)
 		}
 	}
 	for _, name := range names {
@@ -264,25 +262,18 @@ func (q queue) hold(ctx context.Context, a admin.QueueAction, f admin.QueueFilte
 
 // retry has waiting messages tried now and sends dead ones on their way again.
 func (q queue) retry(ctx context.Context, f admin.QueueFilter) (n int, err error) {
-	if f.State != admin.Dead && f.ID == "" && f.Reason == "" {
-		// By route, without reading the messages.
-		if n, err = q.retryRoutes(ctx, f); err != nil || f.State != "" {
-			return n, err
-		}
-		f.State = admin.Dead
+	if f.State == admin.Deferred && f.ID == "" {
+		return q.retryRoutes(ctx, f) // without reading the messages
 	}
 	found, err := q.find(ctx, f)
 	if err != nil {
-		return n, err
+		return 0, err
 	}
 	var routes []string
 	for _, m := range found {
 		if m.stage == broker.Park {
-			n++
 			routes = append(routes, m.route)
-			continue
-		}
-		if err := q.app.broker.Revive(ctx, m.seq, custody.Revive(time.Now())); err != nil {
+		} else if err := q.app.broker.Revive(ctx, m.seq, custody.Revive(time.Now())); err != nil {
 			return n, fmt.Errorf("%s: %w", m.ID, err)
 		}
 		n++
@@ -294,12 +285,9 @@ func (q queue) retry(ctx context.Context, f admin.QueueFilter) (n int, err error
 	return n, err
 }
 
+// retryRoutes has the routes that f selects tried now.
 func (q queue) retryRoutes(ctx context.Context, f admin.QueueFilter) (n int, err error) {
-	waiting := f
-	if waiting.State == "" {
-		waiting.State = admin.Deferred
-	}
-	routes, err := q.Routes(ctx, waiting)
+	routes, err := q.Routes(ctx, f)
 	if err != nil || len(routes) == 0 {
 		return 0, err
 	}

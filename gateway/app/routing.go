@@ -32,7 +32,7 @@ func (a *App) newRouter() *router.Router {
 
 func (a *App) newDelivery() *delivery.Delivery {
 	return delivery.New(delivery.Options{
-		Broker: a.broker, Router: a.router, States: a.routes, Holds: a.holds,
+		Broker: a.broker, Router: a.router, States: a.routes, Holds: a.holds, Exchange: a.broker,
 		Outgoing: func(domain string) config.Outgoing { return a.state.Load().cfg.Outgoing(domain) },
 		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
 	})
