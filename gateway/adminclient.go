@@ -223,7 +223,7 @@ func (c adminClient) call(ctx context.Context, method, path string, in, out any)
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
+		return c.notOurs(err)
 	}
 	return nil
 }
@@ -231,6 +231,34 @@ func (c adminClient) call(ctx context.Context, method, path string, in, out any)
 // maxAnswer bounds what is read of an answer: some hundred thousand accounts
 // or routes.
 const maxAnswer = 64 << 20
+
+// apiCall makes requests whose answers a person reads, or with json a program.
+type apiCall struct {
+	adminClient
+	json bool
+	out  io.Writer
+}
+
+// print makes a request, and prints the answer as it came for a program.
+func (c apiCall) print(ctx context.Context, method, path string, in, answer any) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, method, path, in, &raw); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return c.notOurs(err)
+	}
+	if !c.json {
+		return nil
+	}
+	_, err := fmt.Fprintf(c.out, "%s\n", bytes.TrimSpace(raw))
+	return err
+}
+
+// notOurs is the error of an answer that no gateway gives.
+func (c adminClient) notOurs(err error) error {
+	return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
+}
 
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {

@@ -139,7 +139,7 @@ func (q *fakeQueue) Do(_ context.Context, a admin.QueueAction, f admin.QueueFilt
 		return 1, nil
 	case admin.Release:
 		for name := range q.held {
-			if f == (admin.QueueFilter{}) || name == f.Recipient || name == f.Domain {
+			if f == (admin.QueueFilter{}) || name == f.Recipient || domainOfJID(name) == f.Domain {
 				delete(q.held, name)
 				n++
 			}
@@ -181,13 +181,31 @@ func serveAdmin(o admin.Options) (url string, stop func() error, err error) {
 	}, nil
 }
 
+// fakeHistory is what became of the messages of such a gateway.
+type fakeHistory []admin.Outcome
+
+func (h fakeHistory) Message(_ context.Context, id string) (found []admin.Outcome, _ error) {
+	for _, o := range h {
+		if slices.Contains([]string{o.ID, o.StanzaID, o.MessageID, o.JID}, id) {
+			found = append(found, o)
+		}
+	}
+	return found, nil
+}
+
 func scriptOperated(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 1 {
-		ts.Fatalf("usage: operated FILE")
+	if neg || len(args) == 0 || len(args) > 2 {
+		ts.Fatalf("usage: operated FILE [OUTCOMES]")
 	}
 	q, err := readFakeQueue(ts.MkAbs(args[0]), time.Now())
 	ts.Check(err)
-	url, stop, err := serveAdmin(admin.Options{Queue: q})
+	o := admin.Options{Queue: q}
+	if len(args) == 2 {
+		var h fakeHistory
+		ts.Check(json.Unmarshal([]byte(ts.ReadFile(args[1])), &h))
+		o.History = h
+	}
+	url, stop, err := serveAdmin(o)
 	ts.Check(err)
 	ts.Defer(func() {
 		if err := stop(); err != nil {

@@ -1,17 +1,11 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/url"
-	"os"
-	"os/signal"
 
 	"strconv"
 	"strings"
@@ -83,23 +77,21 @@ func addFilter(cmd *cobra.Command, names []string) {
 
 // queueCall is a queue command as it was given.
 type queueCall struct {
-	adminClient
-	filter    map[string]string // by the names of the flags, which are those of the API
-	json      bool
-	in        io.Reader
-	out, errs io.Writer
+	apiCall
+	filter map[string]string // by the names of the flags, which are those of the API
+	in     io.Reader
+	errs   io.Writer
 }
 
 // queue runs do with what the command's flags and argument say.
 func (t *target) queue(cmd *cobra.Command, args []string, do func(context.Context, *queueCall) error) error {
-	q := &queueCall{filter: make(map[string]string), in: cmd.InOrStdin(), out: cmd.OutOrStdout(), errs: cmd.ErrOrStderr()}
+	q := &queueCall{filter: make(map[string]string), in: cmd.InOrStdin(), errs: cmd.ErrOrStderr()}
 	for _, name := range messageFlags {
 		// An empty value is passed on, and refused: it is that of an unset variable.
 		if f := cmd.Flags().Lookup(name); f != nil && f.Changed {
 			q.filter[name] = f.Value.String()
 		}
 	}
-	q.json, _ = cmd.Flags().GetBool("json")
 	if len(args) > 0 {
 		name := "id"
 		if strings.Contains(args[0], "@") && !strings.HasPrefix(args[0], "<") {
@@ -114,7 +106,8 @@ func (t *target) queue(cmd *cobra.Command, args []string, do func(context.Contex
 		q.filter[name] = args[0]
 	}
 	return t.running(cmd.Context(), func(ctx context.Context, c adminClient) error {
-		q.adminClient = c
+		asJSON, _ := cmd.Flags().GetBool("json")
+		q.apiCall = apiCall{c, asJSON, cmd.OutOrStdout()}
 		return do(ctx, q)
 	})
 }
@@ -182,22 +175,6 @@ func (q *queueCall) get(ctx context.Context, path string, query url.Values, answ
 	return q.print(ctx, http.MethodGet, path, nil, answer)
 }
 
-// print makes a request, and prints the answer for --json.
-func (q *queueCall) print(ctx context.Context, method, path string, in, answer any) error {
-	var raw json.RawMessage
-	if err := q.call(ctx, method, path, in, &raw); err != nil {
-		return err
-	}
-	if err := json.Unmarshal(raw, answer); err != nil {
-		return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", q.base, err)
-	}
-	if !q.json {
-		return nil
-	}
-	_, err := fmt.Fprintf(q.out, "%s\n", bytes.TrimSpace(raw))
-	return err
-}
-
 // found is the error of a command that found n: that there is nothing, where
 // something was sought. That the whole queue is empty is good news.
 func (q *queueCall) found(n int) error {
@@ -221,137 +198,4 @@ func (q *queueCall) sought() string {
 		}
 	}
 	return strings.Join(all, ", ")
-}
-
-// queueChange is a command that does a to what it is told, and only to that.
-func (t *target) queueChange(a admin.QueueAction, use, short string, flags []string) *cobra.Command {
-	var all bool
-	cmd := &cobra.Command{
-		Use: use, Short: short,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			return t.queue(cmd, args, func(ctx context.Context, q *queueCall) error { return q.change(ctx, a, all) })
-		},
-	}
-	addFilter(cmd, flags)
-	cmd.Flags().BoolVar(&all, "all", false, "no filter: everything is meant")
-	return cmd
-}
-
-// done says what has become of so many messages or routes.
-func done(a admin.QueueAction, n int) string {
-	what, is := "message", "is"
-	if a == admin.Hold || a == admin.Release {
-		what = "route"
-	}
-	if n != 1 {
-		what, is = what+"s", "are"
-	}
-	become := map[admin.QueueAction]string{admin.Retry: "tried again", admin.Hold: "held", admin.Release: "released", admin.Drop: "dropped"}
-	return fmt.Sprintf("%d %s %s %s", n, what, is, become[a])
-}
-
-// change does a to what the filter selects.
-func (q *queueCall) change(ctx context.Context, a admin.QueueAction, all bool) error {
-	if err := q.chosen(all); err != nil {
-		return err
-	}
-	body := make(map[string]any)
-	for name, value := range q.filter {
-		body[name] = value
-	}
-	if all {
-		body["all"] = true
-	}
-	var answer admin.QueueAffected
-	if err := q.print(ctx, http.MethodPost, "/v1/queue:"+string(a), body, &answer); err != nil {
-		return err
-	}
-	if answer.Affected == 0 {
-		return q.untouched(a)
-	}
-	if !q.json {
-		fmt.Fprintln(q.out, done(a, answer.Affected))
-	}
-	return nil
-}
-
-// chosen wants either a filter or that everything is meant.
-func (q *queueCall) chosen(all bool) error {
-	if all != (len(q.filter) == 0) {
-		if all {
-			return fmt.Errorf("--all and %s: give one of them", q.sought())
-		}
-		return errors.New("say what is meant, by an argument or a flag; --all for everything")
-	}
-	return nil
-}
-
-// untouched is the error of a change that concerned nothing.
-func (q *queueCall) untouched(a admin.QueueAction) error {
-	what := map[admin.QueueAction]string{admin.Retry: "is deferred", admin.Hold: "is in the queue", admin.Release: "is held", admin.Drop: "is in the queue"}[a]
-	if q.filter["state"] != "" || q.filter["id"] != "" {
-		what = "is in the queue"
-	}
-	if len(q.filter) > 0 {
-		what += " that has " + q.sought()
-	}
-	if a == admin.Retry && q.filter["state"] == "" && q.filter["id"] == "" {
-		what += "; for what is dead give --state dead"
-	}
-	return errors.New("nothing " + what)
-}
-
-func (t *target) queueDrop() *cobra.Command {
-	var yes bool
-	cmd := t.queueChange(admin.Drop, "drop [ID or RECIPIENT]", "Delete messages for good; nobody is told", messageFlags)
-	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		all, _ := cmd.Flags().GetBool("all")
-		return t.queue(cmd, args, func(ctx context.Context, q *queueCall) error {
-			if err := q.chosen(all); err != nil {
-				return err
-			}
-			if !yes {
-				if err := q.confirm(ctx); err != nil {
-					return err
-				}
-			}
-			return q.change(ctx, admin.Drop, all)
-		})
-	}
-	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
-	return cmd
-}
-
-// confirm asks on a terminal whether the messages are really meant. Elsewhere one
-// message needs no answer, and several need --yes.
-func (q *queueCall) confirm(ctx context.Context) error {
-	quiet := *q
-	quiet.json = false
-	var answer admin.QueueRoutes
-	if err := quiet.get(ctx, "/v1/queue", nil, &answer); err != nil {
-		return err
-	}
-	n := 0
-	for _, r := range answer.Routes {
-		n += r.Messages
-	}
-	_, asks := terminal(q.in)
-	switch {
-	case n == 0:
-		return q.untouched(admin.Drop)
-	case !asks && n > 1:
-		return fmt.Errorf("%s: --yes says that this is meant", summary(answer.Routes))
-	case !asks:
-		return nil
-	}
-	signal.Reset(os.Interrupt) // nothing has begun: Ctrl-C ends the program, which is about to wait for a line
-	fmt.Fprintf(q.errs, "%s. Drop for good? [y/N] ", summary(answer.Routes))
-	line, err := bufio.NewReader(io.LimitReader(q.in, 1<<10)).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if reply := strings.ToLower(strings.TrimSpace(line)); reply != "y" && reply != "yes" {
-		return errors.New("nothing was dropped")
-	}
-	return nil
 }

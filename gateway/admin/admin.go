@@ -1,5 +1,6 @@
 // Package admin is the operator's HTTP: is the gateway alive, can it take work,
-// what does it count, who has an account, and what waits in the queue.
+// what does it count, who has an account, what waits in the queue, and what
+// became of a message.
 //
 //	admin.go        the server and its paths
 //	access.go       who may use it
@@ -12,6 +13,7 @@
 //	users.go        /v1/users
 //	queue.go        /v1/queue
 //	queuefilter.go  which messages a request is about
+//	messages.go     /v1/messages
 package admin
 
 import (
@@ -40,6 +42,7 @@ type Options struct {
 	Trace    *trace.Bus // nil: nothing is counted by stage
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
 	Queue    Queue      // nil: /v1/queue says that there is none
+	History  History    // nil: /v1/messages says that there is none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -78,6 +81,7 @@ func New(o Options) *Server {
 	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
 	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
 	s.queuePaths(mux)
+	s.historyPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))

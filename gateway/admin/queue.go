@@ -22,8 +22,10 @@ type Queue interface {
 	Messages(ctx context.Context, f QueueFilter, limit int) ([]QueueMessage, error)
 	// Do acts on what f selects; the zero filter selects everything. n is how many
 	// messages (Retry, Drop) or routes (Hold, Release) it was, beside an error how
-	// many before that. A hold counts the routes that are held then, also those
-	// that were before; a release those that it released.
+	// many before that. A hold is of f's recipient or domain, which counts as one,
+	// also where it was held before or has no messages; of the zero filter it is one
+	// of each route that has messages. A release ends the holds that f selects, with
+	// a domain also those of its recipients.
 	Do(ctx context.Context, a QueueAction, f QueueFilter) (n int, err error)
 }
 
