@@ -98,3 +98,6 @@ func fromSubject(d *Delivery, m stored) {
 		d.Recipient, _ = untoken(t[3])
 	}
 }
+
+// Size is the length of the body in bytes, wherever it is stored.
+func (p *Peeked) Size() int { return int(p.size()) }

@@ -10,20 +10,6 @@ import (
 	"mcmt2xmpp/gateway/admin"
 )
 
-// needs skips the test where the gateway has not yet got the part of the admin
-// HTTP at path.
-func (g *gateway) needs(path string) {
-	g.t.Helper()
-	resp, err := http.Get(g.admin() + path)
-	if err != nil {
-		g.t.Fatal(err)
-	}
-	_ = resp.Body.Close()
-	if resp.StatusCode == http.StatusNotImplemented {
-		g.t.Skipf("this gateway has no %s", path)
-	}
-}
-
 // ask reads a path of the admin HTTP into answer, and returns the status.
 func (g *gateway) ask(path string, answer any) int {
 	g.t.Helper()
@@ -97,7 +83,6 @@ func newQueue(t *testing.T) *gateway {
 	t.Helper()
 	g := newGateway(t, "")
 	g.start()
-	g.needs("/v1/queue")
 	for _, user := range []string{"away", "bob", "carol"} {
 		g.addUser(user+"@localhost", "secret")
 	}
@@ -223,7 +208,6 @@ func TestQueueDead(t *testing.T) {
 func TestTrace(t *testing.T) {
 	t.Parallel()
 	g := newQueue(t)
-	g.needs("/v1/messages/x")
 	bob := login(t, g.xmpp(), "bob@localhost/b", 0)
 	a := g.post("/v1/messages", "application/json", `{"from":"news@corp.example","to":["bob@localhost","away@localhost"],"text":"to two"}`)
 	id := a.result(t).ID

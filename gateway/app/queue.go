@@ -20,8 +20,8 @@ import (
 // from the broker, wherever the messages are worked on.
 type queue struct{ app *App }
 
-// Routes lists waiting messages by route, dead ones by route and kind of reason,
-// and what is held although nothing waits for it.
+// Routes lists waiting messages by route, dead ones by route and reason, and what
+// is held although nothing waits for it.
 func (q queue) Routes(ctx context.Context, f admin.QueueFilter) ([]admin.QueueRoute, error) {
 	if f.ID != "" {
 		return q.routesOf(ctx, f)
@@ -35,13 +35,13 @@ func (q queue) Routes(ctx context.Context, f admin.QueueFilter) ([]admin.QueueRo
 		all = waiting
 	}
 	if f.State == "" || f.State == admin.Dead {
-		dead, err := q.app.broker.DeadRoutes(ctx)
+		dead := f
+		dead.State = admin.Dead
+		some, err := q.routesOf(ctx, dead)
 		if err != nil {
 			return nil, err
 		}
-		for _, d := range dead {
-			all = append(all, admin.QueueRoute{Route: d.Route, Domain: domainOf(d.Route), State: admin.Dead, Messages: d.Messages, Reason: d.Reason})
-		}
+		all = append(all, some...)
 	}
 	return slices.DeleteFunc(all, func(r admin.QueueRoute) bool {
 		return f.State != "" && r.State != f.State || f.Recipient != "" && r.Route != f.Recipient || f.Domain != "" && r.Domain != f.Domain ||
@@ -73,7 +73,7 @@ func (q queue) waiting(ctx context.Context) ([]admin.QueueRoute, error) {
 	return all, nil
 }
 
-// routesOf groups the messages of one id.
+// routesOf groups the messages that f selects.
 func (q queue) routesOf(ctx context.Context, f admin.QueueFilter) ([]admin.QueueRoute, error) {
 	found, err := q.find(ctx, f)
 	if err != nil {
@@ -116,6 +116,7 @@ func (q queue) Messages(ctx context.Context, f admin.QueueFilter, limit int) ([]
 // queued is a message with where it lies.
 type queued struct {
 	admin.QueueMessage
+	rec   custody.Record
 	route string
 	stage broker.Stage
 	seq   uint64
@@ -137,7 +138,7 @@ func (q queue) find(ctx context.Context, f admin.QueueFilter) ([]queued, error) 
 		if stage == broker.Park && f.State == admin.Dead || stage == broker.Dead && f.State != "" && f.State != admin.Dead {
 			continue
 		}
-		for _, route := range q.routesToRead(ctx, f) {
+		for _, route := range q.routesToRead(f) {
 			if found, err = q.read(ctx, stage, route, f, states, found); err != nil {
 				return nil, err
 			}
@@ -147,7 +148,7 @@ func (q queue) find(ctx context.Context, f admin.QueueFilter) ([]queued, error) 
 }
 
 // routesToRead are the routes that may hold messages of f, "" for all there are.
-func (q queue) routesToRead(_ context.Context, f admin.QueueFilter) []string {
+func (q queue) routesToRead(f admin.QueueFilter) []string {
 	if f.Recipient != "" {
 		// A recipient on another server waits on the route of its domain.
 		return []string{f.Recipient, domainOf(f.Recipient)}
@@ -164,7 +165,7 @@ func (q queue) read(ctx context.Context, stage broker.Stage, route string, f adm
 		}
 		for i := range some {
 			m := q.message(stage, &some[i], states)
-			if !matches(f, m, &some[i]) {
+			if !matches(f, m) {
 				continue
 			}
 			if found = append(found, m); len(found) > maxFound {
@@ -180,9 +181,9 @@ func (q queue) read(ctx context.Context, stage broker.Stage, route string, f adm
 // message is what an operator sees of p.
 func (q queue) message(stage broker.Stage, p *broker.Peeked, states map[string]store.RouteState) queued {
 	rec, err := custody.Read(&p.Delivery)
-	m := queued{route: p.Route, stage: stage, seq: p.Seq, QueueMessage: admin.QueueMessage{
+	m := queued{rec: rec, route: p.Route, stage: stage, seq: p.Seq, QueueMessage: admin.QueueMessage{
 		ID: string(rec.ID), StanzaID: rec.StanzaID, From: rec.From, To: rec.To.Address, JID: rec.JID.String(),
-		Reason: rec.Reason, Accepted: rec.Accepted, Since: rec.Parked, Size: p.Size, Stage: string(stage),
+		Reason: rec.Reason, Accepted: rec.Accepted, Since: rec.Parked, Size: p.Size(), Stage: string(stage),
 	}}
 	if err != nil {
 		m.ID, m.To, m.JID = cmp.Or(m.ID, p.ID, p.FromID, fmt.Sprintf("%s-%d", stage, p.Seq)), cmp.Or(m.To, p.Recipient), p.Recipient
@@ -206,12 +207,9 @@ func (q queue) stateOf(route string) admin.QueueState {
 	return admin.Deferred
 }
 
-func matches(f admin.QueueFilter, m queued, p *broker.Peeked) bool {
-	if f.ID != "" && f.ID != m.ID && f.ID != m.StanzaID {
-		rec, err := custody.Read(&p.Delivery)
-		if err != nil || rec.MessageID != f.ID {
-			return false
-		}
+func matches(f admin.QueueFilter, m queued) bool {
+	if f.ID != "" && f.ID != m.ID && f.ID != m.StanzaID && f.ID != m.rec.MessageID {
+		return false
 	}
 	return (f.State == "" || f.State == m.State) && strings.Contains(m.Reason, f.Reason) &&
 		(f.Recipient == "" || bareOf(m.JID) == f.Recipient) && (f.Domain == "" || domainOf(bareOf(m.JID)) == f.Domain)
