@@ -116,6 +116,13 @@ func (l *link) reconnected() <-chan struct{} {
 	return l.again
 }
 
+// isUp says whether the connection stands, as far as we know.
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up.Err() == nil
+}
+
 func (l *link) close() {
 	if l != nil {
 		l.lost()

@@ -32,9 +32,6 @@ var (
 	// it at once.
 	ErrInUse = errors.New("in use by another process")
 
-	// ErrFenced ends Consume when another process has taken the stage over.
-	ErrFenced = errors.New("broker: another process consumes this stage")
-
 	// ErrPutOff ends Drain when the handler asked for a message to be given
 	// again later: it and all after it stay where they are.
 	ErrPutOff = errors.New("broker: drain: put off by the handler")

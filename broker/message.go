@@ -54,7 +54,8 @@ type Delivery struct {
 	Attempt     int       // how often this process has handed it over, from 1
 	Behind      int       // messages known to wait behind it on its route
 
-	ref *bodyRef
+	ref  *bodyRef
+	flow *flow // that hands it over
 }
 
 // Our own headers. The full route and recipient are there because the subject

@@ -81,8 +81,7 @@ func New(b Broker, r Router, bus *trace.Bus, log zerolog.Logger) *Delivery {
 }
 
 // Run delivers until ctx ends, then finishes what it began, for o.Grace at
-// most. The error is the broker's; broker.ErrFenced means that another process
-// has taken over.
+// most. The error is the broker's, which then gives us no more messages.
 func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
 	switch err := dl.recoverParked(ctx); {
 	case ctx.Err() != nil:
@@ -117,7 +116,7 @@ func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
 	err := dl.broker.Consume(ctx, broker.Deliver, dl, o)
 	stop()
 	if err != nil {
-		abort() // the new owner is at it already
+		abort() // nothing of what is begun can be carried out
 	}
 	parts.Wait()
 	return err

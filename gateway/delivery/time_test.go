@@ -121,19 +121,19 @@ func TestSweep(t *testing.T) {
 	})
 }
 
-// TestFenced: when another process has taken the stage over nothing more is done,
+// TestConsumeRefused: when the broker does not hand messages over nothing more is done,
 // and the error says so.
-func TestFenced(t *testing.T) {
+func TestConsumeRefused(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &stubBroker{consume: broker.ErrFenced, block: make(chan struct{})}
+		b := &stubBroker{consume: broker.ErrInvalid, block: make(chan struct{})}
 		dl := New(b, &presence{}, nil, zerolog.Nop())
 		done := make(chan error, 1)
 		go func() { done <- dl.Run(t.Context(), broker.ConsumeOptions{}) }()
 		synctest.Wait()
 		start := time.Now()
 		close(b.block)
-		if err := <-done; !errors.Is(err, broker.ErrFenced) || time.Since(start) > 0 {
+		if err := <-done; !errors.Is(err, broker.ErrInvalid) || time.Since(start) > 0 {
 			t.Errorf("%v after %s", err, time.Since(start))
 		}
 	})
