@@ -9,16 +9,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// disown gives up on the acknowledgements: the consumer is deleted.
-func (f *flow) disown() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopping, f.fenced = true, true
-}
-
 // settle acknowledges it and forgets it. With certain, it returns only after the
-// server has confirmed.
+// server has confirmed. It does nothing when the slice is not ours any more.
 func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
+	if err := f.entitled(); err != nil {
+		return err
+	}
 	if certain {
 		f.mu.Lock()
 		reply := it.reply
@@ -81,7 +77,7 @@ func (f *flow) settleWaiting(ctx context.Context) {
 			continue
 		}
 		for _, it := range items {
-			_ = f.settle(ctx, it, false) // fails only when it waits
+			_ = f.settle(ctx, it, false) // what is not ours any more, another acknowledges
 		}
 	}
 }
@@ -157,6 +153,13 @@ func (f *flow) keepAlive() {
 // finish stops the routes, waits for what runs, and makes sure that the server
 // has the acknowledgements: deleting the consumer would drop those still queued.
 func (f *flow) finish() {
+	f.halt()
+	f.drop()
+	f.confirmLast()
+}
+
+// halt stops the routes and waits for what runs.
+func (f *flow) halt() {
 	f.mu.Lock()
 	f.stopping = true
 	for _, r := range f.routes {
@@ -166,13 +169,23 @@ func (f *flow) finish() {
 	}
 	f.mu.Unlock()
 	f.workers.Wait()
+}
+
+// drop gives the memory of bodies back, for good.
+func (f *flow) drop() {
 	f.mu.Lock()
-	last, fenced := f.lastAck, f.fenced
+	defer f.mu.Unlock()
 	for _, it := range f.held {
 		f.b.unfill(it)
 	}
+}
+
+// confirmLast makes sure that the server has all acknowledgements.
+func (f *flow) confirmLast() {
+	f.mu.Lock()
+	last := f.lastAck
 	f.mu.Unlock()
-	if last == "" || fenced {
+	if last == "" || f.entitled() != nil {
 		return
 	}
 	// The server takes acknowledgements in the order they come in: when it

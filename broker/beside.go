@@ -7,7 +7,7 @@ import (
 )
 
 // errUnready means that Own has returned before it was ready.
-var errUnready = errors.New("what runs beside the slice has ended before it was ready")
+var errUnready = errors.New("ended before it was ready")
 
 // beside is ConsumeOptions.Own at work for one slice.
 type beside struct {
@@ -17,8 +17,9 @@ type beside struct {
 	stop  context.CancelFunc
 }
 
-// runBeside starts own, if there is one, in a goroutine; who calls it waits for ended.
-func runBeside(ctx, work context.Context, own func(ctx, work context.Context, s Slice, ready func()) error, s Slice) *beside {
+// runBeside starts own, if there is one, in a goroutine; who calls it calls end.
+// failed gets the error that own returns after it was ready.
+func runBeside(ctx, work context.Context, own func(ctx, work context.Context, s Slice, ready func()) error, s Slice, failed func(error)) *beside {
 	ctx, stop := context.WithCancel(ctx)
 	o := &beside{ready: make(chan struct{}), ended: make(chan struct{}), stop: stop}
 	if own == nil {
@@ -29,6 +30,9 @@ func runBeside(ctx, work context.Context, own func(ctx, work context.Context, s 
 	go func() {
 		defer close(o.ended)
 		o.err = own(ctx, work, s, sync.OnceFunc(func() { close(o.ready) }))
+		if o.err != nil {
+			failed(o.err)
+		}
 	}()
 	return o
 }
@@ -38,24 +42,23 @@ func (o *beside) awaitReady(ctx context.Context) error {
 	select {
 	case <-o.ready:
 		return nil
-	case <-o.ended:
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-o.ended:
 	}
 	select {
-	case <-o.ready: // before it ended
+	case <-o.ready: // and then it ended
 		return o.err
 	default:
 	}
-	if o.err != nil {
-		return o.err
+	if o.err == nil {
+		return errUnready
 	}
-	return errUnready
+	return o.err
 }
 
 // end tells Own to end and waits for it.
-func (o *beside) end() error {
+func (o *beside) end() {
 	o.stop()
 	<-o.ended
-	return o.err
 }

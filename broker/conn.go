@@ -135,6 +135,13 @@ func (l *link) pause(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
+// isUp says whether the connection stands, as far as we know.
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up.Err() == nil
+}
+
 func (l *link) close() {
 	if l != nil {
 		l.lost()

@@ -63,7 +63,7 @@ func TestConsumerDeleted(t *testing.T) {
 	c := collect(per)
 	stop := consume(t, b, Deliver, func(ctx context.Context, ds []*Delivery) []Disposition {
 		if ds[0].Seq == 51 {
-			names, err := b.epochs(ctx, Deliver)
+			names, err := b.epochs(ctx, Deliver, Slice{0, 1})
 			if err != nil {
 				t.Error(err)
 			}
@@ -115,16 +115,20 @@ func TestEpochRises(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, epoch, err := b.takeOver(ctx, Mail, 10)
+		claimed, _, err := b.claim(ctx, Mail, Slice{0, 1}, i > 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if epoch <= last {
-			t.Errorf("epoch %d after %d", epoch, last)
+		e, err := b.beginEpoch(ctx, Mail, Slice{0, 1}, claimed, 10)
+		if err != nil {
+			t.Fatal(err)
 		}
-		last = epoch
+		if e.number <= last {
+			t.Errorf("epoch %d after %d", e.number, last)
+		}
+		last = e.number
 	}
-	names, err := b.epochs(ctx, Mail)
+	names, err := b.epochs(ctx, Mail, Slice{0, 1})
 	if err != nil {
 		t.Fatal(err)
 	}

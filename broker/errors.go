@@ -32,9 +32,6 @@ var (
 	// it at once.
 	ErrInUse = errors.New("in use by another process")
 
-	// ErrFenced ends Consume when another process has taken the stage over.
-	ErrFenced = errors.New("broker: another process consumes this stage")
-
 	// ErrGone means that there is no such message, or not any more.
 	ErrGone = errors.New("no such message")
 

@@ -30,6 +30,7 @@ type group struct {
 	refs   []*bodyRef // of each message; nil: inside it, or passed on
 	bodies []*body    // to be written first
 	partly bool       // some may be stored although the whole has failed
+	flow   *flow      // that they come out of; nil: from outside
 }
 
 // weight is what the group takes of the window: the more of its messages and
@@ -60,6 +61,9 @@ func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 		g := byStage[m.Stage]
 		if g == nil {
 			g = &group{stage: m.Stage}
+			if from != nil {
+				g.flow = from.flow
+			}
 			byStage[m.Stage] = g
 			groups = append(groups, g)
 		}

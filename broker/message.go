@@ -58,7 +58,8 @@ type Delivery struct {
 	// Drain.
 	Backlog func() int
 
-	ref *bodyRef
+	ref  *bodyRef
+	flow *flow // that hands it over
 }
 
 // Our own headers. The full route and recipient are there because the subject

@@ -45,7 +45,8 @@ type Options struct {
 
 	// Slices is how many slices each stage has, at most Partitions. Zero is 1 with
 	// Dir and 8 with URLs. All processes of a cluster use the number that the
-	// first has stored.
+	// first has stored; another one takes effect when a process starts that finds
+	// no other: all were stopped, or have been dead for 10 s.
 	Slices int
 
 	// NodeDir is a folder, only with URLs, in which the name of this node is kept
@@ -84,6 +85,9 @@ type Options struct {
 	// diskFree tells the free bytes below a folder; tests have a disk of their own.
 	diskFree func(dir string) (int64, error)
 
+	// lease says when a process counts as dead; tests have no time.
+	lease leaseTimes
+
 	// openSync opens the file system that holds a folder for syncing it.
 	openSync func(dir string) (sync func() error, closer func() error, err error)
 }
@@ -100,6 +104,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("broker: a certificate and its key go together")
 	case o.Durability != "" && o.Durability != DurabilityProcess && o.Durability != DurabilityPower:
 		return o, fmt.Errorf("broker: durability %q: neither process nor power", o.Durability)
+	case o.Slices < 0 || o.Slices > Partitions:
+		return o, fmt.Errorf("broker: %d slices: from 1 to %d", o.Slices, Partitions)
 	}
 	orInt := func(v *int64, def int64) {
 		if *v == 0 {
@@ -114,6 +120,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
+	if o.Slices == 0 {
+		o.Slices = 8
+		if o.Dir != "" {
+			o.Slices = 1
+		}
+	}
+	o.lease = o.lease.withDefaults()
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 // maxRun bounds the bytes of the messages that a handler gets at once; a single
@@ -30,7 +31,9 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		// Somebody has emptied the stage by hand.
 		f.log.Warn().Err(err).Msg("message is gone")
-		_ = f.settle(ctx, items[0], false) // fails only when it waits
+		if err := f.settle(ctx, items[0], false); err != nil {
+			return 0, r.failed(err)
+		}
 		return 1, 0
 	case errors.Is(err, errBodyMissing), errors.Is(err, errUnreadable):
 		d := Term("unreadable: " + err.Error())
@@ -92,7 +95,7 @@ func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled i
 			return i, wait
 		}
 		if err := f.do(ctx, it); err != nil {
-			f.log.Warn().Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
+			f.log.WithLevel(levelOf(err)).Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
 			f.dropBodies(items[i:])
 			return i, r.failed(err)
 		}
@@ -100,6 +103,14 @@ func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled i
 	}
 	r.fails = 0
 	return len(items), 0
+}
+
+// levelOf is quiet about what another process does now.
+func levelOf(err error) zerolog.Level {
+	if errors.Is(err, errNotOurs) {
+		return zerolog.DebugLevel
+	}
+	return zerolog.WarnLevel
 }
 
 // failed counts a failure of the route and returns how long it rests.
@@ -113,6 +124,9 @@ func (r *route) failed(err error) time.Duration {
 func (f *flow) do(ctx context.Context, it *item) error {
 	d := *it.decided
 	passed := false
+	if err := f.entitled(); err != nil {
+		return err
+	}
 	if d.kind != kindAck {
 		if err := f.b.disk.healthy(); err != nil {
 			return err
@@ -134,6 +148,9 @@ func (f *flow) do(ctx context.Context, it *item) error {
 		}
 	}
 	if d.kind == kindTerm {
+		if err := f.entitled(); err != nil { // a Move may have taken its time
+			return err
+		}
 		if err := f.b.bury(ctx, it, d); err != nil {
 			return err
 		}
@@ -235,6 +252,7 @@ func (f *flow) loadOne(ctx context.Context, it *item, wait bool) error {
 			raw = &rawMsg{m.Subject, m.Header, m.Data}
 		}
 		del, err := decode(f.stage, raw.header, raw.data)
+		del.flow = f
 		del.Seq, del.Stored, del.Redelivered = it.seq, it.stored, it.redelivered
 		it.del, it.inline = del, raw.data
 		if err != nil {

@@ -97,6 +97,9 @@ func (b *Broker) put(ctx context.Context, g *group) error {
 		return refuse(ErrUnavailable, err)
 	}
 	defer b.window.Release(weight)
+	if err := g.flow.entitled(); err != nil { // the wait may have been long
+		return refuse(ErrUnavailable, err)
+	}
 
 	if err := b.writeBodies(ctx, g.bodies); err != nil {
 		return err

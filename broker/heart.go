@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// heartbeat is the value of `node.<name>`. Nobody looks at the time of day in it.
+type heartbeat struct {
+	Node    string    `json:"node"`
+	Stages  []Stage   `json:"stages"`
+	Leaving []Stage   `json:"leaving,omitempty"`
+	Started time.Time `json:"started"`
+}
+
+const nodePrefix = "node."
+
+// beatTimeout is how long the answer to a heartbeat may take, at most: another
+// attempt must be possible before the lease runs out.
+const beatTimeout = 2 * time.Second
+
+// errSuperseded means that another process goes by our name: the folder with it
+// was copied.
+var errSuperseded = errors.New("another process has the name of this node")
+
+// heart writes our heartbeats. It belongs to one goroutine at a time.
+type heart struct {
+	b      *Broker
+	joined bool
+}
+
+// beats writes a heartbeat every now and then, and when kicked, until ctx ends.
+func (h *heart) beats(ctx context.Context) {
+	t := time.NewTimer(h.b.o.lease.beat)
+	defer t.Stop()
+	failing := false
+	for {
+		again := h.b.leases.reconnected()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		case <-h.b.kick:
+		case <-again:
+		}
+		next := h.b.o.lease.beat
+		err := h.write(ctx)
+		if err != nil {
+			next /= 6
+			if !failing && ctx.Err() == nil {
+				h.b.log.Warn().Err(err).Msg("heartbeat not written")
+			}
+		} else if failing {
+			h.b.log.Info().Msg("heartbeats are written again")
+		}
+		failing = err != nil
+		t.Reset(next)
+	}
+}
+
+// write puts one heartbeat. The first takes the place of a former process of
+// our name; later ones find nobody there, or we have to give way.
+func (h *heart) write(ctx context.Context) error {
+	if !h.b.leases.isUp() {
+		return errDisconnected
+	}
+	ctx, cancel := context.WithTimeout(ctx, min(h.b.o.lease.ttl/5, beatTimeout))
+	defer cancel()
+	for try := 0; ; try++ {
+		beat, name, rev := h.b.members.own()
+		sent := time.Now()
+		rev, err := h.put(ctx, name, beat, rev)
+		if err == nil {
+			h.joined = true
+			h.b.members.written(rev)
+			h.b.lease.renew(sent)
+			return nil
+		}
+		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) || try == 3 {
+			return fmt.Errorf("heartbeat: %w", err)
+		}
+		switch rev, err := h.look(ctx, name); {
+		case errors.Is(err, errSuperseded):
+			h.b.supersede()
+		case err != nil:
+			return fmt.Errorf("heartbeat: %w", err)
+		default:
+			h.b.members.written(rev)
+		}
+	}
+}
+
+// put writes the key if its last revision is rev, zero for none. The server drops
+// it when nothing follows for long; the bucket's own interface cannot say so.
+func (h *heart) put(ctx context.Context, name string, beat heartbeat, rev uint64) (uint64, error) {
+	data, err := json.Marshal(beat)
+	if err != nil {
+		return 0, err
+	}
+	m := &nats.Msg{Subject: "$KV." + leaseBucket + "." + nodePrefix + name, Data: data}
+	ack, err := h.b.leases.js.PublishMsg(ctx, m,
+		jetstream.WithExpectLastSequencePerSubject(rev), jetstream.WithMsgTTL(h.b.o.lease.ttl))
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+		return 0, fmt.Errorf("%w: %w", jetstream.ErrKeyRevisionMismatch, err)
+	case errors.Is(err, jetstream.ErrNoStreamResponse):
+		// No bucket, or no server. The next heartbeat finds out.
+		_, kerr := h.b.leaseKV(ctx)
+		return 0, errors.Join(err, kerr)
+	case err != nil:
+		return 0, err
+	}
+	return ack.Sequence, nil
+}
+
+// look finds what stands where our heartbeat was to go: the revision to put it after.
+func (h *heart) look(ctx context.Context, name string) (uint64, error) {
+	kv, err := h.b.leaseKV(ctx)
+	if err != nil {
+		return 0, err
+	}
+	e, err := kv.Get(ctx, nodePrefix+name)
+	switch {
+	case errors.Is(err, jetstream.ErrKeyDeleted):
+		return e.Revision(), nil
+	case errors.Is(err, jetstream.ErrKeyNotFound):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	}
+	var found heartbeat
+	if err := json.Unmarshal(e.Value(), &found); h.joined && err == nil && found.Node != h.b.node {
+		return 0, errSuperseded
+	}
+	return e.Revision(), nil // ours, its answer was lost, or our former self's
+}
+
+// supersede gives our name up to another process and takes a new one. What we
+// own may be taken from us at once: nothing is done about it before the lease is
+// renewed under the new name.
+func (b *Broker) supersede() {
+	b.lease.revoke()
+	name := rand.Text()
+	b.log.Error().Str("node", b.node).Str("name", name).Msg("another process goes by the name of this node: is its folder a copy? this one takes a new name")
+	b.members.rename(name)
+}
+
+// beatNow has a heartbeat written that tells what has changed.
+func (b *Broker) beatNow() {
+	select {
+	case b.kick <- struct{}{}:
+	default:
+	}
+}
