@@ -82,6 +82,9 @@ func (d Disposition) Recorded(id, recipient string, data []byte) Disposition {
 	return d
 }
 
+// Record is what Recorded was given, nil where it was not.
+func (d Disposition) Record() *Record { return d.record }
+
 // Waits of a route whose message is given again soon.
 const (
 	soonest = 250 * time.Millisecond

@@ -123,24 +123,23 @@ func (h *heart) put(ctx context.Context, name string, beat heartbeat, rev uint64
 
 // look finds what stands where our heartbeat was to go: the revision to put it after.
 func (h *heart) look(ctx context.Context, name string) (uint64, error) {
-	kv, err := h.b.leaseKV(ctx)
+	s, err := h.b.leases.js.Stream(ctx, "KV_"+leaseBucket)
 	if err != nil {
 		return 0, err
 	}
-	e, err := kv.Get(ctx, nodePrefix+name)
+	// Not by the bucket, which does not tell the revision of what was deleted.
+	e, err := s.GetLastMsgForSubject(ctx, "$KV."+leaseBucket+"."+nodePrefix+name)
 	switch {
-	case errors.Is(err, jetstream.ErrKeyDeleted):
-		return e.Revision(), nil
-	case errors.Is(err, jetstream.ErrKeyNotFound):
+	case errors.Is(err, jetstream.ErrMsgNotFound):
 		return 0, nil
 	case err != nil:
 		return 0, err
 	}
 	var found heartbeat
-	if err := json.Unmarshal(e.Value(), &found); h.joined && err == nil && found.Node != h.b.node {
+	if err := json.Unmarshal(e.Data, &found); h.joined && err == nil && found.Node != h.b.node {
 		return 0, errSuperseded
 	}
-	return e.Revision(), nil // ours, its answer was lost, or our former self's
+	return e.Sequence, nil // a deletion, ours, its answer was lost, or our former self's
 }
 
 // supersede gives our name up to another process and takes a new one. What we

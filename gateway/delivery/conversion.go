@@ -175,9 +175,7 @@ func (c *Conversion) fail(rec custody.Record, d *broker.Delivery, err error) (_ 
 		return broker.Retry(0).Because(err), true
 	}
 	c.failed.Add(1)
-	if rec.ID == "" {
-		rec.ID = unknownID(d)
-	}
+	rec = known(rec, d)
 	reason := failure(err)
 	var bug *panicError
 	if errors.As(err, &bug) {

@@ -31,9 +31,7 @@ func (dl *Delivery) arrived(rec custody.Record, proof string, attempt int, took 
 // bury gives a message up. What stands before the colon of the reason names its
 // kind among the dead messages.
 func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	if rec.ID == "" {
-		rec.ID = unknownID(d)
-	}
+	rec = known(rec, d)
 	dl.failed.Add(1)
 	dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})

@@ -112,6 +112,18 @@ func storedLimits(body []byte) xmlwire.Limits {
 	return lim
 }
 
+// known is rec with what the broker knows of a message whose record cannot be
+// read.
+func known(rec custody.Record, d *broker.Delivery) custody.Record {
+	if rec.ID == "" {
+		rec.ID = unknownID(d)
+	}
+	if rec.JID.IsZero() {
+		rec.JID, _ = jid.Parse(d.Recipient) // it may be what is wrong
+	}
+	return rec
+}
+
 // unknownID names a message that has no record by the id it has in the broker.
 func unknownID(d *broker.Delivery) mcmt.ID {
 	if d.ID == "" {
