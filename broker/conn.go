@@ -126,6 +126,13 @@ func (l *link) close() {
 // request publishes m and waits for the answer, for timeout at most. It fails
 // at once when the connection is lost, now or meanwhile.
 func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return l.ask(ctx, m)
+}
+
+// ask is request without a limit of its own.
+func (l *link) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
 	l.mu.Lock()
 	up := l.up
 	l.mu.Unlock()
@@ -133,7 +140,7 @@ func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) 
 		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
 		return nil, context.Cause(up)
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(up, cancel)()
 	resp, err := l.nc.RequestMsgWithContext(ctx, m)
