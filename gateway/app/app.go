@@ -52,6 +52,7 @@ type App struct {
 	accounts    *accounts
 	submissions *store.Submissions
 	certs       *certificates
+	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
@@ -129,6 +130,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.prepare(ctx, a.state.Load()); err != nil {
 		return err
 	}
+	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
 	a.delivery = delivery.New(b, a.router, a.trace, a.log)
 	a.router.OnAvailable(a.delivery.Wake)
@@ -139,7 +141,7 @@ func (a *App) open(ctx context.Context) error {
 		Log:    a.log,
 	}
 	a.intake = a.newIntake()
-	return nil
+	return a.openSessions(ctx)
 }
 
 // folderPatience is how long a start waits for the data folder: for the gateway
@@ -194,6 +196,7 @@ func (a *App) close(ctx context.Context) error {
 	for _, s := range a.admin {
 		s.Close()
 	}
+	a.closeSessions(ctx)
 	var err error
 	if a.accounts != nil {
 		err = a.accounts.close()
