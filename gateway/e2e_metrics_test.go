@@ -57,6 +57,7 @@ var closed = map[string]*regexp.Regexp{
 	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
 	"outcome":  regexp.MustCompile(`^(stored|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|succeeded)$`),
 	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
+	"request":  regexp.MustCompile(`^(send|prove)$`),
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
 	"limit":    regexp.MustCompile(`^[a-z_]+$`),
 	"command":  regexp.MustCompile(`^(mail|rcpt)$`),

@@ -55,6 +55,7 @@ type App struct {
 	routes      *store.Routes
 	holds       *store.Holds
 	certs       *certificates
+	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
@@ -141,6 +142,7 @@ func (a *App) open(ctx context.Context) error {
 	if err := a.prepare(ctx, a.state.Load()); err != nil {
 		return err
 	}
+	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
 	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)
@@ -153,7 +155,7 @@ func (a *App) open(ctx context.Context) error {
 		Log:    a.log,
 	}
 	a.intake = a.newIntake()
-	return nil
+	return a.openSessions(ctx)
 }
 
 // folderPatience is how long a start waits for the data folder: for the gateway
@@ -210,6 +212,7 @@ func (a *App) close(ctx context.Context) error {
 	for _, s := range a.admin {
 		s.Close()
 	}
+	a.closeSessions(ctx)
 	var err error
 	if a.holds != nil {
 		err = a.holds.Close()

@@ -21,6 +21,7 @@ func (a *App) newRouter() *router.Router {
 	return router.New(router.Options{
 		Domains:  func(domain string) bool { return a.state.Load().rules.Role(domain) == convert.Server },
 		Accounts: users{a}.Exists,
+		Registry: a.registry(),
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,

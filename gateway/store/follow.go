@@ -11,12 +11,7 @@ import (
 // watcher does. A nil entry says that the first round, which is all that there
 // was, is over.
 func follow(ctx context.Context, w jetstream.KeyWatcher, each func(jetstream.KeyValueEntry)) error {
-	defer func() {
-		_ = w.Stop()
-		// The library's callback blocks on a full channel, for ever unless somebody reads.
-		for range w.Updates() {
-		}
-	}()
+	defer endWatch(w)
 	for {
 		select {
 		case <-ctx.Done():

@@ -52,6 +52,30 @@ func (b *Builtin) follow(ctx context.Context) error {
 	})
 }
 
+// watchQuiet is how long a watcher that was stopped may be silent before it counts
+// as ended.
+const watchQuiet = time.Second
+
+// endWatch stops a watcher. The library's callback blocks on a full channel, for
+// ever unless somebody reads. COMPAT nats.go 1.55: the channel is never closed
+// where the connection was closed while the watcher began.
+func endWatch(w jetstream.KeyWatcher) {
+	_ = w.Stop() // fails where it has ended by itself
+	t := time.NewTimer(watchQuiet)
+	defer t.Stop()
+	for {
+		select {
+		case _, ok := <-w.Updates():
+			if !ok {
+				return
+			}
+			t.Reset(watchQuiet)
+		case <-t.C:
+			return
+		}
+	}
+}
+
 func (b *Builtin) replace(s snapshot) {
 	b.mu.Lock()
 	b.now = s

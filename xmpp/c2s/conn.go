@@ -130,8 +130,9 @@ func (v *Server) negotiate(ctx context.Context, end context.CancelCauseFunc, s *
 // knowledge (RFC 6120 §7.7.2.2).
 func (v *Server) assign(ctx context.Context, s *stream.Stream, full jid.JID, o ConnOptions, end context.CancelCauseFunc, log zerolog.Logger) (*session, error) {
 	c := newSession(v, s, full, o, end, log)
-	if old, ok := v.o.Router.Session(full).(*session); ok {
-		old.retire(ctx)
+	// Of this process or of another one.
+	if old, ok := v.o.Router.Session(full).(interface{ Retire(ctx context.Context) }); ok {
+		old.Retire(ctx)
 	}
 	if err := v.o.Router.Bind(c); err != nil {
 		if errors.Is(err, router.ErrTooManySessions) {

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -21,6 +22,7 @@ func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
 	if !c.shows.set(st, int32(p)) {
 		return nil
 	}
+	c.server.o.Router.Changed(c)
 	c.broadcast(ctx, st)
 	if !was {
 		c.introduce(ctx)
@@ -113,24 +115,40 @@ func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
 }
 
 // introduce sends the presence of the account's other resources to a new one.
+// Those of another process are introduced by it when it learns of this one.
 func (c *session) introduce(ctx context.Context) {
 	for _, s := range c.server.o.Router.Sessions(c.full.Bare()) {
-		other, ok := s.(*session)
-		if !ok || other == c {
-			continue
-		}
-		if st := other.shows.last.Load(); st != nil {
-			out := *st
-			out.To = c.full
-			_ = c.Send(ctx, &out) // an error shows at the next answer
+		if other, ok := s.(*session); ok && other != c {
+			other.Introduce(ctx, c)
 		}
 	}
 }
 
-// retire says that the resource is gone, for a client that did not (RFC 6121
+// Introduce sends the session's presence to another resource of its account, if
+// it has any (RFC 6121 §4.2.2). What changes while it does so may have overtaken
+// it, and is sent again.
+func (c *session) Introduce(ctx context.Context, to router.Session) {
+	for sent := (*stanza.Stanza)(nil); ; {
+		st := c.shows.last.Load()
+		if st == sent {
+			return
+		}
+		sent = st
+		if st == nil {
+			st = stanza.NewPresence(to.JID(), c.full, "unavailable")
+		}
+		out := *st
+		out.To = to.JID()
+		if to.Send(ctx, &out) != nil {
+			return // it is going away, and needs no presence any more
+		}
+	}
+}
+
+// Retire says that the resource is gone, for a client that did not (RFC 6121
 // §4.5.2). It does so once, whoever calls it first: the session at its end, or
 // the one that takes over its JID, whose own presence must come after it.
-func (c *session) retire(ctx context.Context) {
+func (c *session) Retire(ctx context.Context) {
 	c.leave(ctx, stanza.NewPresence(c.full.Bare(), c.full, "unavailable"), true)
 }
 
@@ -139,11 +157,26 @@ func (c *session) retire(ctx context.Context) {
 func (c *session) leave(ctx context.Context, st *stanza.Stanza, retire bool) {
 	was, directed := c.shows.clear(retire)
 	if was {
-		c.broadcast(ctx, st)
+		c.server.o.Router.Changed(c)
+		if !c.succeeded() {
+			c.broadcast(ctx, st)
+		}
 	}
 	for to := range directed {
 		out := *st
 		out.To = to
 		_ = c.server.o.Router.Route(ctx, c, &out) // nobody waits for an answer
 	}
+}
+
+// succeeded says whether another session has the JID and is available: two
+// processes have bound it without knowing of each other, and this one had to
+// yield. To the others the resource is there all the time.
+func (c *session) succeeded() bool {
+	s := c.server.o.Router.Session(c.full)
+	if s == nil || s == router.Session(c) {
+		return false
+	}
+	_, available := s.Priority()
+	return available
 }

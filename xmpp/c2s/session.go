@@ -137,7 +137,7 @@ func (c *session) run(ctx context.Context) error {
 	// First nobody finds the session, then those who had presence from it learn
 	// that it is gone.
 	c.unbind()
-	c.retire(context.WithoutCancel(ctx))
+	c.Retire(context.WithoutCancel(ctx))
 	c.proofs.wait()
 	return err
 }

@@ -75,6 +75,9 @@ func (m *memory) Sessions(bare jid.JID) []Session {
 	return m.users[bare]
 }
 
+// Changed does nothing: whoever asks a session gets the answer of now.
+func (m *memory) Changed(Session) {}
+
 func (m *memory) All() []Session {
 	m.mu.RLock()
 	defer m.mu.RUnlock()

@@ -68,6 +68,9 @@ type Registry interface {
 	Sessions(bare jid.JID) []Session
 	// All are the sessions of this process, in no order.
 	All() []Session
+	// Changed tells that what Priority of s returns may have changed. It does not
+	// wait for other processes.
+	Changed(s Session)
 }
 
 // Custody keeps a message that cannot be delivered now, durably: when Keep
@@ -185,6 +188,10 @@ func (r *Router) Bind(s Session) error {
 // Unbind ends what Bind began. It says whether s was still the one bound; a
 // session that was replaced is not.
 func (r *Router) Unbind(s Session) bool { return r.o.Registry.Unbind(s) }
+
+// Changed tells the registry that the presence of s has changed. Whoever owns s
+// calls it after each change of what Priority returns.
+func (r *Router) Changed(s Session) { r.o.Registry.Changed(s) }
 
 // Session finds a full JID; nil if it is not bound.
 func (r *Router) Session(full jid.JID) Session { return r.o.Registry.Session(full) }
