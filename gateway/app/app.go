@@ -58,6 +58,7 @@ type App struct {
 	intake      *intake.Intake
 	sockets     []*socket
 	slots       map[string]*listener.Slots
+	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
 
 	stopping atomic.Bool
 
@@ -130,6 +131,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.router = a.newRouter()
+	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
+		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
+	})
 	a.delivery = delivery.New(b, a.router, a.trace, a.log)
 	a.router.OnAvailable(a.delivery.Wake)
 	a.conversion = &delivery.Conversion{
