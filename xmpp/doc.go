@@ -29,6 +29,9 @@
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
+//	                                                    c2s/manage.go, life.go, hibernation.go
+//	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go

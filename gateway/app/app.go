@@ -62,6 +62,7 @@ type App struct {
 	intake      *intake.Intake
 	sockets     []*socket
 	slots       map[string]*listener.Slots
+	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
 
 	stopping atomic.Bool
 
@@ -144,6 +145,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
+	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
+		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
+	})
 	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)
 	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name) })

@@ -105,6 +105,19 @@ func (a *App) sessionMetrics() []admin.Metric {
 	return []admin.Metric{
 		{Name: "xmpp_connections", Help: "Open client connections.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Open) })},
 		{Name: "xmpp_sessions", Help: "Bound client sessions.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sessions) })},
+		{Name: "xmpp_suspended_sessions", Help: "Sessions that wait for their client to resume them.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Suspended) })},
+		{Name: "xmpp_resumptions_total", Help: "Sessions resumed, resumptions refused, and sessions that ended waiting for one.", Labels: []string{"outcome"}, Collect: func(add add) {
+			var t c2s.Stats
+			for _, srv := range a.clients {
+				s := srv.Stats()
+				t.Resumed += s.Resumed
+				t.ResumeFailed += s.ResumeFailed
+				t.Expired += s.Expired
+			}
+			add(float64(t.Resumed), "resumed")
+			add(float64(t.ResumeFailed), "failed")
+			add(float64(t.Expired), "expired")
+		}},
 		{Name: "xmpp_logins_total", Help: "Client sessions bound since the start.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Logins) })},
 		{Name: "xmpp_failed_logins_total", Help: "Failed client logins.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.FailedLogins) })},
 		{Name: "xmpp_received_stanzas_total", Help: "Stanzas from clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Received) })},

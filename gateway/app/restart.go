@@ -49,6 +49,8 @@ var fixedOptions = []struct {
 	{"log_level, log_format", func(c *config.Config) any { return c.Log }},
 	{"debug_level", func(c *config.Config) any { return c.XMPP.DebugLevel }},
 	{"max_sessions_per_account", func(c *config.Config) any { return c.XMPP.MaxSessionsPerAccount }},
+	{"max_suspended_per_account", func(c *config.Config) any { return c.XMPP.MaxSuspendedPerAccount }},
+	{"max_suspended_sessions", func(c *config.Config) any { return c.XMPP.MaxSuspendedSessions }},
 	{"message_expiration of dead messages", func(c *config.Config) any { return c.MessageExpiration }},
 	{"nats", func(c *config.Config) any { return c.NATS }},
 	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},

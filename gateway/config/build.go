@@ -45,7 +45,10 @@ var (
 )
 
 func (t *tree) buildXMPP(c *Config) {
-	c.XMPP.MaxSessionsPerAccount = t.view(t.root).number("max_sessions_per_account")
+	g := t.view(t.root)
+	c.XMPP.MaxSessionsPerAccount = g.number("max_sessions_per_account")
+	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
+	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
 	for _, n := range t.root.of(inXMPP) {
 		v := t.view(n)
 		c.XMPP.Enabled = v.flag("enabled")

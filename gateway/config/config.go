@@ -114,6 +114,9 @@ type XMPP struct {
 	DebugLevel *LogLevel
 	// MaxSessionsPerAccount is how many sessions one account may have at once.
 	MaxSessionsPerAccount int
+	// MaxSuspendedPerAccount and MaxSuspendedSessions bound the sessions that wait
+	// for their client to resume them: of one account, and of the process.
+	MaxSuspendedPerAccount, MaxSuspendedSessions int
 }
 
 // NATS is the nats scope. Credentials and certificates are for URLs; the limits

@@ -174,6 +174,11 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 		if !out.had {
 			proof, err = answers.about(out.sessions)
 		}
+		if errors.Is(err, router.ErrSuspended) {
+			// The session waits for its client (XEP-0198 §5), for longer than a route
+			// may stand still. When it is resumed it knows what it has had.
+			return done, true, err
+		}
 		if err != nil {
 			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")

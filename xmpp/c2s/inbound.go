@@ -11,6 +11,19 @@ import (
 
 // take handles one element from the client. An error ends the stream.
 func (c *session) take(ctx context.Context, e *xmlwire.Element) error {
+	if e.Name.Space == stream.NSManagement {
+		return c.manage(ctx, e)
+	}
+	c.received++
+	c.server.stats.received.Add(1)
+	if err := c.stanza(ctx, e); err != nil {
+		return err
+	}
+	c.sm.handled++ // from here on it is ours (XEP-0198 §4)
+	return nil
+}
+
+func (c *session) stanza(ctx context.Context, e *xmlwire.Element) error {
 	if e.Name.Space != stream.NSClient {
 		return &stream.Error{Condition: stream.UnsupportedStanzaType, Text: "not a stanza of jabber:client"}
 	}
@@ -33,7 +46,7 @@ func (c *session) take(ctx context.Context, e *xmlwire.Element) error {
 	if st.To.IsZero() {
 		st.To = c.full.Bare() // RFC 6120 §10.3.1
 	}
-	return c.server.o.Router.Route(ctx, c, st)
+	return c.server.o.Router.Route(ctx, self{c}, st)
 }
 
 // stamp sets the sender to what was bound and refuses a client that says it is
@@ -55,7 +68,7 @@ func (c *session) reply(ctx context.Context, st *stanza.Stanza) error {
 	if st == nil {
 		return nil
 	}
-	return c.Send(ctx, st)
+	return self{c}.Send(ctx, st)
 }
 
 // iq handles what is for the account here, and routes the rest.
@@ -75,7 +88,7 @@ func (c *session) iq(ctx context.Context, st *stanza.Stanza) error {
 	case account:
 		return c.account(ctx, st)
 	}
-	return c.server.o.Router.Route(ctx, c, st)
+	return c.server.o.Router.Route(ctx, self{c}, st)
 }
 
 // presence handles the client's own presence and routes directed presence.
@@ -84,7 +97,7 @@ func (c *session) presence(ctx context.Context, st *stanza.Stanza) error {
 		if !c.shows.direct(st) {
 			return nil
 		}
-		return c.server.o.Router.Route(ctx, c, st)
+		return c.server.o.Router.Route(ctx, self{c}, st)
 	}
 	switch st.Type {
 	case "":

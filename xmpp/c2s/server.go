@@ -7,6 +7,8 @@
 //	session.go   a bound session, as the router sees it
 //	inbound.go   what a client may send (RFC 6120 §8.1, §10.3)
 //	presence.go  presence and priority (RFC 6121 §4)
+//	manage.go    stream management (XEP-0198), life.go sessions that are suspended
+//	             and resumed, hibernation.go what the servers share about them
 //	account.go   IQs that an account answers for its owner
 //	prove.go     liveness (XEP-0199)
 //	wire.go      the wire in the log
@@ -62,6 +64,10 @@ type ConnOptions struct {
 	// where it does not answer within Options.ProofTime. Zero: never.
 	IdleTime time.Duration
 
+	// ResumeTime is how long the session of a client with stream management waits
+	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
+	ResumeTime time.Duration
+
 	// Limits of the stream; zero fields mean the defaults.
 	Limits stream.Limits
 }
@@ -77,9 +83,12 @@ type Options struct {
 	Slots Slots
 	// PerAddress bounds the connections from one IP address. Zero: 1000.
 	PerAddress int
-	// ProofTime is how long a client may take to answer a ping before its
-	// session counts as dead. Zero: 30 s.
+	// ProofTime is how long a client may take to answer a ping, or to acknowledge
+	// stanzas (XEP-0198), before its connection counts as dead. Zero: 30 s.
 	ProofTime time.Duration
+	// Hibernation is shared by the servers of the process. Nil: the server has its
+	// own.
+	Hibernation *Hibernation
 	// Secret and Iterations are what [sasl.Offer] calls so.
 	Secret     []byte
 	Iterations int
@@ -102,6 +111,9 @@ func New(o Options) *Server {
 	}
 	if o.ProofTime <= 0 {
 		o.ProofTime = 30 * time.Second
+	}
+	if o.Hibernation == nil {
+		o.Hibernation = NewHibernation(HibernationOptions{})
 	}
 	return &Server{o: o, addresses: make(map[netip.Addr]int)}
 }

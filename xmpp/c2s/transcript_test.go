@@ -50,6 +50,12 @@ func TestTranscripts(t *testing.T) {
 				co.Limits.Negotiation = 400 * time.Millisecond
 			case "idle":
 				co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
+			case "resumption":
+				co.ResumeTime = 5 * time.Minute
+			case "short-resumption":
+				co.ResumeTime = time.Second
+			case "impatient":
+				o.ProofTime = 200 * time.Millisecond
 			default:
 				t.Fatalf("no such use: %s", use)
 			}

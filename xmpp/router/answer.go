@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -90,7 +91,8 @@ func (r *Router) disco(st, answer *stanza.Stanza, query *xmlwire.Element) (*stan
 		q.Add(xmlwire.New(nsInfo, "identity", "category", "account", "type", "registered"))
 	} else {
 		q.Add(xmlwire.New(nsInfo, "identity", "category", "server", "type", "im", "name", r.o.Name))
-		features = append(features, nsVersion)
+		// A client's stream has it; that is said in its features too.
+		features = append(features, nsVersion, stream.NSManagement)
 		if r.o.Custody != nil {
 			features = append(features, "msgoffline") // XEP-0160
 		}

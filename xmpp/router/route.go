@@ -69,6 +69,9 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if !r.passes(ctx, st, false) {
 		return nil
 	}
+	if s := r.Session(st.To); s != nil && suspended(s) && !r.passes(ctx, st, true) {
+		return nil // it would wait for the client
+	}
 	_, err := r.Deliver(ctx, st)
 	if errors.Is(err, ErrOffline) {
 		return r.keep(ctx, st)
@@ -124,8 +127,7 @@ func (r *Router) presence(ctx context.Context, st *stanza.Stanza) error {
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented}
 	}
 	for _, s := range r.Sessions(st.To.Bare()) {
-		_, available := s.Priority()
-		if s.JID() == st.To || st.To.IsBare() && available && st.Type != stanza.TypeError {
+		if s.JID() == st.To || st.To.IsBare() && Present(s) && st.Type != stanza.TypeError {
 			// A session that is going away needs no presence any more.
 			_ = s.Send(ctx, st)
 		}

@@ -5,6 +5,7 @@
 //	deliver.go   messages to local accounts (RFC 6121 §8.5)
 //	route.go     stanzas that a client sends (RFC 6120 §10)
 //	answer.go    IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
+//	suspended.go sessions that wait for their client (XEP-0198)
 //	registry.go  the sessions of this process
 package router
 
@@ -96,6 +97,10 @@ var (
 	ErrTooManySessions = errors.New("too many sessions of the account")
 	// ErrOffline means that no resource takes the message now. It is temporary.
 	ErrOffline = errors.New("recipient has no available resource")
+	// ErrSuspended means that a session waits for its client to resume it
+	// (XEP-0198 §5), and takes no message meanwhile. It is temporary: what Prove
+	// leaves open with it, the session's next SendKept may know.
+	ErrSuspended = stream.ErrSuspended
 )
 
 // Options are what a router is made of. Only Domains is needed.
