@@ -52,24 +52,3 @@ func TestOwn(t *testing.T) {
 	}
 	c.inOrder(t)
 }
-
-func TestSliceHas(t *testing.T) {
-	t.Parallel()
-	for i := range 100 {
-		owners := 0
-		for index := range 6 {
-			if (Slice{index, 6}).Has(routeName(i)) {
-				owners++
-				if PartitionOf(routeName(i))%6 != index {
-					t.Errorf("%s is in slice %d", routeName(i), index)
-				}
-			}
-		}
-		if owners != 1 {
-			t.Errorf("%s is in %d slices", routeName(i), owners)
-		}
-	}
-	if (Slice{}).Has("r") {
-		t.Error("the zero slice holds a route")
-	}
-}

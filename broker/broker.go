@@ -93,7 +93,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		counts: make(map[Stage]*counters), kick: make(chan struct{}, 1),
 		lease: newLease(o.Dir != "", o.lease),
 	}
-	b.members = newMembers(b.node, o.Dir != "", o.lease)
+	b.members = newMembers(b.node, b.nodeName(), o.Dir != "", o.lease)
 	b.drains.busy = make(map[string]chan struct{})
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)

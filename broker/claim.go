@@ -43,6 +43,31 @@ func (b *Broker) makeLeases(ctx context.Context) (jetstream.KeyValue, error) {
 	return b.leases.js.KeyValue(ctx, leaseBucket)
 }
 
+// lastLease returns what stands under a key and its revision: the one to put after,
+// also where a deletion stands (value nil); zero when nothing does.
+func (b *Broker) lastLease(ctx context.Context, key string) (value []byte, rev uint64, err error) {
+	s, err := b.leases.js.Stream(ctx, "KV_"+leaseBucket)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		_, err := b.makeLeases(ctx)
+		return nil, 0, err
+	}
+	if err != nil {
+		return nil, 0, fmt.Errorf("lease: %w", err)
+	}
+	m, err := s.GetLastMsgForSubject(ctx, leaseSubject(key))
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil, 0, nil
+	case err != nil:
+		return nil, 0, fmt.Errorf("lease: %w", err)
+	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
+		return nil, m.Sequence, nil
+	}
+	return m.Data, m.Sequence, nil
+}
+
+func leaseSubject(key string) string { return "$KV." + leaseBucket + "." + key }
+
 func (k sliceKey) String() string { return fmt.Sprintf("%s%s.%d", slicePrefix, k.stage, k.index) }
 
 func parseSliceKey(key string) (sliceKey, bool) {
@@ -54,12 +79,12 @@ func parseSliceKey(key string) (sliceKey, bool) {
 
 // parseEntry reads who owns a slice. What it cannot read is an owner that nobody
 // knows: one of a version before this layout.
-func parseEntry(kve jetstream.KeyValueEntry) entry {
+func parseEntry(value []byte, rev uint64) entry {
 	var e entry
-	if err := json.Unmarshal(kve.Value(), &e); err != nil || e.Of < 1 || e.Of > Partitions {
+	if err := json.Unmarshal(value, &e); err != nil || e.Of < 1 || e.Of > Partitions {
 		e = entry{Node: "?", Of: 1}
 	}
-	e.rev = kve.Revision()
+	e.rev = rev
 	return e
 }
 
@@ -71,51 +96,42 @@ var errOwned = errors.New("slice has an owner")
 // that it is not any more. Without held errOwned means that it is another's.
 // fresh: it never had an owner.
 func (b *Broker) claim(ctx context.Context, stage Stage, s Slice, held bool) (epoch uint64, fresh bool, err error) {
-	kv, err := b.leaseKV(ctx)
+	k := sliceKey{stage, s.Index}
+	value, rev, err := b.lastLease(ctx, k.String())
 	if err != nil {
 		return 0, false, err
 	}
-	k := sliceKey{stage, s.Index}
-	last := entry{}
-	switch e, err := kv.Get(ctx, k.String()); {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-		fresh = true
-	case errors.Is(err, jetstream.ErrKeyDeleted):
-		last.rev = e.Revision()
-	case err != nil:
-		return 0, false, fmt.Errorf("lease: %w", err)
-	default:
-		last = parseEntry(e)
-	}
-	if last.rev > 0 {
+	last := entry{rev: rev}
+	if value != nil {
+		last = parseEntry(value, rev)
 		b.members.note(k, last)
 	}
 	switch {
-	case held && last.rev > 0 && last.Node != b.node:
+	case held && value != nil && last.Node != b.node:
 		return 0, false, errLost
 	case !held && b.members.owned(stage, last):
 		return 0, false, errOwned
 	}
-	epoch, err = b.putEntry(ctx, kv, k, entry{Node: b.node, Name: b.members.name(), Of: s.Of, rev: last.rev})
+	epoch, err = b.putEntry(ctx, k, entry{Node: b.node, Name: b.members.name(), Of: s.Of, rev: last.rev})
 	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !held {
 		return 0, false, errOwned
 	}
-	return epoch, fresh, err
+	return epoch, rev == 0, err
 }
 
 // unclaim says that the slice is given up in order.
 func (b *Broker) unclaim(ctx context.Context, stage Stage, s Slice, epoch uint64) error {
-	kv, err := b.leaseKV(ctx)
-	if err != nil {
-		return err
-	}
-	_, err = b.putEntry(ctx, kv, sliceKey{stage, s.Index}, entry{Of: s.Of, rev: epoch})
+	_, err := b.putEntry(ctx, sliceKey{stage, s.Index}, entry{Of: s.Of, rev: epoch})
 	return err
 }
 
 // putEntry writes e if nothing was written after e.rev.
-func (b *Broker) putEntry(ctx context.Context, kv jetstream.KeyValue, k sliceKey, e entry) (uint64, error) {
+func (b *Broker) putEntry(ctx context.Context, k sliceKey, e entry) (uint64, error) {
 	data, err := json.Marshal(e)
+	if err != nil {
+		return 0, err
+	}
+	kv, err := b.leaseKV(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -146,22 +162,11 @@ func (b *Broker) nextEpoch(ctx context.Context, stage Stage) (uint64, error) {
 // bucket, or as this process wants when nobody else lives.
 func (b *Broker) agree(ctx context.Context) error {
 	for {
-		kv, err := b.leaseKV(ctx)
+		value, rev, err := b.lastLease(ctx, countKey)
 		if err != nil {
-			return err
-		}
-		var rev uint64
-		n := 0
-		switch e, err := kv.Get(ctx, countKey); {
-		case errors.Is(err, jetstream.ErrKeyDeleted):
-			rev = e.Revision()
-		case errors.Is(err, jetstream.ErrKeyNotFound):
-		case err != nil:
 			return fmt.Errorf("number of slices: %w", err)
-		default:
-			rev = e.Revision()
-			n, _ = strconv.Atoi(string(e.Value())) // garbage is no number
 		}
+		n, _ := strconv.Atoi(string(value)) // garbage is no number
 		valid := n > 0 && n <= Partitions
 		switch {
 		case valid && n != b.o.Slices && b.members.others() > 0:
@@ -170,6 +175,10 @@ func (b *Broker) agree(ctx context.Context) error {
 		case n == b.o.Slices:
 			b.members.setSlices(n)
 			return nil
+		}
+		kv, err := b.leaseKV(ctx)
+		if err != nil {
+			return err
 		}
 		_, err = kv.Update(ctx, countKey, []byte(strconv.Itoa(b.o.Slices)), rev)
 		if err == nil {

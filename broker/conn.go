@@ -12,6 +12,10 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
+// pingInterval is how often an external server is asked whether it lives; two
+// answers missing, and the next one is connected to.
+const pingInterval = 5 * time.Second
+
 var errDisconnected = errors.New("connection to the server is lost")
 
 // link is one connection to the server, embedded or not.
@@ -55,6 +59,8 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	if s != nil {
 		opts = append(opts, nats.InProcessServer(s))
 	} else {
+		// A server whose machine has died closes nothing.
+		opts = append(opts, nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2))
 		for i, u := range o.URLs {
 			if i > 0 {
 				urls += ","
@@ -135,11 +141,19 @@ func (l *link) pause(ctx context.Context, d time.Duration) bool {
 	return ctx.Err() == nil
 }
 
-// isUp says whether the connection stands, as far as we know.
-func (l *link) isUp() bool {
+// while returns a context that also ends when the connection is lost; it has
+// ended already when there is none.
+func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.up.Err() == nil
+	up := l.up
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	lose := func() { cancel(context.Cause(up)) }
+	if up.Err() != nil {
+		lose()
+	}
+	stop := context.AfterFunc(up, lose)
+	return ctx, func() { stop(); cancel(nil) }
 }
 
 func (l *link) close() {

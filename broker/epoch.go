@@ -119,15 +119,11 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 
 // stillOurs returns nil when nobody has claimed the slice after us.
 func (b *Broker) stillOurs(ctx context.Context, stage Stage, s Slice, claimed uint64) error {
-	kv, err := b.leaseKV(ctx)
+	_, rev, err := b.lastLease(ctx, sliceKey{stage, s.Index}.String())
 	if err != nil {
 		return err
 	}
-	e, err := kv.Get(ctx, sliceKey{stage, s.Index}.String())
-	if err != nil {
-		return fmt.Errorf("lease: %w", err)
-	}
-	if e.Revision() != claimed {
+	if rev != claimed {
 		return errLost
 	}
 	return nil

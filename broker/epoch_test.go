@@ -195,3 +195,50 @@ func TestHeldBytes(t *testing.T) {
 		t.Errorf("%d messages are in memory", kept)
 	}
 }
+
+// A data folder of the version before: claims that ran out with their bucket,
+// and were a name only.
+func TestOldLeases(t *testing.T) {
+	t.Parallel()
+	o := small(t.TempDir())
+	b := openTest(t, o)
+	ctx := testContext(t)
+	if err := b.admin.js.DeleteKeyValue(ctx, leaseBucket); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := b.KV(ctx, jetstream.KeyValueConfig{Bucket: leaseBucket, TTL: 10 * time.Second, LimitMarkerTTL: 10 * time.Second, Storage: jetstream.FileStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, "slice.dlv.0", "OLDNODE"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.work.js.CreateConsumer(ctx, streamDeliver, jetstream.ConsumerConfig{Name: "s0-77", Durable: "s0-77", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, b, Deliver, 2, 5)
+	closeTest(t, b)
+
+	b = openTest(t, o)
+	c := collect(10)
+	stop := consume(t, b, Deliver, func(ctx context.Context, ds []*Delivery) []Disposition {
+		for _, d := range ds {
+			if !d.Redelivered {
+				t.Errorf("%s may have been handed over before", d.ID)
+			}
+		}
+		return c.handle(ctx, ds)
+	}, ConsumeOptions{})
+	await(t, "all messages", c.all)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.inOrder(t)
+	s, err := b.admin.js.Stream(testContext(t), "KV_"+leaseBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if age := s.CachedInfo().Config.MaxAge; age != 0 {
+		t.Errorf("claims run out after %v", age)
+	}
+}

@@ -22,25 +22,22 @@ type heartbeat struct {
 
 const nodePrefix = "node."
 
-// beatTimeout is how long the answer to a heartbeat may take, at most: another
-// attempt must be possible before the lease runs out.
-const beatTimeout = 2 * time.Second
-
 // errSuperseded means that another process goes by our name: the folder with it
 // was copied.
 var errSuperseded = errors.New("another process has the name of this node")
 
 // heart writes our heartbeats. It belongs to one goroutine at a time.
 type heart struct {
-	b      *Broker
-	joined bool
+	b       *Broker
+	joined  bool // the first was written
+	failing bool // the last was not
+	resting bool // for so long that the lease has run out
 }
 
 // beats writes a heartbeat every now and then, and when kicked, until ctx ends.
 func (h *heart) beats(ctx context.Context) {
 	t := time.NewTimer(h.b.o.lease.beat)
 	defer t.Stop()
-	failing := false
 	for {
 		again := h.b.leases.reconnected()
 		select {
@@ -52,26 +49,44 @@ func (h *heart) beats(ctx context.Context) {
 		}
 		next := h.b.o.lease.beat
 		err := h.write(ctx)
-		if err != nil {
+		if ctx.Err() != nil {
+			return
+		}
+		if h.tell(err); err != nil {
 			next /= 6
-			if !failing && ctx.Err() == nil {
-				h.b.log.Warn().Err(err).Msg("heartbeat not written")
-			}
-		} else if failing {
+		}
+		t.Reset(next)
+	}
+}
+
+// tell logs how the heartbeats go when that changes.
+func (h *heart) tell(err error) {
+	if err == nil {
+		if h.failing {
 			h.b.log.Info().Msg("heartbeats are written again")
 		}
-		failing = err != nil
-		t.Reset(next)
+		h.failing, h.resting = false, false
+		return
+	}
+	if !h.failing {
+		h.failing = true
+		h.b.log.Warn().Err(err).Msg("heartbeat not written")
+	}
+	if !h.resting && !h.b.lease.valid() {
+		h.resting = true
+		h.b.log.Error().Err(errExpired).Msg("work on our slices rests")
 	}
 }
 
 // write puts one heartbeat. The first takes the place of a former process of
 // our name; later ones find nobody there, or we have to give way.
 func (h *heart) write(ctx context.Context) error {
-	if !h.b.leases.isUp() {
-		return errDisconnected
+	ctx, stop := h.b.leases.while(ctx)
+	defer stop()
+	if ctx.Err() != nil { // asked nevertheless, nats.go would keep an entry for the answer for ever
+		return context.Cause(ctx)
 	}
-	ctx, cancel := context.WithTimeout(ctx, min(h.b.o.lease.ttl/5, beatTimeout))
+	ctx, cancel := context.WithTimeout(ctx, h.b.o.lease.patience())
 	defer cancel()
 	for try := 0; ; try++ {
 		beat, name, rev := h.b.members.own()
@@ -104,7 +119,7 @@ func (h *heart) put(ctx context.Context, name string, beat heartbeat, rev uint64
 	if err != nil {
 		return 0, err
 	}
-	m := &nats.Msg{Subject: "$KV." + leaseBucket + "." + nodePrefix + name, Data: data}
+	m := &nats.Msg{Subject: leaseSubject(nodePrefix + name), Data: data}
 	ack, err := h.b.leases.js.PublishMsg(ctx, m,
 		jetstream.WithExpectLastSequencePerSubject(rev), jetstream.WithMsgTTL(h.b.o.lease.ttl))
 	var api *jetstream.APIError
@@ -123,23 +138,15 @@ func (h *heart) put(ctx context.Context, name string, beat heartbeat, rev uint64
 
 // look finds what stands where our heartbeat was to go: the revision to put it after.
 func (h *heart) look(ctx context.Context, name string) (uint64, error) {
-	s, err := h.b.leases.js.Stream(ctx, "KV_"+leaseBucket)
+	value, rev, err := h.b.lastLease(ctx, nodePrefix+name)
 	if err != nil {
 		return 0, err
 	}
-	// Not by the bucket, which does not tell the revision of what was deleted.
-	e, err := s.GetLastMsgForSubject(ctx, "$KV."+leaseBucket+"."+nodePrefix+name)
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return 0, nil
-	case err != nil:
-		return 0, err
-	}
 	var found heartbeat
-	if err := json.Unmarshal(e.Data, &found); h.joined && err == nil && found.Node != h.b.node {
+	if err := json.Unmarshal(value, &found); h.joined && err == nil && found.Node != h.b.node {
 		return 0, errSuperseded
 	}
-	return e.Sequence, nil // a deletion, ours, its answer was lost, or our former self's
+	return rev, nil // nobody's, or ours and its answer was lost, or our former self's
 }
 
 // supersede gives our name up to another process and takes a new one. What we
@@ -149,7 +156,7 @@ func (b *Broker) supersede() {
 	b.lease.revoke()
 	name := rand.Text()
 	b.log.Error().Str("node", b.node).Str("name", name).Msg("another process goes by the name of this node: is its folder a copy? this one takes a new name")
-	b.members.rename(name)
+	b.members.rename(name, time.Now())
 }
 
 // beatNow has a heartbeat written that tells what has changed.

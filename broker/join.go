@@ -36,7 +36,6 @@ func (b *Broker) join(ctx context.Context) (err error) {
 	if _, err := b.makeLeases(ctx); err != nil {
 		return err
 	}
-	b.takeName()
 	h := &heart{b: b}
 	if err := h.write(ctx); err != nil {
 		return fmt.Errorf("broker: %w", err)
@@ -76,34 +75,34 @@ func (b *Broker) attend(h *heart) (first <-chan struct{}) {
 func (b *Broker) sayGoodbye() error {
 	ctx, cancel := context.WithTimeout(context.Background(), partTimeout)
 	defer cancel()
-	kv, err := b.leaseKV(ctx)
-	if err != nil {
-		return err
-	}
 	key := nodePrefix + b.members.name()
-	e, err := kv.Get(ctx, key)
+	value, rev, err := b.lastLease(ctx, key)
 	if err != nil {
 		return err
 	}
 	var beat heartbeat
-	if err := json.Unmarshal(e.Value(), &beat); err != nil || beat.Node != b.node {
-		return err // another's now
+	if err := json.Unmarshal(value, &beat); err != nil || beat.Node != b.node {
+		return nil // it is gone, or another's
 	}
-	return kv.Delete(ctx, key, jetstream.LastRevision(e.Revision()))
+	kv, err := b.leaseKV(ctx)
+	if err != nil {
+		return err
+	}
+	return kv.Delete(ctx, key, jetstream.LastRevision(rev))
 }
 
-// takeName gives this process the name that is kept in Options.NodeDir.
-func (b *Broker) takeName() {
-	if b.o.NodeDir == "" {
-		return
+// nodeName returns the name that is kept in Options.NodeDir, or one for this run only.
+func (b *Broker) nodeName() string {
+	if b.o.NodeDir == "" || b.o.Dir != "" {
+		return b.node
 	}
 	f, name, err := lockName(b.o.NodeDir)
 	if err != nil {
 		b.log.Warn().Err(err).Msg("this node has a name for this run only: after a crash others wait for its lease to run out")
-		return
+		return b.node
 	}
 	b.nameFile = f
-	b.members.rename(name)
+	return name
 }
 
 var nameFormat = regexp.MustCompile(`^[A-Z0-9]{16,64}$`)

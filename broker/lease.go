@@ -21,6 +21,12 @@ type leaseTimes struct {
 	orphan time.Duration
 }
 
+// patience is how long the answer to a heartbeat is waited for: a late one is
+// good until the lease that the last one gave runs out.
+func (t leaseTimes) patience() time.Duration {
+	return min(t.ttl-t.margin-t.beat, 5*time.Second)
+}
+
 func (t leaseTimes) withDefaults() leaseTimes {
 	or := func(v *time.Duration, def time.Duration) {
 		if *v == 0 {

@@ -1,8 +1,8 @@
 package broker
 
 import (
-	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -54,7 +54,8 @@ type members struct {
 	guards  map[sliceKey]guard
 	stirred time.Time     // when the members began to change
 	settled time.Time     // when they may be acted on
-	changed chan struct{} // closed at the next change
+	changed chan struct{} // closed when a plan may have changed
+	news    chan struct{} // closed when a member has
 }
 
 // peer is another process. It is judged by when we heard of it, whatever its
@@ -67,34 +68,14 @@ type peer struct {
 	echoes  uint64 // of ours then
 }
 
-type sliceKey struct {
-	stage Stage
-	index int
-}
-
-// entry says who owns a slice; the revision is the epoch. Without a node the
-// slice was given up in order.
-type entry struct {
-	Node string `json:"node"`
-	Name string `json:"name"`
-	Of   int    `json:"of"`
-	rev  uint64
-}
-
-// guard is told when another process takes a slice that was ours at rev.
-type guard struct {
-	rev  uint64
-	lose func()
-}
-
-func newMembers(node string, alone bool, t leaseTimes) *members {
+func newMembers(node, name string, alone bool, t leaseTimes) *members {
 	now := time.Now()
 	m := &members{
 		alone: alone, times: t,
-		self:   Member{Node: node, Name: node, Started: now},
+		self:   Member{Node: node, Name: name, Started: now},
 		stages: make(map[Stage]bool), peers: make(map[string]*peer),
 		entries: make(map[sliceKey]entry), orphans: make(map[sliceKey]time.Time), guards: make(map[sliceKey]guard),
-		changed: make(chan struct{}),
+		changed: make(chan struct{}), news: make(chan struct{}),
 	}
 	if !alone {
 		m.unsettle(now)
@@ -111,13 +92,8 @@ func (m *members) list() ([]Member, <-chan struct{}) {
 	for _, p := range m.peers {
 		all = append(all, p.Member)
 	}
-	slices.SortFunc(all, func(a, b Member) int {
-		if a.Name < b.Name {
-			return -1
-		}
-		return 1
-	})
-	return all, m.changed
+	slices.SortFunc(all, func(a, b Member) int { return strings.Compare(a.Name, b.Name) })
+	return all, m.news
 }
 
 // consumed lists our stages: those that we consume, or those that we are leaving.
@@ -132,11 +108,18 @@ func (m *members) consumed(staying bool) []Stage {
 	return stages
 }
 
-// change tells those that wait for one, and looks which slices nobody owns.
+// change tells those with a plan, and looks which slices nobody owns.
 func (m *members) change(now time.Time) {
 	m.survey(now)
 	close(m.changed)
 	m.changed = make(chan struct{})
+}
+
+// tell is change when it is a member that has changed.
+func (m *members) tell(now time.Time) {
+	m.change(now)
+	close(m.news)
+	m.news = make(chan struct{})
 }
 
 // unsettle puts off what follows from the members until they stay the same,
@@ -161,11 +144,18 @@ func (m *members) complete(now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for k, e := range m.entries {
-		if e.Node != "" && e.Name != m.self.Name && !m.alive(k.stage, e) {
-			m.settled = now.Add(m.times.beat * 3 / 2)
+		if k.index < m.of && e.Node != "" && e.Name != m.self.Name && !m.alive(k.stage, e) {
+			m.doubt(now)
 		}
 	}
 	m.change(now)
+}
+
+// doubt puts off what follows from the members until each has told of itself.
+func (m *members) doubt(now time.Time) {
+	if next := now.Add(m.times.beat * 3 / 2); next.After(m.settled) {
+		m.settled = next
+	}
 }
 
 // enter says that this process consumes stage; false: it does already.
@@ -176,7 +166,7 @@ func (m *members) enter(stage Stage) bool {
 		return false
 	}
 	m.stages[stage] = true
-	m.change(time.Now())
+	m.tell(time.Now())
 	return true
 }
 
@@ -185,7 +175,7 @@ func (m *members) leave(stage Stage) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.stages[stage] = false
-	m.change(time.Now())
+	m.tell(time.Now())
 }
 
 // forget says that it has nothing to do with stage any more.
@@ -193,7 +183,7 @@ func (m *members) forget(stage Stage) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.stages, stage)
-	m.change(time.Now())
+	m.tell(time.Now())
 }
 
 // consumes reports whether this process consumes stage.
@@ -216,7 +206,7 @@ func (m *members) hear(p peer, now time.Time) {
 	switch {
 	case old == nil, old.Node != p.Node, !slices.Equal(old.Stages, p.Stages):
 		m.unsettle(now)
-		m.change(now)
+		m.tell(now)
 	case !slices.Equal(old.leaving, p.leaving):
 		m.change(now)
 	}
@@ -229,7 +219,7 @@ func (m *members) left(name string, rev uint64, now time.Time) {
 	if p := m.peers[name]; p != nil && rev > p.rev {
 		delete(m.peers, name)
 		m.unsettle(now)
-		m.change(now)
+		m.tell(now)
 	}
 }
 
@@ -252,17 +242,19 @@ func (m *members) evict(now time.Time) (dead []Member) {
 	}
 	if len(dead) > 0 {
 		m.unsettle(now)
-		m.change(now)
+		m.tell(now)
 	}
 	return dead
 }
 
-// rename gives this process another name, under which it is not known yet.
-func (m *members) rename(name string) {
+// rename gives this process another name, under which it is not known yet. Who
+// has the old one is not known either.
+func (m *members) rename(name string, now time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.self.Name, m.rev = name, 0
-	m.change(time.Now())
+	m.doubt(now)
+	m.tell(now)
 }
 
 // written notes the revision of our own heartbeat.
@@ -292,193 +284,4 @@ func (m *members) others() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.peers)
-}
-
-// setSlices sets how many slices each stage has.
-func (m *members) setSlices(of int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.of != of {
-		m.of = of
-		clear(m.orphans)
-		m.change(time.Now())
-	}
-}
-
-// note takes who owns a slice. Those that we have written come twice.
-func (m *members) note(k sliceKey, e entry) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if g, ok := m.guards[k]; ok && e.Node != m.self.Node && e.rev > g.rev {
-		g.lose()
-	}
-	if old, ok := m.entries[k]; ok && old.rev >= e.rev {
-		return
-	}
-	m.entries[k] = e
-	m.change(time.Now())
-}
-
-// reread forgets how new the entries are: the bucket may be another one.
-func (m *members) reread() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, e := range m.entries {
-		e.rev = 0
-		m.entries[k] = e
-	}
-}
-
-// guard calls lose when another process has taken the slice since rev, until
-// stop is called.
-func (m *members) guard(k sliceKey, rev uint64, lose func()) (stop func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.guards[k] = guard{rev, lose}
-	if e := m.entries[k]; e.Node != m.self.Node && e.rev > rev {
-		lose()
-	}
-	return func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		delete(m.guards, k)
-	}
-}
-
-// alive reports whether the owner of e lives and is at the stage. m.mu is held.
-func (m *members) alive(stage Stage, e entry) bool {
-	if e.Node == "" {
-		return false
-	}
-	if e.Node == m.self.Node {
-		_, ok := m.stages[stage]
-		return ok
-	}
-	for _, p := range m.peers {
-		if p.Node == e.Node {
-			return slices.Contains(p.Stages, stage) || slices.Contains(p.leaving, stage)
-		}
-	}
-	return false
-}
-
-// owned reports whether a live process beside this one has the slice of e.
-func (m *members) owned(stage Stage, e entry) bool {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return !m.alone && e.Node != m.self.Node && m.alive(stage, e)
-}
-
-// layout is how many slices there were when this one was claimed; zero: unknown.
-func (m *members) layout(k sliceKey) int {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	return m.entries[k].Of
-}
-
-// survey brings orphans up to date. m.mu is held.
-func (m *members) survey(now time.Time) {
-	for _, stage := range queues {
-		known := m.stages[stage]
-		for k := range m.entries {
-			known = known || k.stage == stage
-		}
-		for i := range m.of {
-			k := sliceKey{stage, i}
-			e, ok := m.entries[k]
-			switch {
-			case !known || ok && e.Of == m.of && m.alive(stage, e):
-				delete(m.orphans, k)
-			case m.orphans[k].IsZero():
-				m.orphans[k] = now
-			}
-		}
-	}
-}
-
-// orphaned counts the slices of a stage that nobody has owned for long. A stage
-// that nobody has ever consumed has none.
-func (m *members) orphaned(stage Stage) (n, of int) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for k, since := range m.orphans {
-		if k.stage == stage && time.Since(since) >= m.times.orphan {
-			n++
-		}
-	}
-	return n, m.of
-}
-
-// plan is what a Consume has to do about its slices.
-type plan struct {
-	want   map[Slice]bool   // ours to be
-	free   map[Slice]bool   // of these, those that nobody holds against us
-	stale  map[Slice]uint64 // ours by the bucket since this revision, and not wanted
-	firm   bool             // members have settled: what is not wanted can be given up
-	of     int
-	after  time.Duration // when it may change by itself; zero: it does not
-	change <-chan struct{}
-}
-
-// plan says which slices of a stage are to be ours.
-func (m *members) plan(stage Stage, now time.Time) plan {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	p := plan{want: make(map[Slice]bool), free: make(map[Slice]bool), stale: make(map[Slice]uint64), of: m.of, change: m.changed, firm: !now.Before(m.settled)}
-	if !p.firm {
-		p.after = m.settled.Sub(now)
-	}
-	names := m.consumers(stage)
-	for i := range m.of {
-		s := Slice{i, m.of}
-		if m.stages[stage] && wantedOwner(stage, i, names) == m.self.Name {
-			p.want[s] = true
-			p.free[s] = m.free(stage, s, p.firm)
-		}
-	}
-	for k, e := range m.entries {
-		if s := (Slice{k.index, e.Of}); k.stage == stage && e.Node == m.self.Node && !p.want[s] {
-			p.stale[s] = e.rev
-		}
-	}
-	return p
-}
-
-// consumers are the names of those that consume a stage. m.mu is held.
-func (m *members) consumers(stage Stage) []string {
-	var names []string
-	if m.stages[stage] {
-		names = append(names, m.self.Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(m.peers)) {
-		if slices.Contains(m.peers[name].Stages, stage) {
-			names = append(names, name)
-		}
-	}
-	return names
-}
-
-// free reports whether we may take s now. What was given up in order, and what
-// our former self had, is taken at once; else the members must have settled.
-// m.mu is held.
-func (m *members) free(stage Stage, s Slice, firm bool) bool {
-	if m.alone {
-		return true
-	}
-	for k, e := range m.entries {
-		o := Slice{k.index, e.Of}
-		if k.stage == stage && o != s && e.Node != m.self.Node && o.overlaps(s) && m.alive(stage, e) {
-			return false // of an older layout, and not given up yet
-		}
-	}
-	e, ok := m.entries[sliceKey{stage, s.Index}]
-	switch {
-	case !ok:
-		return firm
-	case e.Node == "", e.Node == m.self.Node:
-		return true
-	case m.alive(stage, e):
-		return false
-	}
-	return firm || e.Name == m.self.Name
 }

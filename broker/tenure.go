@@ -43,7 +43,7 @@ func (t *tenure) run(ctx context.Context) {
 			pause(ctx, soonest) // who asks for it at once hears the same
 			return
 		case errors.Is(err, errExpired):
-			t.log.Warn().Err(err).Msg("slice rests")
+			t.log.Debug().Err(err).Msg("slice rests") // once for all slices at a higher level, see heart
 		default:
 			fails++
 			t.log.Warn().Err(err).Msg("slice is tried again")

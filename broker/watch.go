@@ -91,7 +91,7 @@ func (b *Broker) learn(e jetstream.KeyValueEntry) {
 		return
 	}
 	if k, ok := parseSliceKey(key); ok {
-		b.members.note(k, parseEntry(e))
+		b.members.note(k, parseEntry(e.Value(), e.Revision()))
 	}
 }
 

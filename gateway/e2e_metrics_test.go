@@ -61,6 +61,7 @@ var closed = map[string]*regexp.Regexp{
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
 	"limit":    regexp.MustCompile(`^[a-z_]+$`),
 	"command":  regexp.MustCompile(`^(mail|rcpt)$`),
+	"change":   regexp.MustCompile(`^(taken_over|given_up|lost)$`),
 	"result":   regexp.MustCompile(`^(verified|refused|absent)$`),
 	"listener": regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
 	"pool":     regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
@@ -87,6 +88,9 @@ var afterTraffic = map[string]float64{
 	`custody_waiting{stage="park"}`:                              2,
 	`custody_waiting{stage="in"}`:                                0,
 	`custody_dead_total{stage="in"}`:                             0,
+	`custody_slices{stage="dlv"}`:                                1,
+	`custody_slices_owned{stage="dlv"}`:                          1,
+	`custody_slices_orphaned{stage="dlv"}`:                       0,
 	`stage_total{stage="delivered"}`:                             2,
 	`stage_seconds_count{stage="converted"}`:                     4,
 	`age_seconds_count{stage="delivered"}`:                       2,
@@ -102,6 +106,8 @@ var afterTraffic = map[string]float64{
 	`xmpp_logins_total`:                                          1,
 	`xmpp_failed_logins_total`:                                   1,
 	`xmpp_limits_total{limit="too_large"}`:                       0,
+
+	`custody_slice_changes_total{change="taken_over",stage="in"}`: 1,
 }
 
 var labelPair = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)

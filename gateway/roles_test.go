@@ -238,7 +238,7 @@ func (c *crowd) arrived() (n int) {
 func served(t *testing.T, g *gateway) (n int) {
 	t.Helper()
 	for name, v := range metricsOf(t, g) {
-		if strings.HasPrefix(name, "mcmt2xmpp_slices_owned{") {
+		if strings.HasPrefix(name, "mcmt2xmpp_custody_slices_owned{") {
 			n += int(v)
 		}
 	}

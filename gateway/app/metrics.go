@@ -44,6 +44,17 @@ func (a *App) brokerMetrics() []admin.Metric {
 		stage("custody_dead_total", "Messages given up and kept as dead.", false, func(s broker.StageStats) float64 { return float64(s.Dead) }),
 		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
 		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
+		stage("custody_slices", "Slices that a stage is shared out in.", true, func(s broker.StageStats) float64 { return float64(s.Slices) }),
+		stage("custody_slices_owned", "Slices that this process works on.", true, func(s broker.StageStats) float64 { return float64(s.Owned) }),
+		stage("custody_slices_orphaned", "Slices that no live process has worked on for 15 s.", true, func(s broker.StageStats) float64 { return float64(s.Orphaned) }),
+		{Name: "custody_slice_changes_total", Help: "Slices that came to this process or went: taken over, given up in order, lost.", Labels: []string{"stage", "change"}, Collect: func(add add) {
+			stages := a.broker.Stats().Stages
+			for _, s := range slices.Sorted(maps.Keys(stages)) {
+				add(float64(stages[s].Takeovers), string(s), "taken_over")
+				add(float64(stages[s].Handovers), string(s), "given_up")
+				add(float64(stages[s].Losses), string(s), "lost")
+			}
+		}},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}
