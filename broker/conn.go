@@ -1,8 +1,6 @@
 package broker
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,26 +10,19 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-var errDisconnected = errors.New("connection to the server is lost")
-
 // link is one connection to the server, embedded or not.
 type link struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	requests // and with them the connection
+	js       jetstream.JetStream
 
 	mu sync.Mutex
-	// up ends when the connection is lost: nats.go lets requests under way run
-	// into their timeouts.
-	up   context.Context
-	down context.CancelCauseFunc
 	// again is closed when a connection that was lost is back.
 	again chan struct{}
 }
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{})}
-	l.up, l.down = context.WithCancelCause(context.Background())
+	l := &link{again: make(chan struct{}), requests: requests{waiting: make(map[uint64]*question)}}
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
 		nats.MaxReconnects(-1),
@@ -65,8 +56,10 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
 	}
-	l.nc = nc
-	if l.js, err = jetstream.New(nc); err != nil {
+	if err = l.listen(nc); err == nil {
+		l.js, err = jetstream.New(nc)
+	}
+	if err != nil {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
@@ -93,17 +86,10 @@ func credentials(o Options) []nats.Option {
 	return opts
 }
 
-func (l *link) lost() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.down(errDisconnected)
-}
-
 func (l *link) back() {
+	l.requests.back()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.down(errDisconnected)
-	l.up, l.down = context.WithCancelCause(context.Background())
 	close(l.again)
 	l.again = make(chan struct{})
 }
@@ -121,24 +107,4 @@ func (l *link) close() {
 		l.lost()
 		l.nc.Close()
 	}
-}
-
-// request publishes m and waits for the answer, for timeout at most. It fails
-// at once when the connection is lost, now or meanwhile.
-func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
-	l.mu.Lock()
-	up := l.up
-	l.mu.Unlock()
-	if up.Err() != nil {
-		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
-		return nil, context.Cause(up)
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	defer context.AfterFunc(up, cancel)()
-	resp, err := l.nc.RequestMsgWithContext(ctx, m)
-	if err != nil && up.Err() != nil {
-		return nil, context.Cause(up)
-	}
-	return resp, err
 }
