@@ -6,7 +6,6 @@
 package custody
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -86,7 +85,7 @@ func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Me
 }
 
 func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
-	data, err := json.Marshal(r)
+	data, err := r.encode()
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
 	}
@@ -95,7 +94,7 @@ func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (
 		Route:     to.Bare().String(),
 		Recipient: to.String(),
 		ID:        id,
-		Header:    map[string]string{header: string(data)},
+		Header:    map[string]string{header: data},
 		Body:      body,
 	}, nil
 }
@@ -126,7 +125,7 @@ func Read(d *broker.Delivery) (Record, error) {
 	if !ok {
 		return bad(errors.New("there is no record"))
 	}
-	if err := json.Unmarshal([]byte(data), &r); err != nil {
+	if err := r.decode(data); err != nil {
 		return bad(fmt.Errorf("record: %w", err))
 	}
 	// The ids of the next stages are made of these: without them two messages
