@@ -217,10 +217,15 @@ func (b *Broker) publish(ctx context.Context, m *nats.Msg) (pubAck, error) {
 	return parseAck(resp.Data)
 }
 
-func parseAck(data []byte) (ack pubAck, err error) {
+func parseAck(data []byte) (pubAck, error) {
 	if stored(data) {
-		return ack, nil
+		return pubAck{}, nil
 	}
+	return readAck(data)
+}
+
+// readAck is parseAck for what is more than a plain success.
+func readAck(data []byte) (ack pubAck, err error) {
 	switch err := json.Unmarshal(data, &ack); {
 	case err != nil:
 		return ack, refuse(ErrUnavailable, fmt.Errorf("answer of the server: %w", err))
