@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -16,17 +15,14 @@ import (
 // answers missing, and the next one is connected to.
 const pingInterval = 5 * time.Second
 
-var errDisconnected = errors.New("connection to the server is lost")
-
 // link is one connection to the server, embedded or not.
 type link struct {
-	nc *nats.Conn
-	js jetstream.JetStream
-	in *inbox
+	requests // and with them the connection
+	js       jetstream.JetStream
+	in       *inbox
 
 	mu sync.Mutex
-	// up ends when the connection is lost: nats.go lets requests under way run
-	// into their timeouts.
+	// up ends when the connection is lost.
 	up   context.Context
 	down context.CancelCauseFunc
 	// again is closed when a connection that was lost is back.
@@ -35,7 +31,7 @@ type link struct {
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{})}
+	l := &link{again: make(chan struct{}), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -72,8 +68,10 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
 	}
-	l.nc = nc
-	if l.js, err = jetstream.New(nc); err != nil {
+	if err = l.listen(nc); err == nil {
+		l.js, err = jetstream.New(nc)
+	}
+	if err != nil {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
@@ -105,12 +103,14 @@ func credentials(o Options) []nats.Option {
 }
 
 func (l *link) lost() {
+	l.requests.lost()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down(errDisconnected)
 }
 
 func (l *link) back() {
+	l.requests.back()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down(errDisconnected)
@@ -163,29 +163,7 @@ func (l *link) close() {
 	}
 }
 
-// request publishes m and waits for the answer, for timeout at most. It fails
-// at once when the connection is lost, now or meanwhile.
-func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return l.ask(ctx, m)
-}
-
 // ask is request without a limit of its own.
 func (l *link) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	l.mu.Lock()
-	up := l.up
-	l.mu.Unlock()
-	if up.Err() != nil {
-		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
-		return nil, context.Cause(up)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(up, cancel)()
-	resp, err := l.nc.RequestMsgWithContext(ctx, m)
-	if err != nil && up.Err() != nil {
-		return nil, context.Cause(up)
-	}
-	return resp, err
+	return l.request(ctx, m, 0)
 }

@@ -6,7 +6,6 @@
 package custody
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -98,7 +97,7 @@ func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Me
 
 func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
 	r.MessageID = clip(r.MessageID)
-	data, err := json.Marshal(r)
+	data, err := r.encode()
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
 	}
@@ -107,7 +106,7 @@ func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (
 		Route:     to.Bare().String(),
 		Recipient: to.String(),
 		ID:        id,
-		Header:    map[string]string{header: string(data)},
+		Header:    map[string]string{header: data},
 		Body:      body,
 	}, nil
 }
@@ -138,7 +137,7 @@ func Read(d *broker.Delivery) (Record, error) {
 	if !ok {
 		return bad(errors.New("there is no record"))
 	}
-	if err := json.Unmarshal([]byte(data), &r); err != nil {
+	if err := r.decode(data); err != nil {
 		return bad(fmt.Errorf("record: %w", err))
 	}
 	// The ids of the next stages are made of these: without them two messages
