@@ -90,6 +90,9 @@ func (c *crowd) online(ctx context.Context, running *sync.WaitGroup, users []str
 // accepted. It returns what was accepted by recipient.
 func (c *crowd) flow(ctx context.Context, n int, total *atomic.Int64, at func(i int) *gateway) map[string][]string {
 	const injectors = 8
+	if len(c.users)%injectors != 0 {
+		panic("a recipient would have several injectors")
+	}
 	accepted := make(map[string][]string)
 	var mu sync.Mutex
 	var running sync.WaitGroup
@@ -173,13 +176,13 @@ func TestKillRoles(t *testing.T) {
 // order.
 func TestFleet(t *testing.T) {
 	t.Parallel()
-	messages := 6_000
+	between := int64(600) // messages from one change to the next
 	if testing.Short() {
-		messages = 1_500
+		between = 150
 	}
 	f := newFleet(t, "ingest", "convert", "deliver")
 	ingest, convert1, deliver1 := f.nodes[0], f.nodes[1], f.nodes[2]
-	c := newCrowd(deliver1, 60)
+	c := newCrowd(deliver1, 64)
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -192,12 +195,14 @@ func TestFleet(t *testing.T) {
 	})
 
 	var total atomic.Int64
+	flowing, stop := context.WithCancel(ctx)
+	defer stop()
 	accepted := make(chan map[string][]string, 1)
 	go func() {
-		accepted <- c.flow(ctx, messages, &total, func(int) *gateway { return ingest })
+		accepted <- c.flow(flowing, 1<<30, &total, func(int) *gateway { return ingest })
 	}()
 	var deliver2, convert2 *gateway
-	for i, change := range []struct {
+	for _, change := range []struct {
 		what string
 		do   func()
 	}{
@@ -209,12 +214,13 @@ func TestFleet(t *testing.T) {
 		{"the second that delivers leaves", func() { deliver2.stop() }},
 		{"the second that converts leaves", func() { convert2.stop() }},
 	} {
-		due := int64(messages) * int64(i+1) / 10
+		due := total.Load() + between
 		ingest.eventually("messages flow", func() bool { return total.Load() >= due })
 		change.do()
 		before := c.arrived()
 		ingest.eventually("messages arrive after "+change.what, func() bool { return c.arrived() > before+20 })
 	}
+	stop()
 	copies := c.check(t, <-accepted)
 	t.Logf("%d messages accepted, none lost, %d copies", total.Load(), copies)
 	for _, g := range []*gateway{convert1, deliver1} {
