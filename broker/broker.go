@@ -43,6 +43,7 @@ type Broker struct {
 	// recovered is the last position of each stage when it was opened: up to
 	// there another process may have handed messages over.
 	recovered map[Stage]uint64
+	lost      map[Stage]uint64 // messages that were there before; see waterline.go
 
 	window   *semaphore.Weighted // publishes under way
 	inflight *semaphore.Weighted // bytes of bodies read back for handlers
@@ -122,6 +123,12 @@ func (b *Broker) open(ctx context.Context) error {
 	}
 	if err := b.ensureStreams(ctx); err != nil {
 		return err
+	}
+	if b.srv != nil {
+		if err := b.compare(ctx); err != nil {
+			return err
+		}
+		b.workers.Go(func() { b.watchWaterline(b.done) })
 	}
 	if err := b.join(ctx); err != nil {
 		return err

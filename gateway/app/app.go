@@ -109,6 +109,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
+	a.tellCustody(ctx)
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
@@ -277,5 +278,6 @@ func Served(l *config.Listen) bool {
 }
 
 // deliverOptions let many routes wait for the proof of their clients at once: a
-// client that is dead but not yet known to be costs a waiting goroutine.
-var deliverOptions = broker.ConsumeOptions{Workers: 4096}
+// client that is dead but not yet known to be costs a waiting goroutine, and its
+// messages their place among those held.
+var deliverOptions = broker.ConsumeOptions{Workers: 8192, MaxAckPending: 16384}
