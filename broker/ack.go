@@ -75,9 +75,6 @@ func (f *flow) settleWaiting(ctx context.Context) {
 		}
 		if err := f.commit(ctx, items); err != nil {
 			f.log.Error().Err(err).Int("messages", len(items)).Msg("messages stay where they are")
-			f.mu.Lock()
-			f.syncErr = err
-			f.mu.Unlock()
 			continue
 		}
 		for _, it := range items {

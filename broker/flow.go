@@ -23,6 +23,8 @@ type flow struct {
 	log   zerolog.Logger
 	over  <-chan struct{} // closed when no further run is to begin
 
+	purges bool // a Drain: what is settled is purged run by run, see drain.go
+
 	last    atomic.Uint64  // number of the last delivery of this epoch
 	workers sync.WaitGroup // goroutines in work
 
@@ -39,7 +41,6 @@ type flow struct {
 	lastAck  string  // where the last acknowledgement went
 	later    []*item // to be acknowledged after what is due before, see ack.go
 	settling bool    // a goroutine does so
-	syncErr  error   // why some were not
 }
 
 // route is the actor of one route: its messages in order, run by one worker at

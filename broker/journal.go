@@ -59,21 +59,23 @@ func (b *Broker) Records(ctx context.Context, id, recipient string, since time.T
 	}
 	defer b.calls.Done()
 	var found []Record
-	q := query{stream: streamTrace, filter: recordFilter(id, recipient), since: since}
-	for more := true; more && len(found) < limit; {
+	q := query{stream: streamTrace, since: since}
+	if id != "" || recipient != "" {
+		q.filter = recordFilter(id, recipient)
+	}
+	for len(found) < limit {
 		q.limit = min(limit-len(found), readMessages)
-		var msgs []stored
-		var err error
-		if msgs, more, err = b.read(ctx, q); err != nil {
+		msgs, left, err := b.readSome(ctx, q)
+		if err != nil {
 			return nil, fmt.Errorf("broker: records: %w", err)
-		}
-		if len(msgs) == 0 {
-			break
 		}
 		for _, m := range msgs {
 			if !m.at.Before(since) {
 				found = append(found, readRecord(m))
 			}
+		}
+		if left == 0 {
+			break
 		}
 		q.from = msgs[len(msgs)-1].seq + 1
 	}

@@ -38,7 +38,7 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 		return nil, 0, fmt.Errorf("broker: peek: %w", err)
 	}
 	defer b.calls.Done()
-	q := query{stream: stream, filter: string(stage) + ".>", from: max(from, 1)}
+	q := query{stream: stream, from: max(from, 1)}
 	switch {
 	case route == "":
 	case stage == Dead: // sorted by reason, not by partition
@@ -48,14 +48,14 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 	}
 	for len(found) < limit {
 		q.limit = min(limit-len(found), readMessages)
-		msgs, more, err := b.read(ctx, q)
+		msgs, left, err := b.readSome(ctx, q)
 		if err != nil {
 			return nil, 0, fmt.Errorf("broker: peek: %w", err)
 		}
 		for _, m := range msgs {
 			found = append(found, peeked(stage, m))
 		}
-		if !more || len(msgs) == 0 {
+		if left == 0 {
 			return found, 0, nil
 		}
 		q.from = msgs[len(msgs)-1].seq + 1
