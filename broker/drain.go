@@ -106,7 +106,7 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 // where the route begins.
 func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
 	stream := streamOf(f.stage)
-	var head *stored
+	var head *storedMsg
 	if f.b.o.Replicas > 1 {
 		var err error
 		if head, err = f.b.get(ctx, stream, server.JSApiMsgGetRequest{Seq: 1, NextFor: filter}); err != nil || head == nil {
@@ -131,13 +131,13 @@ func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
 }
 
 // beginAt drops what stands before head, or all but head when that is not there.
-func beginAt(msgs []stored, head stored) []stored {
+func beginAt(msgs []storedMsg, head storedMsg) []storedMsg {
 	for i, m := range msgs {
 		if m.seq == head.seq {
 			return msgs[i:]
 		}
 	}
-	return []stored{head}
+	return []storedMsg{head}
 }
 
 // handOver runs the first messages of r. over says why the drain ends after those

@@ -245,12 +245,12 @@ func TestDrainLag(t *testing.T) {
 		{"nothing is there yet", nil, []uint64{5}},
 		{"only what is gone", []uint64{2, 3}, []uint64{5}},
 	} {
-		var msgs []stored
+		var msgs []storedMsg
 		for _, seq := range tc.read {
-			msgs = append(msgs, stored{seq: seq})
+			msgs = append(msgs, storedMsg{seq: seq})
 		}
 		var got []uint64
-		for _, m := range beginAt(msgs, stored{seq: 5}) {
+		for _, m := range beginAt(msgs, storedMsg{seq: 5}) {
 			got = append(got, m.seq)
 		}
 		if !slices.Equal(got, tc.want) {

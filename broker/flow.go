@@ -221,10 +221,12 @@ func (f *flow) wake(work context.Context, r *route) {
 	}
 }
 
-// wakeFailed wakes the routes that wait for the server, which is back.
+// wakeFailed wakes the routes, and what is to be settled, that wait for the
+// server, which is back.
 func (f *flow) wakeFailed(work context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.settleOn(work)
 	for _, r := range f.routes {
 		if r.state == waiting && r.err != nil && r.timer != nil && r.timer.Stop() {
 			r.timer = nil

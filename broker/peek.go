@@ -65,7 +65,7 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 
 // peeked takes apart what a stage holds, as far as it can be: what no Store has
 // written must be seen as well.
-func peeked(stage Stage, m stored) Peeked {
+func peeked(stage Stage, m storedMsg) Peeked {
 	d, err := decode(stage, m.header, m.data)
 	if err != nil {
 		fromSubject(d, m)
@@ -89,7 +89,7 @@ func peeked(stage Stage, m stored) Peeked {
 }
 
 // fromSubject fills in the route and the recipient that the header does not name.
-func fromSubject(d *Delivery, m stored) {
+func fromSubject(d *Delivery, m storedMsg) {
 	if _, ok := m.header[hdrRoute]; ok {
 		return
 	}

@@ -25,8 +25,8 @@ const (
 	maxReads = 16
 )
 
-// stored is a message as a stream holds it.
-type stored struct {
+// storedMsg is a message as a stream holds it.
+type storedMsg struct {
 	seq     uint64
 	at      time.Time
 	subject string
@@ -48,7 +48,7 @@ type query struct {
 // knows to follow. It takes nothing out and disturbs nobody (ADR-31). With
 // replicas any server may answer, also one that does not know yet of the newest
 // messages, or that some are gone: what must be certain is asked with get.
-func (b *Broker) read(ctx context.Context, q query) (msgs []stored, left int, err error) {
+func (b *Broker) read(ctx context.Context, q query) (msgs []storedMsg, left int, err error) {
 	if err := b.reads.Acquire(ctx, 1); err != nil {
 		return nil, 0, refuse(ErrUnavailable, err)
 	}
@@ -66,14 +66,14 @@ func (b *Broker) read(ctx context.Context, q query) (msgs []stored, left int, er
 		return nil, 0, err
 	}
 	var bad error
-	err = b.admin.exchange(ctx, b.o.StoreTimeout,
+	err = b.admin.in.exchange(ctx, b.o.StoreTimeout,
 		func(reply string) error {
 			return b.admin.nc.PublishMsg(&nats.Msg{Subject: fmt.Sprintf(server.JSDirectMsgGetT, q.stream), Reply: reply, Data: data})
 		},
 		func(_ string, m *nats.Msg) (last bool) {
 			switch status := m.Header.Get("Status"); status {
 			case "":
-				var next stored
+				var next storedMsg
 				if next, bad = readMsg(m, msgs); bad != nil {
 					return true
 				}
@@ -100,7 +100,7 @@ func (b *Broker) read(ctx context.Context, q query) (msgs []stored, left int, er
 // it is asked for no more than there are, because behind the last it would go on
 // to the end, and for one subject where all have the same, because then it passes
 // over whole blocks of the file.
-func (b *Broker) readSome(ctx context.Context, q query) (msgs []stored, left int, err error) {
+func (b *Broker) readSome(ctx context.Context, q query) (msgs []storedMsg, left int, err error) {
 	if q.filter == "" {
 		return b.read(ctx, q)
 	}
@@ -121,8 +121,8 @@ func (b *Broker) readSome(ctx context.Context, q query) (msgs []stored, left int
 }
 
 // readMsg takes one answer of a batch apart. before are those of the batch so far.
-func readMsg(m *nats.Msg, before []stored) (stored, error) {
-	s := stored{subject: m.Header.Get(jetstream.SubjectHeader), header: m.Header, data: m.Data}
+func readMsg(m *nats.Msg, before []storedMsg) (storedMsg, error) {
+	s := storedMsg{subject: m.Header.Get(jetstream.SubjectHeader), header: m.Header, data: m.Data}
 	var err error
 	if s.seq, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
 		return s, fmt.Errorf("read: position: %w", err)
@@ -135,7 +135,7 @@ func readMsg(m *nats.Msg, before []stored) (stored, error) {
 
 // inChain reports an answer of the batch that has been lost before m: each names
 // the one before it.
-func inChain(m *nats.Msg, before []stored) error {
+func inChain(m *nats.Msg, before []storedMsg) error {
 	last := "0"
 	if n := len(before); n > 0 {
 		last = strconv.FormatUint(before[n-1].seq, 10)
@@ -148,7 +148,7 @@ func inChain(m *nats.Msg, before []stored) error {
 
 // get asks the leader of a stream, who knows everything that was stored and
 // nothing that was removed; nil when there is no such message.
-func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest) (*stored, error) {
+func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest) (*storedMsg, error) {
 	query, err := json.Marshal(req)
 	if err != nil {
 		return nil, err
@@ -169,7 +169,7 @@ func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetR
 	case got.Message == nil:
 		return nil, nil
 	}
-	s := &stored{seq: got.Message.Sequence, at: got.Message.Time.UTC(), subject: got.Message.Subject, data: got.Message.Data}
+	s := &storedMsg{seq: got.Message.Sequence, at: got.Message.Time.UTC(), subject: got.Message.Subject, data: got.Message.Data}
 	if len(got.Message.Header) > 0 {
 		if s.header, err = nats.DecodeHeadersMsg(got.Message.Header); err != nil {
 			return nil, refuse(ErrInvalid, err)
