@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -45,7 +46,12 @@ func (f *flow) settleLater(ctx context.Context, it *item) {
 	f.bytes -= it.size
 	it.size, it.raw, it.del, it.inline = 0, nil, nil, nil
 	f.later = append(f.later, it)
-	if !f.settling {
+	f.settleOn(ctx)
+}
+
+// settleOn sees to it that what waits is settled. f.mu is held.
+func (f *flow) settleOn(ctx context.Context) {
+	if len(f.later) > 0 && !f.settling {
 		f.settling = true
 		f.workers.Go(func() { f.settleWaiting(ctx) })
 	}
@@ -55,31 +61,51 @@ func (f *flow) settleLater(ctx context.Context, it *item) {
 // the first of them wait for the last while the server gives nothing new.
 const maxCommit = 1024
 
-// settleWaiting settles what waits, group by group, until nothing does.
+// settleWaiting settles what waits, group by group, until nothing does. What
+// cannot be settled before ctx ends waits for the next epoch, and after a sync
+// that has failed for the next process.
 func (f *flow) settleWaiting(ctx context.Context) {
 	for {
-		f.mu.Lock()
-		n := min(len(f.later), maxCommit)
-		items := f.later[:n:n]
-		if f.later = f.later[n:]; len(f.later) == 0 {
-			f.later = nil
-		}
-		f.settling = n > 0
-		f.mu.Unlock()
-		if n == 0 {
+		items := f.nextGroup()
+		if len(items) == 0 {
 			return
 		}
-		if err := f.commit(ctx, items); err != nil {
-			f.log.Error().Err(err).Int("messages", len(items)).Msg("messages stay where they are")
-			f.mu.Lock()
-			f.syncErr = err
-			f.mu.Unlock()
+		err := f.commit(ctx, items)
+		for err == nil && len(items) > 0 {
+			if err = f.settle(ctx, items[0], false); err == nil {
+				items = items[1:]
+			}
+		}
+		if err == nil {
 			continue
 		}
-		for _, it := range items {
-			_ = f.settle(ctx, it, false) // what is not ours any more, another acknowledges
+		f.log.WithLevel(levelOf(err)).Err(err).Int("messages", len(items)).Msg("messages stay where they are")
+		if !errors.Is(err, errSync) {
+			f.putOff(items)
+			return
 		}
 	}
+}
+
+// nextGroup takes those that have waited longest; none: nobody settles any more.
+func (f *flow) nextGroup() []*item {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := min(len(f.later), maxCommit)
+	items := f.later[:n:n]
+	if f.later = f.later[n:]; len(f.later) == 0 {
+		f.later = nil
+	}
+	f.settling = n > 0
+	return items
+}
+
+// putOff gives a group back.
+func (f *flow) putOff(items []*item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.later = append(items, f.later...)
+	f.settling = false
 }
 
 // commit does what is due before items are let go: it writes their records, and

@@ -64,9 +64,7 @@ type Broker struct {
 
 	drains struct { // see drain.go
 		sync.Mutex
-		busy  map[string]chan struct{}
-		epoch uint64
-		n     int
+		busy map[string]chan struct{}
 	}
 
 	// done ends when Close begins: the broker's own work, and every Consume and

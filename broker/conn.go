@@ -31,7 +31,7 @@ type link struct {
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{}), requests: requests{waiting: make(map[uint64]*question)}}
+	l := &link{again: make(chan struct{}), in: newInbox(), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -40,7 +40,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		// A publish during a reconnection fails instead of waiting in a buffer:
 		// what is not stored must not look as if it were.
 		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost() }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost(); l.in.lost() }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			ev := o.Log.Warn().Err(err).Str("role", role)
@@ -75,7 +75,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", err)
 	}
-	if l.in, err = newInbox(nc); err != nil {
+	if err := l.in.listen(nc); err != nil {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
 	}
@@ -159,6 +159,7 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 func (l *link) close() {
 	if l != nil {
 		l.lost()
+		l.in.lost()
 		l.nc.Close()
 	}
 }

@@ -27,7 +27,8 @@ type flow struct {
 
 	right   atomic.Pointer[right] // to the slice; nil: a lease is enough
 	last    atomic.Uint64         // number of the last delivery of this epoch
-	workers sync.WaitGroup        // runs of routes, and the goroutine that waits for the disk
+	workers sync.WaitGroup        // runs of routes, and the goroutine that settles
+	purges  bool                  // a Drain: what is settled is purged run by run, see drain.go
 
 	mu        sync.Mutex
 	created   time.Time // of the stream that done speaks of
@@ -42,7 +43,6 @@ type flow struct {
 	lastAck   string  // where the last acknowledgement went
 	later     []*item // to be acknowledged after what is due before, see ack.go
 	settling  bool    // a goroutine does so
-	syncErr   error   // why some were not
 }
 
 // route is the actor of one route: its messages in order, run by one worker at
@@ -254,10 +254,12 @@ func (f *flow) wake(work context.Context, r *route) {
 	}
 }
 
-// wakeFailed wakes the routes that wait for the server, which is back.
+// wakeFailed wakes the routes, and what is to be settled, that wait for the
+// server, which is back.
 func (f *flow) wakeFailed(work context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.settleOn(work)
 	for _, r := range f.routes {
 		if r.state == waiting && r.err != nil && r.timer != nil && r.timer.Stop() {
 			r.timer = nil

@@ -16,97 +16,114 @@ import (
 // subscription serves all of them, because making one costs as much as a dozen
 // answers.
 type inbox struct {
+	nc     *nats.Conn
 	prefix string
 
 	mu   sync.Mutex
 	n    uint64
-	open map[string]func(tail string, m *nats.Msg)
+	open map[string]*exchange
 }
 
-func newInbox(nc *nats.Conn) (*inbox, error) {
-	in := &inbox{prefix: nc.NewInbox() + ".", open: make(map[string]func(string, *nats.Msg))}
+// exchange waits for answers.
+type exchange struct {
+	take func(tail string, m *nats.Msg) (last bool)
+	over bool          // guarded by inbox.mu, as done is closed
+	done chan struct{} // closed with over
+	err  error         // valid then
+}
+
+// newInbox returns one that is of use after listen.
+func newInbox() *inbox { return &inbox{open: make(map[string]*exchange)} }
+
+func (in *inbox) listen(nc *nats.Conn) error {
+	in.nc, in.prefix = nc, nc.NewInbox()+"."
 	sub, err := nc.Subscribe(in.prefix+">", in.dispatch)
+	if err == nil {
+		// What may wait here is bounded by what is asked: see window and maxReads.
+		err = sub.SetPendingLimits(-1, -1)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
+		return fmt.Errorf("inbox: %w", err)
 	}
-	// What may wait here is bounded by what is asked: see window and reads.
-	if err := sub.SetPendingLimits(-1, -1); err != nil {
-		return nil, fmt.Errorf("inbox: %w", err)
-	}
-	return in, nil
+	return nil
 }
 
-// expect returns a subject for answers. take gets those to it and to subjects
-// below it, one at a time, with what follows it; never after forget.
-func (in *inbox) expect(take func(tail string, m *nats.Msg)) (reply string, forget func()) {
+// exchange sends what is to be answered to the subject reply or to one below it,
+// and gives take the answers, with what follows reply in their subject, one at a
+// time until it says that it has the last. It waits for timeout at most, and
+// fails at once when the connection is lost, now or meanwhile.
+func (in *inbox) exchange(ctx context.Context, timeout time.Duration, send func(reply string) error, take func(tail string, m *nats.Msg) (last bool)) error {
+	x := &exchange{take: take, done: make(chan struct{})}
+	key := in.enter(x)
+	defer in.forget(key)
+	if err := send(in.prefix + key); err != nil {
+		return err
+	}
+	t := time.NewTimer(timeout)
+	defer t.Stop()
+	select {
+	case <-x.done:
+		return x.err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nats.ErrTimeout
+	}
+}
+
+func (in *inbox) enter(x *exchange) (key string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.n++
-	key := strconv.FormatUint(in.n, 36)
-	in.open[key] = take
-	return in.prefix + key, func() {
-		in.mu.Lock()
-		defer in.mu.Unlock()
-		delete(in.open, key)
-	}
+	key = strconv.FormatUint(in.n, 36)
+	in.open[key] = x
+	return key
+}
+
+// forget ends an exchange: its take is not running and will not be called again.
+func (in *inbox) forget(key string) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	delete(in.open, key)
 }
 
 func (in *inbox) dispatch(m *nats.Msg) {
 	key, tail, _ := strings.Cut(m.Subject[len(in.prefix):], ".")
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if take := in.open[key]; take != nil {
-		take(tail, m)
+	if x := in.open[key]; x != nil && !x.over && x.take(tail, m) {
+		x.end(nil)
 	}
 }
 
-// exchange sends what is to be answered to the subject reply, and gives take the
-// answers until it says that it has the last, for timeout at most. It fails at
-// once when the connection is lost, now or meanwhile.
-func (l *link) exchange(ctx context.Context, timeout time.Duration, send func(reply string) error, take func(tail string, m *nats.Msg) (last bool)) error {
-	l.mu.Lock()
-	up := l.up
-	l.mu.Unlock()
-	if up.Err() != nil {
-		return context.Cause(up)
+// lost ends all exchanges: what was asked on a connection is answered on it or
+// never.
+func (in *inbox) lost() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	for _, x := range in.open {
+		x.end(errDisconnected)
 	}
-	over := false
-	done := make(chan struct{})
-	reply, forget := l.in.expect(func(tail string, m *nats.Msg) {
-		if !over && take(tail, m) {
-			over = true
-			close(done)
-		}
-	})
-	defer forget()
-	if err := send(reply); err != nil {
-		return err
-	}
-	t := time.NewTimer(timeout)
-	defer t.Stop()
-	select {
-	case <-done:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-up.Done():
-		return context.Cause(up)
-	case <-t.C:
-		return nats.ErrTimeout
+}
+
+func (x *exchange) end(err error) {
+	if !x.over {
+		x.over, x.err = true, err
+		close(x.done)
 	}
 }
 
 // requestAll publishes msgs in order and waits for the answer to each, for
 // timeout at most. Answers that have not come are nil, with the error that says
 // why.
-func (l *link) requestAll(ctx context.Context, msgs []*nats.Msg, timeout time.Duration) ([]*nats.Msg, error) {
+func (in *inbox) requestAll(ctx context.Context, msgs []*nats.Msg, timeout time.Duration) ([]*nats.Msg, error) {
 	answers := make([]*nats.Msg, len(msgs))
 	left := len(msgs)
-	err := l.exchange(ctx, timeout,
+	err := in.exchange(ctx, timeout,
 		func(reply string) error {
 			for i, m := range msgs {
 				m.Reply = reply + "." + strconv.Itoa(i)
-				if err := l.nc.PublishMsg(m); err != nil {
+				if err := in.nc.PublishMsg(m); err != nil {
 					return err
 				}
 			}

@@ -131,12 +131,21 @@ func TestRecorded(t *testing.T) {
 	const routes, per = 10, 30
 	fill(t, b, Deliver, routes, per)
 	ctx := testContext(t)
+	acked := make(map[uint64]bool)
+	all := make(chan struct{})
 	acks(t, b, streamDeliver, func(seq uint64) {
+		if acked[seq] {
+			return // once more, to be sure
+		}
+		if acked[seq] = true; len(acked) == routes*per {
+			defer close(all)
+		}
 		if rs, err := b.Records(ctx, fmt.Sprint(seq), "", time.Time{}, 1); len(rs) != 1 || err != nil {
 			t.Errorf("%d acknowledged with %d records, %v", seq, len(rs), err)
 		}
 	})
 	stop := consume(t, b, Deliver, recorder, ConsumeOptions{})
+	await(t, "all acknowledgements", all)
 	await(t, "an empty stage", emptied(t, b, streamDeliver))
 	if err := stop(); err != nil {
 		t.Fatal(err)

@@ -38,7 +38,7 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 		return nil, 0, fmt.Errorf("broker: peek: %w", err)
 	}
 	defer b.calls.Done()
-	q := query{stream: stream, filter: string(stage) + ".>", from: max(from, 1)}
+	q := query{stream: stream, from: max(from, 1)}
 	switch {
 	case route == "":
 	case stage == Dead: // sorted by reason, not by partition
@@ -48,14 +48,14 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 	}
 	for len(found) < limit {
 		q.limit = min(limit-len(found), readMessages)
-		msgs, more, err := b.read(ctx, q)
+		msgs, left, err := b.readSome(ctx, q)
 		if err != nil {
 			return nil, 0, fmt.Errorf("broker: peek: %w", err)
 		}
 		for _, m := range msgs {
 			found = append(found, peeked(stage, m))
 		}
-		if !more || len(msgs) == 0 {
+		if left == 0 {
 			return found, 0, nil
 		}
 		q.from = msgs[len(msgs)-1].seq + 1
@@ -65,7 +65,7 @@ func (b *Broker) Peek(ctx context.Context, stage Stage, route string, from uint6
 
 // peeked takes apart what a stage holds, as far as it can be: what no Store has
 // written must be seen as well.
-func peeked(stage Stage, m stored) Peeked {
+func peeked(stage Stage, m storedMsg) Peeked {
 	d, err := decode(stage, m.header, m.data)
 	if err != nil {
 		fromSubject(d, m)
@@ -89,7 +89,7 @@ func peeked(stage Stage, m stored) Peeked {
 }
 
 // fromSubject fills in the route and the recipient that the header does not name.
-func fromSubject(d *Delivery, m stored) {
+func fromSubject(d *Delivery, m storedMsg) {
 	if _, ok := m.header[hdrRoute]; ok {
 		return
 	}

@@ -25,8 +25,8 @@ const (
 	maxReads = 16
 )
 
-// stored is a message as a stream holds it.
-type stored struct {
+// storedMsg is a message as a stream holds it.
+type storedMsg struct {
 	seq     uint64
 	at      time.Time
 	subject string
@@ -36,20 +36,21 @@ type stored struct {
 
 // query says which messages of a stream to read.
 type query struct {
-	stream, filter string
-	from           uint64    // position of the first; zero: see since
-	since          time.Time // when the first was stored, where from is zero; zero: all
-	limit          int       // at least one
+	stream string
+	filter string    // "": all
+	from   uint64    // position of the first; zero: see since
+	since  time.Time // when the first was stored, where from is zero; zero: all
+	limit  int       // at least one
 }
 
 // read returns the first messages that q asks for, in order and without a gap,
-// fewer than the limit when they are large; more says that others follow. It
-// takes nothing out and disturbs nobody (ADR-31). With replicas any server may
-// answer, also one that does not know the newest messages yet, or that not all
-// of these are there any more: what must be certain is asked with next.
-func (b *Broker) read(ctx context.Context, q query) (msgs []stored, more bool, err error) {
+// fewer than the limit when they are large; left is how many others the server
+// knows to follow. It takes nothing out and disturbs nobody (ADR-31). With
+// replicas any server may answer, also one that does not know yet of the newest
+// messages, or that some are gone: what must be certain is asked with get.
+func (b *Broker) read(ctx context.Context, q query) (msgs []storedMsg, left int, err error) {
 	if err := b.reads.Acquire(ctx, 1); err != nil {
-		return nil, false, refuse(ErrUnavailable, err)
+		return nil, 0, refuse(ErrUnavailable, err)
 	}
 	defer b.reads.Release(1)
 	req := server.JSApiMsgGetRequest{Seq: q.from, NextFor: q.filter, Batch: q.limit, MaxBytes: readBytes}
@@ -62,25 +63,26 @@ func (b *Broker) read(ctx context.Context, q query) (msgs []stored, more bool, e
 	}
 	data, err := json.Marshal(req)
 	if err != nil {
-		return nil, false, err
+		return nil, 0, err
 	}
 	var bad error
-	err = b.admin.exchange(ctx, b.o.StoreTimeout,
+	err = b.admin.in.exchange(ctx, b.o.StoreTimeout,
 		func(reply string) error {
 			return b.admin.nc.PublishMsg(&nats.Msg{Subject: fmt.Sprintf(server.JSDirectMsgGetT, q.stream), Reply: reply, Data: data})
 		},
 		func(_ string, m *nats.Msg) (last bool) {
 			switch status := m.Header.Get("Status"); status {
 			case "":
-				var next stored
+				var next storedMsg
 				if next, bad = readMsg(m, msgs); bad != nil {
 					return true
 				}
 				msgs = append(msgs, next)
 				return false
 			case "204": // the end of the batch
-				bad = inChain(m, msgs)
-				more = m.Header.Get(server.JSNumPending) != "0"
+				if left, bad = strconv.Atoi(m.Header.Get(server.JSNumPending)); bad == nil {
+					bad = inChain(m, msgs)
+				}
 			case "404": // nothing
 			default:
 				bad = fmt.Errorf("read %s: status %s %s", q.stream, status, m.Header.Get("Description"))
@@ -88,14 +90,39 @@ func (b *Broker) read(ctx context.Context, q query) (msgs []stored, more bool, e
 			return true
 		})
 	if err = errors.Join(err, bad); err != nil {
-		return nil, false, refuse(ErrUnavailable, err)
+		return nil, 0, refuse(ErrUnavailable, err)
 	}
-	return msgs, more, nil
+	return msgs, left, nil
+}
+
+// readSome is read for a filter that few of the messages match. The server finds
+// the first by an index, but looks for the rest one message after the other; so
+// it is asked for no more than there are, because behind the last it would go on
+// to the end, and for one subject where all have the same, because then it passes
+// over whole blocks of the file.
+func (b *Broker) readSome(ctx context.Context, q query) (msgs []storedMsg, left int, err error) {
+	if q.filter == "" {
+		return b.read(ctx, q)
+	}
+	one := q
+	one.limit = 1
+	msgs, left, err = b.read(ctx, one)
+	if err != nil || left == 0 || q.limit <= 1 {
+		return msgs, left, err
+	}
+	total := left + 1
+	q.limit = min(q.limit, total)
+	one.filter, one.limit = msgs[0].subject, q.limit
+	msgs, left, err = b.read(ctx, one)
+	if err != nil || len(msgs)+left == total {
+		return msgs, left, err
+	}
+	return b.read(ctx, q)
 }
 
 // readMsg takes one answer of a batch apart. before are those of the batch so far.
-func readMsg(m *nats.Msg, before []stored) (stored, error) {
-	s := stored{subject: m.Header.Get(jetstream.SubjectHeader), header: m.Header, data: m.Data}
+func readMsg(m *nats.Msg, before []storedMsg) (storedMsg, error) {
+	s := storedMsg{subject: m.Header.Get(jetstream.SubjectHeader), header: m.Header, data: m.Data}
 	var err error
 	if s.seq, err = strconv.ParseUint(m.Header.Get(jetstream.SequenceHeader), 10, 64); err != nil {
 		return s, fmt.Errorf("read: position: %w", err)
@@ -108,7 +135,7 @@ func readMsg(m *nats.Msg, before []stored) (stored, error) {
 
 // inChain reports an answer of the batch that has been lost before m: each names
 // the one before it.
-func inChain(m *nats.Msg, before []stored) error {
+func inChain(m *nats.Msg, before []storedMsg) error {
 	last := "0"
 	if n := len(before); n > 0 {
 		last = strconv.FormatUint(before[n-1].seq, 10)
@@ -121,7 +148,7 @@ func inChain(m *nats.Msg, before []stored) error {
 
 // get asks the leader of a stream, who knows everything that was stored and
 // nothing that was removed; nil when there is no such message.
-func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest) (*stored, error) {
+func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest) (*storedMsg, error) {
 	query, err := json.Marshal(req)
 	if err != nil {
 		return nil, err
@@ -142,7 +169,7 @@ func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetR
 	case got.Message == nil:
 		return nil, nil
 	}
-	s := &stored{seq: got.Message.Sequence, at: got.Message.Time.UTC(), subject: got.Message.Subject, data: got.Message.Data}
+	s := &storedMsg{seq: got.Message.Sequence, at: got.Message.Time.UTC(), subject: got.Message.Subject, data: got.Message.Data}
 	if len(got.Message.Header) > 0 {
 		if s.header, err = nats.DecodeHeadersMsg(got.Message.Header); err != nil {
 			return nil, refuse(ErrInvalid, err)

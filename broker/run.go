@@ -178,6 +178,9 @@ func (f *flow) letGo(ctx context.Context, it *item, stored, passed bool) error {
 	}
 	waits := it.due.record != nil || it.due.disk
 	switch {
+	case f.purges:
+		f.b.unfill(it)
+		return nil
 	case waits && it.due.body == nil:
 		f.b.unfill(it)
 		f.settleLater(ctx, it)

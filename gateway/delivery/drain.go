@@ -169,6 +169,9 @@ func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []brok
 	if h.absent {
 		return h.giveUp(ds)
 	}
+	for _, d := range ds {
+		d.Redelivered = d.Redelivered || h.rt.recovered // by a former owner
+	}
 	n, wait := h.dl.throttle.allow(h.rt.domain(), h.dl.o.Outgoing(h.rt.domain()).Throttle, len(ds))
 	if n == 0 {
 		h.wait = wait
