@@ -104,6 +104,10 @@ var afterTraffic = map[string]float64{
 	`xmpp_sessions`:                                              1,
 	`xmpp_connections`:                                           2,
 	`xmpp_logins_total`:                                          1,
+	`xmpp_suspended_sessions`:                                    0,
+	`xmpp_resumptions_total{outcome="resumed"}`:                  0,
+	`xmpp_resumptions_total{outcome="failed"}`:                   0,
+	`xmpp_resumptions_total{outcome="expired"}`:                  0,
 	`xmpp_failed_logins_total`:                                   1,
 	`xmpp_limits_total{limit="too_large"}`:                       0,
 

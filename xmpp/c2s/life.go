@@ -57,8 +57,9 @@ func (c *session) letGo(err error) (wake chan struct{}) {
 			c.server.stats.suspended.Add(1)
 			c.shows.sleep(true)
 			// Who waits for the client's acknowledgements learns of it now, and finds
-			// the session unavailable.
-			c.out().Suspend()
+			// the session unavailable. Nothing of the connection stays.
+			c.writer.Store(c.out().Suspend())
+			c.s = nil
 		}
 	}
 	l.wake, l.over = wake, wake == nil
@@ -117,7 +118,7 @@ func (c *session) carryOn(ctx context.Context, s *stream.Stream, by *carrier, o 
 	c.awake()
 	close(l.wake)
 	l.by, l.wake = by, nil
-	c.s, c.idle, c.pinged = s, o.IdleTime, time.Time{}
+	c.s, c.idle = s, o.IdleTime
 	c.writer.Store(s.Writer())
 	c.shows.sleep(false)
 	return nil

@@ -190,11 +190,30 @@ func TestResumeKept(t *testing.T) {
 	if _, err := s.SendKept(ctx, chat("bob@localhost", "k1")); !errors.Is(err, router.ErrSuspended) {
 		t.Errorf("SendKept meanwhile: %v", err)
 	}
+	if err := s.Send(ctx, chat("bob@localhost/x", "storable")); !errors.Is(err, router.ErrSuspended) {
+		t.Errorf("a message meanwhile: %v", err)
+	}
 	told := make(chan jid.JID, 1)
 	f.router.OnAvailable(func(bare jid.JID) { told <- bare })
+	waits := make(chan struct{})
+	own := s.(*session)
+	own.life.mu.Lock()
+	wake := own.life.wake
+	own.life.mu.Unlock()
+	go func() { f.server.hibernate(ctx, own, wake); close(waits) }()
 	again := f.resume(t, c)
-	if got := <-told; got != c.JID().Bare() {
-		t.Errorf("the router tells of %s", got)
+	select {
+	case got := <-told:
+		if got != c.JID().Bare() {
+			t.Errorf("the router tells of %s", got)
+		}
+	case <-ctx.Done():
+		t.Fatal("the router does not tell that it is available")
+	}
+	select {
+	case <-waits:
+	case <-ctx.Done():
+		t.Fatal("somebody waits still for a session that is resumed")
 	}
 	if f.session(t, again) != s {
 		t.Error("it is another session")
@@ -294,7 +313,7 @@ func TestExpiredToCustody(t *testing.T) {
 		"closed":     func(f *fixture, c *stream.Client, s router.Session) { f.cut(t, c); s.Close(nil) },
 		"by a login": func(f *fixture, c *stream.Client, _ router.Session) { f.cut(t, c); f.login(t, "bob@localhost/x") },
 		"while it is connected": func(_ *fixture, _ *stream.Client, s router.Session) {
-			s.Close(&stream.Error{Condition: stream.Reset})
+			s.Close(&stream.Error{Condition: stream.ConnectionTimeout})
 		},
 		"by its client": func(_ *fixture, c *stream.Client, _ router.Session) { _ = c.Close(context.Background()) },
 	} {
@@ -473,34 +492,97 @@ func TestNeverAcknowledges(t *testing.T) {
 			want(t, again, "0", "1", "2", "3", "4", "5")
 		}
 	})
-	t.Run("it asks", func(t *testing.T) {
-		t.Parallel()
-		f := serve(t, router.Options{}, Options{}, o)
-		c := f.managed(t, "bob@localhost/x", nil)
-		ping := stanza.NewIQ(jid.MustParse("localhost"), jid.JID{}, "get", "p", xmlwire.New("urn:xmpp:ping", "ping"))
-		for range 11 {
-			if err := c.Send(within(t), ping); err != nil {
-				t.Fatal(err)
-			}
-		}
-		answers := 0
-		for {
-			e, err := c.Stream().Receive(within(t), time.Time{}) // without acknowledging
-			var told *stream.PeerError
-			if errors.As(err, &told) {
-				if told.Err.Condition != stream.PolicyViolation || answers != 10 {
-					t.Errorf("told %v after %d answers", err, answers)
+	for name, ask := range map[string]*stanza.Stanza{
+		"it asks":           stanza.NewIQ(jid.MustParse("localhost"), jid.JID{}, "get", "p", xmlwire.New("urn:xmpp:ping", "ping")),
+		"it sends presence": stanza.NewPresence(jid.JID{}, jid.JID{}, ""),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			f := serve(t, router.Options{}, Options{}, o)
+			c := f.managed(t, "bob@localhost/x", nil)
+			for range 11 {
+				if err := c.Send(within(t), ask); err != nil {
+					t.Fatal(err)
 				}
-				return
 			}
-			if err != nil {
-				t.Fatal(err)
+			answers := 0
+			for {
+				e, err := c.Stream().Receive(within(t), time.Time{}) // without acknowledging
+				var told *stream.PeerError
+				if errors.As(err, &told) {
+					if told.Err.Condition != stream.PolicyViolation || answers != 10 {
+						t.Errorf("told %v after %d answers", err, answers)
+					}
+					return
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				if stanza.Is(e.Name) {
+					answers++
+				}
 			}
-			if stanza.Is(e.Name) {
-				answers++
-			}
+		})
+	}
+}
+
+// TestPingThenManaged: who waits for the answer to a ping, sent before the client
+// enabled stream management, learns of the end of its connection too; and the want
+// of an answer is nothing to the next one.
+func TestPingThenManaged(t *testing.T) {
+	t.Parallel()
+	f := serve(t, router.Options{}, Options{ProofTime: time.Second}, resumable)
+	c := f.login(t, "bob@localhost/x")
+	s := f.session(t, c).(*session)
+	proven := make(chan error, 1)
+	go func() {
+		_, err := s.Prove(within(t))
+		proven <- err
+	}()
+	receive := func(name string) *xmlwire.Element {
+		t.Helper()
+		e, err := c.Stream().Receive(within(t), time.Time{})
+		if err != nil || e.Name.Local != name {
+			t.Fatalf("got %v, %v; want %s", e, err, name)
 		}
-	})
+		return e
+	}
+	receive("iq") // the ping
+	if err := c.Stream().Send(within(t), xmlwire.New(stream.NSManagement, "enable", "resume", "true")); err != nil {
+		t.Fatal(err)
+	}
+	receive("enabled")
+	s.proofs.mu.Lock()
+	late := s.proofs.current.timer
+	s.proofs.mu.Unlock()
+	f.cut(t, c)
+	if err := <-proven; !errors.Is(err, router.ErrSuspended) {
+		t.Errorf("who waits learns %v", err)
+	}
+	if late.Stop() {
+		t.Error("the next connection would be ended for it")
+	}
+}
+
+// TestHibernationForgets: what is left of sessions is bounded, too.
+func TestHibernationForgets(t *testing.T) {
+	t.Parallel()
+	h := NewHibernation(HibernationOptions{Sessions: 2})
+	bob, carol := jid.MustParse("bob@localhost"), jid.MustParse("carol@localhost")
+	for i := range 3 {
+		h.remember(fmt.Sprint(i), bob, uint32(i))
+	}
+	for i := range 3 {
+		if n, ok := h.recall(fmt.Sprint(i), bob); ok != (i > 0) || ok && n != uint32(i) {
+			t.Errorf("%d: %d, %v", i, n, ok)
+		}
+	}
+	if _, ok := h.recall("2", carol); ok {
+		t.Error("another account is told")
+	}
+	if len(h.past) != 2 || len(h.forgets) != 2 {
+		t.Errorf("%d and %d are kept", len(h.past), len(h.forgets))
+	}
 }
 
 // TestSlowReaderResumes has a client that stops reading: its session waits, and

@@ -149,4 +149,8 @@ func TestAckBounds(t *testing.T) {
 	if a.queue != nil {
 		t.Error("an empty queue keeps memory")
 	}
+	// Before the first there was none: this is no count of the past.
+	if err := new(acks).ack(math.MaxUint32); err == nil {
+		t.Error("one less than none is taken")
+	}
 }

@@ -277,15 +277,22 @@ func (m *managed) hold(it item, write func([]byte) []byte) error {
 	return nil
 }
 
-// Suspend is for a connection of which somebody else knows that it is dead. It
-// does nothing to a stream that cannot be resumed.
-func (w *Writer) Suspend() {
+// Suspend is for a connection that is dead, whoever knows it. It returns the writer
+// that holds what is sent from now on; it has no connection, and whoever uses w gets
+// there. For a stream that cannot be resumed that is w.
+func (w *Writer) Suspend() *Writer {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.m != nil && w.m.suspend() {
-		w.buf = nil
-		w.broadcast()
+	switch {
+	case w.next != nil:
+		return w.next
+	case w.m == nil || !w.m.suspend() && w.m.state != suspended:
+		return w
 	}
+	w.next = &Writer{content: w.content, wire: w.wire, m: w.m, err: ErrClosed, moved: make(chan struct{})}
+	w.m, w.buf = nil, nil
+	w.broadcast()
+	return w.next
 }
 
 // suspend says whether the stream was live and is suspended now.
@@ -317,7 +324,7 @@ func (m *managed) lost(err error) {
 	}
 }
 
-// resume goes on with what old was sending before it was suspended (§5): h is how
+// resume goes on with what old holds since it was suspended (§5): h is how
 // much of it the peer has received, first goes out before what it has not, which
 // is sent again before anything new. The error is an *AckError, or ErrClosed for
 // an old that is not suspended; nothing has changed then.

@@ -155,7 +155,10 @@ func TestResumeWriter(t *testing.T) {
 	go func() { proven <- w.Prove(t.Context()) }()
 	eventually(t, func() bool { return w.proofs() == 1 }, "somebody waits for the proof")
 	_ = p.Conn.Close()
-	w.Suspend()
+	held := w.Suspend()
+	if w.Suspend() != held {
+		t.Error("suspended twice")
+	}
 	if err := <-proven; !errors.Is(err, ErrSuspended) {
 		t.Errorf("the proof that was waited for: %v", err)
 	}
@@ -172,10 +175,10 @@ func TestResumeWriter(t *testing.T) {
 	n.patience = time.Minute
 	t.Cleanup(func() { n.kill(); <-n.done })
 	var high *AckError
-	if err := n.resume(w, 9, nil, Managing{Resumable: true}); !errors.As(err, &high) || high.Sent != 8 {
+	if err := n.resume(held, 9, nil, Managing{Resumable: true}); !errors.As(err, &high) || high.Sent != 8 {
 		t.Fatalf("9 of 8 received: %v", err)
 	}
-	if err := n.resume(w, 5, Ack(7), Managing{Resumable: true}); err != nil { // 1 2 k1 3 k2
+	if err := n.resume(held, 5, Ack(7), Managing{Resumable: true}); err != nil { // 1 2 k1 3 k2
 		t.Fatal(err)
 	}
 	if err := n.Flush(t.Context()); err != nil {
@@ -201,7 +204,7 @@ func TestResumeWriter(t *testing.T) {
 	if err := n.Prove(t.Context()); err != nil {
 		t.Error(err)
 	}
-	if err := n.resume(w, 5, nil, Managing{}); !errors.Is(err, ErrClosed) {
+	if err := n.resume(held, 5, nil, Managing{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("resumed twice: %v", err)
 	}
 	if left := n.Release(); len(left) != 0 {

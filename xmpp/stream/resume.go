@@ -50,8 +50,8 @@ func (f *requestResume) Initiate(ctx context.Context, s *Stream, list *xmlwire.E
 		return 0, err
 	}
 	old := f.old.s
-	old.out.Suspend() // it may not know yet that its connection is dead
-	if err := s.out.resume(old.out, h, nil, Managing{Resumable: true}); err != nil {
+	// The old writer may not know yet that its connection is dead.
+	if err := s.out.resume(old.out.Suspend(), h, nil, Managing{Resumable: true}); err != nil {
 		return 0, fmt.Errorf("resume: %w", err)
 	}
 	s.bound, f.clientManagement = old.bound, f.old.sm
