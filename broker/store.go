@@ -89,20 +89,16 @@ func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) erro
 // put stores the messages of one stage with the bodies they refer to.
 func (b *Broker) put(ctx context.Context, g *group) error {
 	weight := min(g.weight(), window)
-	// The wait for a place counts as time of the server: it is the server that
-	// has not answered the others.
-	wctx, cancel := context.WithTimeout(ctx, b.o.StoreTimeout)
-	err := b.window.Acquire(wctx, weight)
-	cancel()
-	if err != nil {
-		return refuse(ErrUnavailable, err)
+	if err := b.enter(ctx, weight); err != nil {
+		return err
 	}
 	defer b.window.Release(weight)
 	if err := g.flow.entitled(); err != nil { // the wait may have been long
 		return refuse(ErrUnavailable, err)
 	}
 
-	if err := b.writeBodies(ctx, g.bodies); err != nil {
+	err := b.writeBodies(ctx, g.bodies)
+	if err != nil {
 		return err
 	}
 	if len(g.msgs) == 1 {
@@ -114,6 +110,20 @@ func (b *Broker) put(ctx context.Context, g *group) error {
 		b.dropBodies(ctx, g.bodies)
 	}
 	return err
+}
+
+// enter waits for a place in the window. The wait counts as time of the server:
+// it is the server that has not answered the others.
+func (b *Broker) enter(ctx context.Context, weight int64) error {
+	if b.window.TryAcquire(weight) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, b.o.StoreTimeout)
+	defer cancel()
+	if err := b.window.Acquire(ctx, weight); err != nil {
+		return refuse(ErrUnavailable, err)
+	}
+	return nil
 }
 
 // putOne publishes g.msgs[i] by itself.

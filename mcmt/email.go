@@ -189,10 +189,20 @@ func (p *parser) content(e *entity) ([]byte, bool) {
 
 // unixLines writes line breaks as "\n".
 func unixLines(s string) string {
-	if !strings.Contains(s, "\r") {
+	if strings.IndexByte(s, '\r') < 0 {
 		return s
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	var b strings.Builder
+	b.Grow(len(s))
+	for {
+		line, rest, more := strings.Cut(s, "\r")
+		b.WriteString(line)
+		if !more {
+			return b.String()
+		}
+		b.WriteByte('\n')
+		s = strings.TrimPrefix(rest, "\n")
+	}
 }
 
 func isMultipart(kind string) bool { return strings.HasPrefix(kind, "multipart/") }

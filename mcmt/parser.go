@@ -104,7 +104,7 @@ func (p *parser) header(b []byte, where string) (Header, []byte, error) {
 
 // readFields takes a header block apart, which must not be empty.
 func (p *parser) readFields(head []byte, where string) (Header, error) {
-	fields := make([]field, 0, 8)
+	fields := make([]field, 0, min(bytes.Count(head, []byte("\n"))+1, 16))
 	line, start := 0, 0 // of the value of the last field
 	for end := 0; end < len(head); {
 		l := head[end:]

@@ -27,8 +27,16 @@ func (r *Record) decode(data string) error {
 	if c.in == "}" && c.next == ',' {
 		return nil
 	}
-	*r = Record{}
-	return json.Unmarshal([]byte(data), r)
+	return r.unmarshal(data)
+}
+
+// unmarshal is decode for the rest, apart from it so that a record that is read
+// by hand stays off the heap.
+func (r *Record) unmarshal(data string) error {
+	var other Record
+	err := json.Unmarshal([]byte(data), &other)
+	*r = other
+	return err
 }
 
 // fields names the members of a record, in the order of its fields.
@@ -158,7 +166,7 @@ func (c *coder) recipient(name string, v *mcmt.Recipient) {
 	case v.Notify == nil && v.ORCPT == "" && plain(v.Address) == len(v.Address):
 		c.out = append(append(append(append(c.out, before+`"`...), v.Address...), '"'), after...)
 	default:
-		c.marshal(v)
+		c.marshal(*v)
 	}
 }
 

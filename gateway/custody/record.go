@@ -8,6 +8,7 @@ package custody
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -73,7 +74,7 @@ func (r Record) Expires(after time.Duration) time.Time {
 // the recipient's bare JID so that one recipient's messages stay in order. n
 // counts the recipients of the message from zero.
 func Ingest(r Record, n int, to jid.JID, raw []byte) (broker.Message, error) {
-	return message(broker.Ingest, r, to, fmt.Sprintf("%s.%d", r.ID, n), raw)
+	return message(broker.Ingest, r, to, string(r.ID)+"."+strconv.Itoa(n), raw)
 }
 
 // Deliver is the message that the DELIVER stream holds: a stanza, routed by
@@ -101,10 +102,15 @@ func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
 	}
+	full := to.String()
+	bare := full
+	if !to.IsBare() {
+		bare = to.Bare().String()
+	}
 	return broker.Message{
 		Stage:     stage,
-		Route:     to.Bare().String(),
-		Recipient: to.String(),
+		Route:     bare,
+		Recipient: full,
 		ID:        id,
 		Header:    map[string]string{header: data},
 		Body:      body,

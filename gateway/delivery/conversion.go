@@ -106,7 +106,8 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 		c.deferred(rec, d, "a filter put it off")
 		return broker.Retry(filterRetry), true
 	}
-	msg, err := custody.Deliver(rec, d.ID, st.Append(nil, ""))
+	// Mostly somewhat less than the message it was made from.
+	msg, err := custody.Deliver(rec, d.ID, st.Append(make([]byte, 0, len(d.Body)), ""))
 	if err != nil {
 		return c.fail(rec, d, err)
 	}
