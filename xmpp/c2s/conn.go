@@ -115,7 +115,7 @@ func (v *Server) negotiate(ctx context.Context, end context.CancelCauseFunc, s *
 		return err
 	}}
 	err := s.Accept(ctx, stream.StartTLS{Config: o.TLS, Required: o.TLSRequired},
-		login, stream.Bindings{SASL: login}, bind, stream.Session{})
+		login, stream.Bindings{SASL: login}, bind, stream.Session{}, rosterVersions{v}, preApproval{v})
 	if err != nil {
 		if c != nil {
 			c.unbind()

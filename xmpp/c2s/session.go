@@ -37,8 +37,9 @@ type session struct {
 	ended  chan struct{} // closed when run is over
 	once   sync.Once     // of unbind
 
-	shows shows // see presence.go
-	sent  atomic.Uint64
+	shows    shows    // see presence.go
+	contacts contacts // see roster.go
+	sent     atomic.Uint64
 
 	// Only run touches these.
 	received uint64

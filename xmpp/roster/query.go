@@ -61,9 +61,10 @@ func ParseSet(query *xmlwire.Element, lim Limits) (Set, error) {
 }
 
 // Query is the content of a roster result: the items, and the version that they
-// are (RFC 6121 §2.1.4).
+// are, none where it is empty (RFC 6121 §2.1.4).
 func Query(items []Item, version string) *xmlwire.Element {
-	q := xmlwire.New(NS, "query", "ver", version)
+	q := xmlwire.New(NS, "query")
+	q.SetAttr("ver", version)
 	for _, i := range items {
 		q.Add(i.element())
 	}

@@ -78,4 +78,7 @@ func TestQuery(t *testing.T) {
 	if got := Query(items, "v").String(); got != want {
 		t.Errorf("got %s", got)
 	}
+	if got := Query(nil, "").String(); got != `<query xmlns='jabber:iq:roster'/>` {
+		t.Errorf("without a version: %s", got)
+	}
 }
