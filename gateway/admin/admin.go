@@ -1,5 +1,5 @@
 // Package admin is the operator's HTTP: is the gateway alive, can it take work,
-// what does it count, and who has an account.
+// what does it count, who has an account, and whom in his roster.
 //
 //	admin.go    the server and its paths
 //	access.go   who may use it
@@ -7,6 +7,7 @@
 //	metrics.go  /metrics, for Prometheus
 //	index.go    /, the numbers for a person
 //	users.go    /v1/users
+//	rosters.go  /v1/rosters
 //	problem.go  refusals (RFC 9457)
 package admin
 
@@ -35,6 +36,7 @@ type Options struct {
 	Metrics  []Metric
 	Trace    *trace.Bus // nil: nothing is counted by stage
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
+	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -72,6 +74,7 @@ func New(o Options) *Server {
 	mux.Handle("/{$}", s.guard(reading(s.index)))
 	mux.Handle("/v1/users", s.guard(s.accounts(map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
 	mux.Handle("/v1/users/{jid}", s.guard(s.accounts(map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
+	s.rosterPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))

@@ -50,6 +50,7 @@ type App struct {
 
 	broker      *broker.Broker
 	accounts    *accounts
+	rosters     *store.Rosters
 	submissions *store.Submissions
 	certs       *certificates
 	router      *router.Router
@@ -118,6 +119,9 @@ func (a *App) open(ctx context.Context) error {
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}
+	if a.rosters, err = openRosters(ctx, b, a.log); err != nil {
+		return err
+	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
 		return err
 	}
@@ -130,6 +134,7 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.router = a.newRouter()
+	a.rosters.OnChange(a.router.RosterChanged)
 	a.delivery = delivery.New(b, a.router, a.trace, a.log)
 	a.router.OnAvailable(a.delivery.Wake)
 	a.conversion = &delivery.Conversion{
@@ -197,6 +202,9 @@ func (a *App) close(ctx context.Context) error {
 	var err error
 	if a.accounts != nil {
 		err = a.accounts.close()
+	}
+	if a.rosters != nil {
+		err = errors.Join(err, a.rosters.Close())
 	}
 	if a.broker == nil {
 		return err

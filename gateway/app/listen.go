@@ -235,7 +235,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 
 func (a *App) adminServer(s *socket) *admin.Server {
 	srv := admin.New(admin.Options{
-		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Log: a.log,
+		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
 		Tokens: func(peer netip.Addr) []string {

@@ -19,6 +19,7 @@ func (a *App) newRouter() *router.Router {
 	return router.New(router.Options{
 		Domains:  func(domain string) bool { return a.state.Load().rules.Role(domain) == convert.Server },
 		Accounts: users{a}.Exists,
+		Rosters:  a.rosters,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,

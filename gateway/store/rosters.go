@@ -23,6 +23,9 @@ const (
 	rosterAttempts = 16
 )
 
+// ErrDamaged says that a stored roster cannot be read.
+var ErrDamaged = errors.New("the stored roster cannot be read")
+
 // RostersOptions are what Rosters are made of. Only Buckets is needed.
 type RostersOptions struct {
 	Buckets Buckets
@@ -126,6 +129,9 @@ func (s *Rosters) Roster(user jid.JID) *roster.Roster {
 	return r
 }
 
+// Has says whether a user has a roster, one that cannot be read included.
+func (s *Rosters) Has(user jid.JID) bool { return s.edition(accountKey(user.Bare())) != nil }
+
 // edition is the latest of a key that is known, nil for none.
 func (s *Rosters) edition(key string) *edition {
 	s.mu.RLock()
@@ -152,7 +158,7 @@ func (s *Rosters) read(key string, e *edition) (*roster.Roster, error) {
 		e.err = fmt.Errorf("the roster is that of %s: %w", e.user, roster.ErrRecord)
 	}
 	if e.err != nil {
-		e.roster, e.err = nil, fmt.Errorf("rosters: key %s: %w", key, e.err)
+		e.roster, e.err = nil, fmt.Errorf("rosters: key %s: %w: %w", key, ErrDamaged, e.err)
 		s.o.Report(e.err)
 	}
 	return e.roster, e.err
@@ -162,8 +168,8 @@ func (s *Rosters) read(key string, e *edition) (*roster.Roster, error) {
 // the copy is stored unless change returns an error, which Update returns then. It
 // is called again when somebody else was faster. stored, if not nil, is called
 // after that and before those of OnChange are; neither may call Update for the
-// same user. An error wraps roster.ErrRecord where the stored roster cannot be read: it
-// is not written over.
+// same user. The error is ErrDamaged where what is stored cannot be
+// read: it is not written over.
 func (s *Rosters) Update(ctx context.Context, user jid.JID, change func(*roster.Roster) error, stored func()) error {
 	user = user.Bare()
 	key := accountKey(user)

@@ -356,7 +356,7 @@ func TestDamagedRoster(t *testing.T) {
 		if err := <-reports; !strings.Contains(err.Error(), "alice=40example=2Ecom") {
 			t.Errorf("report %v", err)
 		}
-		if err := s.Update(t.Context(), alice, add(bob), nil); !errors.Is(err, roster.ErrRecord) {
+		if err := s.Update(t.Context(), alice, add(bob), nil); !errors.Is(err, ErrDamaged) {
 			t.Errorf("update of %s: %v", value, err)
 		}
 	}
