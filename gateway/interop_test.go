@@ -31,9 +31,18 @@ type slixmppEvent struct {
 	Delayed                                                      bool
 	Items                                                        int
 	Features                                                     []string
+	Show, Status, Name, Subscription, Ask                        string
+	Groups                                                       []string
 }
 
 func startSlixmpp(t *testing.T, addr, jid, password, mechanism string, more ...string) *slixmpp {
+	t.Helper()
+	return runSlixmpp(t, "slixmpp_client.py", addr, append([]string{jid, password, mechanism}, more...)...)
+}
+
+// runSlixmpp runs a script of testdata with the host and port of addr and more
+// arguments.
+func runSlixmpp(t *testing.T, script, addr string, more ...string) *slixmpp {
 	t.Helper()
 	if err := exec.Command(python, "-c", "import slixmpp").Run(); err != nil {
 		why := "slixmpp is not here: apt-get install python3-slixmpp"
@@ -46,7 +55,7 @@ func startSlixmpp(t *testing.T, addr, jid, password, mechanism string, more ...s
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{filepath.Join("testdata", "slixmpp_client.py"), host, port, jid, password, mechanism}, more...)
+	args := append([]string{filepath.Join("testdata", script), host, port}, more...)
 	cmd := exec.CommandContext(t.Context(), python, args...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {

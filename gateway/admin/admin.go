@@ -1,6 +1,6 @@
 // Package admin is the operator's HTTP: is the gateway alive, can it take work,
-// what does it count, who has an account, what waits in the queue, and what
-// became of a message.
+// what does it count, who has an account and whom in the roster, what waits in the
+// queue, and what became of a message.
 //
 //	admin.go        the server and its paths
 //	access.go       who may use it
@@ -11,6 +11,7 @@
 //	json.go         their bodies and answers
 //	problem.go      refusals (RFC 9457)
 //	users.go        /v1/users
+//	rosters.go      /v1/rosters
 //	queue.go        /v1/queue
 //	queuefilter.go  which messages a request is about
 //	messages.go     /v1/messages
@@ -43,6 +44,7 @@ type Options struct {
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
 	Queue    Queue      // nil: /v1/queue says that there is none
 	History  History    // nil: /v1/messages says that there is none
+	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -80,6 +82,7 @@ func New(o Options) *Server {
 	mux.Handle("/{$}", s.guard(reading(s.index)))
 	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
 	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
+	s.rosterPaths(mux)
 	s.queuePaths(mux)
 	s.historyPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

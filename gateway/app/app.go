@@ -51,6 +51,7 @@ type App struct {
 
 	broker      *broker.Broker
 	accounts    *accounts
+	rosters     *store.Rosters
 	submissions *store.Submissions
 	routes      *store.Routes
 	holds       *store.Holds
@@ -130,6 +131,9 @@ func (a *App) open(ctx context.Context) error {
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}
+	if a.rosters, err = openRosters(ctx, b, a.log); err != nil {
+		return err
+	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
 		return err
 	}
@@ -149,6 +153,7 @@ func (a *App) open(ctx context.Context) error {
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})
+	a.rosters.OnChange(a.router.RosterChanged)
 	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)
 	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name) })
@@ -224,6 +229,9 @@ func (a *App) close(ctx context.Context) error {
 	}
 	if a.accounts != nil {
 		err = errors.Join(err, a.accounts.close())
+	}
+	if a.rosters != nil {
+		err = errors.Join(err, a.rosters.Close())
 	}
 	if a.broker == nil {
 		return err

@@ -100,6 +100,8 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Refused), "refused")
 			add(float64(s.Filtered), "filtered")
 		}},
+		{Name: "roster_limits_total", Help: "Changes of a roster that a limit forbids.",
+			Collect: admin.Value(func() uint64 { return a.router.Stats().RosterLimits })},
 	}
 }
 

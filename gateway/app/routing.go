@@ -22,6 +22,7 @@ func (a *App) newRouter() *router.Router {
 		Domains:  func(domain string) bool { return a.state.Load().rules.Role(domain) == convert.Server },
 		Accounts: users{a}.Exists,
 		Registry: a.registry(),
+		Rosters:  a.rosters,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"mcmt2xmpp/xmpp/roster"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -87,12 +88,17 @@ func (c *session) iq(ctx context.Context, st *stanza.Stanza) error {
 		return err
 	case account:
 		return c.account(ctx, st)
+	case c.othersRoster(st):
+		return c.reply(ctx, st.ErrorReply(&stanza.Error{Condition: stanza.Forbidden})) // RFC 6121 §2.3.3
 	}
 	return c.server.o.Router.Route(ctx, self{c}, st)
 }
 
 // presence handles the client's own presence and routes directed presence.
 func (c *session) presence(ctx context.Context, st *stanza.Stanza) error {
+	if _, ok := roster.KindOf(st.Type); ok && !st.To.IsZero() {
+		return c.subscription(ctx, st)
+	}
 	if !st.To.IsZero() {
 		if !c.shows.direct(st) {
 			return nil

@@ -27,6 +27,7 @@ func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
 	c.broadcast(ctx, st)
 	if !was {
 		c.introduce(ctx)
+		c.arrived(ctx)
 	}
 	if p >= 0 && (!was || old < 0) {
 		c.server.o.Router.Available(c)
@@ -132,9 +133,10 @@ func priority(st *stanza.Stanza) (p int8, ok bool) {
 	return int8(n), err == nil
 }
 
-// broadcast sends presence to all available resources of the account, this one
-// included (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
+// broadcast sends presence to the contacts, and to all available resources of the
+// account, this one included (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
 func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
+	c.server.o.Router.Broadcast(ctx, st)
 	out := *st
 	out.To = c.full.Bare()
 	for _, s := range c.server.o.Router.Sessions(out.To) {
@@ -197,6 +199,9 @@ func (c *session) leave(ctx context.Context, st *stanza.Stanza, retire bool) {
 		}
 	}
 	for to := range directed {
+		if was && c.subscribed(to) {
+			continue // the broadcast has told it
+		}
 		out := *st
 		out.To = to
 		_ = c.server.o.Router.Route(ctx, self{c}, &out) // nobody waits for an answer

@@ -2,16 +2,18 @@
 // stream, binds the session to the router and carries its stanzas (RFC 6120,
 // RFC 6121).
 //
-//	server.go    Server, its options, accepting
-//	conn.go      one connection from accept to close
-//	session.go   a bound session, as the router sees it
-//	inbound.go   what a client may send (RFC 6120 §8.1, §10.3)
-//	presence.go  presence and priority (RFC 6121 §4)
-//	manage.go    stream management (XEP-0198), life.go sessions that are suspended
-//	             and resumed, hibernation.go what the servers share about them
-//	account.go   IQs that an account answers for its owner
-//	prove.go     liveness (XEP-0199)
-//	wire.go      the wire in the log
+//	server.go        Server, its options, accepting
+//	conn.go          one connection from accept to close
+//	session.go       a bound session, as the router sees it
+//	inbound.go       what a client may send (RFC 6120 §8.1, §10.3)
+//	presence.go      presence and priority (RFC 6121 §4)
+//	roster.go        the roster, its versions and pushes (RFC 6121 §2)
+//	subscription.go  subscriptions, and who is shown the presence (RFC 6121 §3)
+//	manage.go        stream management (XEP-0198), life.go sessions that are
+//	                 suspended and resumed, hibernation.go what the servers share
+//	account.go       IQs that an account answers for its owner
+//	prove.go         liveness (XEP-0199)
+//	wire.go          the wire in the log
 package c2s
 
 import (

@@ -40,9 +40,10 @@ type session struct {
 	ended  chan struct{} // closed when the session is over
 	once   sync.Once     // of unbind
 
-	life  life  // see life.go
-	shows shows // see presence.go
-	sent  atomic.Uint64
+	life     life     // see life.go
+	shows    shows    // see presence.go
+	contacts contacts // see roster.go
+	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
 	s          *stream.Stream

@@ -71,12 +71,12 @@ func (r *Router) version() *xmlwire.Element {
 	return q.Add(xmlwire.New(nsVersion, "version").AddText(r.o.Version))
 }
 
-// disco answers XEP-0030 for a domain, and for an account to its owner: others
-// are not subscribed to it and may not know (§8).
+// disco answers XEP-0030 for a domain, and for an account to its owner and to who is
+// subscribed to his presence: others may not know that it is there (§8).
 func (r *Router) disco(st, answer *stanza.Stanza, query *xmlwire.Element) (*stanza.Stanza, error) {
 	account := st.To.Local() != ""
 	switch {
-	case account && st.From.Bare() != st.To.Bare():
+	case account && st.From.Bare() != st.To.Bare() && !r.Roster(st.To).State(st.From).HasFrom():
 		return nil, unavailable
 	case query.Attr("node") != "":
 		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound} // §7

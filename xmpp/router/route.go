@@ -115,16 +115,15 @@ func hasBody(st *stanza.Stanza) bool {
 	return false
 }
 
-// presence delivers directed presence (RFC 6121 §4.6, §8.5.2.1.2, §8.5.3). To
-// nobody it is ignored (§8.5.1), and so are probes: nothing is subscribed to.
+// presence delivers presence, broadcast or directed (RFC 6121 §4.2.3, §4.6, §8.5.2.1.2,
+// §8.5.3). To nobody it is ignored (§8.5.1).
 func (r *Router) presence(ctx context.Context, st *stanza.Stanza) error {
 	switch st.Type {
 	case "", "unavailable", stanza.TypeError:
 	case "probe":
-		return nil
+		return r.probed(ctx, st)
 	default:
-		// No subscription can be asked for or granted here.
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented}
+		return r.subscription(ctx, st)
 	}
 	for _, s := range r.Sessions(st.To.Bare()) {
 		if s.JID() == st.To || st.To.IsBare() && Present(s) && st.Type != stanza.TypeError {
