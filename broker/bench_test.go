@@ -150,6 +150,28 @@ func BenchmarkBatch(b *testing.B) {
 	}
 }
 
+// put stores messages for the routes of stages, all in one go.
+func put(t testing.TB, b *Broker, n int, body []byte, to func(i int) (Stage, string)) {
+	t.Helper()
+	for i := range n {
+		m := Message{ID: strconv.Itoa(i), Recipient: "bob@example.com"}
+		m.Stage, m.Route = to(i)
+		wire, err := m.encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		wire.Data = body
+		if _, err := b.pub.js.PublishMsgAsync(wire, jetstream.WithStallWait(patience)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	select {
+	case <-b.pub.js.PublishAsyncComplete():
+	case <-time.After(patience):
+		t.Fatal("not stored in time")
+	}
+}
+
 // BenchmarkMove copies messages from one stage to the next: the ceiling is a
 // copy with nothing around it and an asynchronous window over everything, which
 // would not keep the order when a publish is refused.
@@ -172,19 +194,7 @@ func BenchmarkMove(b *testing.B) {
 
 func prefill(b *testing.B, br *Broker, n int) {
 	b.Helper()
-	body := make([]byte, benchBody)
-	for i := range n {
-		m := Message{Stage: Ingest, Route: routeName(i % 1000), Recipient: "bob@example.com", ID: strconv.Itoa(i)}
-		wire, err := m.encode()
-		if err != nil {
-			b.Fatal(err)
-		}
-		wire.Data = body
-		if _, err := br.pub.js.PublishMsgAsync(wire, jetstream.WithStallWait(patience)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	<-br.pub.js.PublishAsyncComplete()
+	put(b, br, n, make([]byte, benchBody), func(i int) (Stage, string) { return Ingest, routeName(i % 1000) })
 }
 
 func ourMove(b *testing.B, br *Broker) {
@@ -323,5 +333,37 @@ func pipeline(b *testing.B, br *Broker, record []byte) {
 	}
 	if err := errors.Join(stopIn(), stopOut()); err != nil {
 		b.Fatal(err)
+	}
+}
+
+// BenchmarkDrain drains routes of so many messages each, 64 at a time, the
+// messages of all routes lying between one another.
+func BenchmarkDrain(b *testing.B) {
+	for _, per := range []int{1, 10, 100} {
+		b.Run(strconv.Itoa(per), func(b *testing.B) {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+			body := make([]byte, benchBody)
+			put(b, br, b.N*per, body, func(i int) (Stage, string) { return Park, routeName(i % b.N) })
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := cpuTime(b)
+			var next atomic.Int64
+			var drains sync.WaitGroup
+			for range 64 {
+				drains.Go(func() {
+					for i := int(next.Add(1)) - 1; i < b.N; i = int(next.Add(1)) - 1 {
+						n, err := br.Drain(context.Background(), Park, routeName(i), HandlerFunc(collect(-1).handle))
+						if n != per || err != nil {
+							b.Errorf("drained %d, %v", n, err)
+							return
+						}
+					}
+				})
+			}
+			drains.Wait()
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "routes/s")
+			b.ReportMetric(float64(cpuTime(b)-start)/float64(b.N), "cpu-ns/op")
+		})
 	}
 }

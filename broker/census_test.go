@@ -1,95 +1,123 @@
 package broker
 
 import (
-	"context"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
+	"time"
 )
 
-// TestCensus: what a stage holds is counted when the store is opened again.
 func TestCensus(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
-	fill(t, b, Ingest, 3, 5)
-	fill(t, b, Park, 1, 2)
-	all, err := b.Census(testContext(t))
-	if err != nil || len(all) != 5 {
-		t.Fatalf("%v, %v", all, err)
+	ctx := testContext(t)
+	die(t, b, Term("bad"), Message{Stage: Ingest, Route: "r"})
+	for i := range 3 {
+		m := Message{Stage: Park, Route: "r", ID: fmt.Sprint(i), Body: []byte("text")}
+		if i == 2 {
+			m.Body = pattern(maxInline + 1)
+		}
+		if err := b.Store(ctx, m); err != nil {
+			t.Fatal(err)
+		}
 	}
-	for s, want := range map[Stage]uint64{Ingest: 15, Deliver: 0, Park: 2, Mail: 0, Dead: 0} {
-		if c := all[s]; c.Messages != want || c.Oldest.IsZero() != (want == 0) || (c.Bytes > 0) != (want > 0) || c.Lost != 0 {
-			t.Errorf("%s: %+v, want %d", s, c, want)
+	if err := b.Record(ctx, Record{ID: "1"}); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Census(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[Stage]uint64{Ingest: 0, Deliver: 0, Park: 3, Mail: 0, Dead: 1, Bodies: 1, Journal: 1}
+	if len(got) != len(want) {
+		t.Errorf("census %+v", got)
+	}
+	for s, n := range want {
+		c := got[s]
+		if c.Messages != n || (c.Bytes == 0) != (n == 0) || (n == 0) != c.Oldest.IsZero() || c.Lost != 0 || c.LostBytes != 0 {
+			t.Errorf("stage %s: %+v, want %d messages", s, c, n)
+		}
+		if n > 0 && time.Since(c.Oldest) > patience {
+			t.Errorf("stage %s: the oldest is of %v", s, c.Oldest)
 		}
 	}
 }
 
-// TestDamaged: a store whose file was damaged opens, says what it has lost, and
-// hands on the rest in order.
-func TestDamaged(t *testing.T) {
+// A store of which a file was damaged opens, says what is lost, and hands on the
+// rest.
+func TestCensusDamage(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	b := openTest(t, small(dir))
-	const n = 200
-	fill(t, b, Deliver, 1, n)
-	if err := b.Close(testContext(t)); err != nil {
-		t.Fatal(err)
-	}
-	damage(t, dir, "DELIVER")
+	const n = 40
+	for _, tc := range []struct {
+		name   string
+		damage func(t *testing.T, file string, data []byte)
+		told   bool // how many are lost, beside how much
+	}{
+		{"the end is missing", func(t *testing.T, file string, data []byte) {
+			if err := os.Truncate(file, int64(len(data))-1000); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"other bytes in the middle", func(t *testing.T, file string, data []byte) {
+			copy(data[len(data)/2:], "damaged.damaged.damaged.")
+			if err := os.WriteFile(file, data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the file is missing", func(t *testing.T, file string, _ []byte) {
+			if err := os.Remove(file); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"the index too", func(t *testing.T, file string, data []byte) {
+			if err := os.Remove(filepath.Join(filepath.Dir(file), "index.db")); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Truncate(file, int64(len(data))-1000); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			t.Parallel()
+			dir := t.TempDir()
+			b := openTest(t, small(dir))
+			for i := range n {
+				if err := b.Store(testContext(t), Message{Stage: Park, Route: "r", ID: fmt.Sprintf("r-%d", i), Body: pattern(250 << 10)}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			closeTest(t, b)
+			files, err := filepath.Glob(filepath.Join(dir, "jetstream", "*", "streams", streamPark, "msgs", "*.blk"))
+			if err != nil || len(files) < 2 {
+				t.Fatalf("%d files, %v", len(files), err)
+			}
+			last := slices.Max(files)
+			data, err := os.ReadFile(last)
+			if err != nil {
+				t.Fatal(err)
+			}
+			tc.damage(t, last, data)
 
-	b = openTest(t, small(dir))
-	all, err := b.Census(testContext(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := all[Deliver]
-	if c.Lost == 0 || c.Messages+c.Lost != n {
-		t.Fatalf("%+v, want some lost and %d together", c, n)
-	}
-	got := make(chan uint64, n)
-	stop := consume(t, b, Deliver, func(_ context.Context, ds []*Delivery) (out []Disposition) {
-		for _, d := range ds {
-			got <- d.Seq
-			out = append(out, Ack())
-		}
-		return out
-	}, ConsumeOptions{})
-	last := uint64(0)
-	for range c.Messages {
-		seq := <-got
-		if seq <= last {
-			t.Errorf("%d after %d", seq, last)
-		}
-		last = seq
-	}
-	if err := stop(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// damage overwrites bytes in the middle of a stream's only file, and takes away
-// what the server remembers of it, as after a crash.
-func damage(t *testing.T, dir, stream string) {
-	t.Helper()
-	var blocks []string
-	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
-		if err == nil && filepath.Ext(path) == ".blk" && filepath.Base(filepath.Dir(filepath.Dir(path))) == stream {
-			blocks = append(blocks, path)
-		}
-		return err
-	})
-	if err != nil || len(blocks) != 1 {
-		t.Fatalf("files of %s: %v, %v", stream, blocks, err)
-	}
-	data, err := os.ReadFile(blocks[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	copy(data[len(data)/2:], "damaged, damaged, damaged")
-	if err := os.WriteFile(blocks[0], data, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(filepath.Join(filepath.Dir(blocks[0]), "index.db")); err != nil {
-		t.Fatal(err)
+			b = openTest(t, small(dir))
+			census, err := b.Census(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c := census[Park]
+			if c.Messages == 0 || c.Messages >= n || c.LostBytes == 0 {
+				t.Errorf("census %+v", c)
+			}
+			if tc.told && c.Messages+c.Lost != n {
+				t.Errorf("%d messages and %d lost, of %d", c.Messages, c.Lost, n)
+			}
+			got := collect(int(c.Messages))                                                                                //nolint:gosec // a few
+			if k, err := b.Drain(testContext(t), Park, "r", HandlerFunc(got.handle)); k != int(c.Messages) || err != nil { //nolint:gosec // likewise
+				t.Errorf("drained %d, %v", k, err)
+			}
+			got.inOrder(t)
+		})
 	}
 }

@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // Drain hands everything that Park holds of one route to h, in order, and
@@ -220,51 +218,4 @@ func (b *Broker) purgeTo(ctx context.Context, stream, filter string, last uint64
 		return 0, refuse(ErrUnavailable, got.Error)
 	}
 	return int(got.Purged), nil //nolint:gosec // a count of messages
-}
-
-// Routes returns the routes that have messages in the stage, each with how many.
-func (b *Broker) Routes(ctx context.Context, stage Stage) (map[string]int, error) {
-	if streamOf(stage) == "" || stage == Dead {
-		return nil, fmt.Errorf("broker: routes: %w", refuse(ErrInvalid, fmt.Errorf("no stage %q", stage)))
-	}
-	if err := b.begin(); err != nil {
-		return nil, fmt.Errorf("broker: routes: %w", err)
-	}
-	defer b.calls.Done()
-	s, err := b.admin.js.Stream(ctx, streamOf(stage))
-	if err != nil {
-		return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
-	}
-	info, err := s.Info(ctx, jetstream.WithSubjectFilter(string(stage)+".>"))
-	if err != nil {
-		return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
-	}
-	routes := make(map[string]int)
-	hashed := make(map[string]string) // token to full name
-	for subject, n := range info.State.Subjects {
-		tok := routeKey(subject)
-		name, ok := untoken(tok)
-		if !ok {
-			if hashed[tok] == "" {
-				if hashed[tok], err = routeOf(ctx, s, subject); err != nil {
-					return nil, fmt.Errorf("broker: routes: %w", requestRefusal(err))
-				}
-			}
-			name = hashed[tok]
-		}
-		routes[name] += int(n) //nolint:gosec // a count of messages
-	}
-	return routes, nil
-}
-
-// routeOf reads the full route out of a message, tok being only its hash.
-func routeOf(ctx context.Context, s jetstream.Stream, subject string) (string, error) {
-	m, err := s.GetLastMsgForSubject(ctx, subject)
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return strings.Clone(routeKey(subject)), nil // handled this moment
-	}
-	if err != nil {
-		return "", err
-	}
-	return unescape(m.Header.Get(hdrRoute)), nil
 }

@@ -339,24 +339,41 @@ func TestDrainPower(t *testing.T) {
 	}
 }
 
-// Names of routes come back whole, also those that the subject cannot hold.
-func TestRoutesNames(t *testing.T) {
+// However a drain ends, it gives the room for bodies back.
+func TestDrainRoom(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
 	ctx := testContext(t)
-	want := map[string]int{"a.b > *": 1, "": 2, strings.Repeat("long.", 60): 3, "ü\n": 1}
-	for r, n := range want {
-		for i := range n {
-			if err := b.Store(ctx, Message{Stage: Park, Route: r, Recipient: fmt.Sprint(i)}); err != nil {
-				t.Fatal(err)
-			}
+	for i := range 5 {
+		if err := b.Store(ctx, Message{Stage: Park, Route: "r", ID: fmt.Sprint(i), Body: pattern(maxInline + 1)}); err != nil {
+			t.Fatal(err)
 		}
 	}
-	got, err := b.Routes(ctx, Park)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if fmt.Sprint(got) != fmt.Sprint(want) {
-		t.Errorf("routes %v, want %v", got, want)
+	for _, tc := range []struct {
+		name string
+		then func(d *Delivery) Disposition
+		n    int
+	}{
+		{"put off", func(*Delivery) Disposition { return Retry(0) }, 1},
+		{"not stored", func(d *Delivery) Disposition { return Move(Message{Stage: Deliver, Route: "r", BodyOf: d}) }, 1},
+		{"settled", func(*Delivery) Disposition { return Ack() }, 2},
+	} {
+		if tc.name == "not stored" {
+			subjectsOf(t, b, streamDeliver, "elsewhere.*.*.*")
+		}
+		n, err := b.Drain(ctx, Park, "r", HandlerFunc(func(_ context.Context, ds []*Delivery) []Disposition {
+			out := []Disposition{Ack()}
+			for _, d := range ds[1:] {
+				out = append(out, tc.then(d))
+			}
+			return out
+		}))
+		if (err == nil) != (tc.name == "settled") || n < tc.n {
+			t.Errorf("%s: drained %d, %v", tc.name, n, err)
+		}
+		if !b.inflight.TryAcquire(maxBodies) {
+			t.Fatalf("%s: room was not given back", tc.name)
+		}
+		b.inflight.Release(maxBodies)
 	}
 }

@@ -13,9 +13,10 @@ import (
 type Slice struct{ Index, Of int }
 
 // Has says whether the partition of a route is in the slice.
-func (s Slice) Has(route string) bool { return s.has(PartitionOf(route)) }
+func (s Slice) Has(route string) bool { return s.HasPartition(PartitionOf(route)) }
 
-func (s Slice) has(partition int) bool { return s.Of > 0 && partition%s.Of == s.Index }
+// HasPartition says whether a partition is in the slice.
+func (s Slice) HasPartition(partition int) bool { return s.Of > 0 && partition%s.Of == s.Index }
 
 // Partitions are those of the slice, in their order; nil: all there are.
 func (s Slice) Partitions() []int {
@@ -35,7 +36,7 @@ func (s Slice) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Of) }
 // overlaps says whether some partition is in both, which may be of different layouts.
 func (s Slice) overlaps(o Slice) bool {
 	for p := range Partitions {
-		if s.has(p) && o.has(p) {
+		if s.HasPartition(p) && o.HasPartition(p) {
 			return true
 		}
 	}
@@ -67,7 +68,7 @@ func (s Slice) meets(stage Stage, filters []string) bool {
 		rest, _ := strings.CutPrefix(f, string(stage)+".")
 		p, _, _ := strings.Cut(rest, ".")
 		// What is not one of our filters may hold anything.
-		if n, err := strconv.Atoi(p); err != nil || s.has(n) {
+		if n, err := strconv.Atoi(p); err != nil || s.HasPartition(n) {
 			return true
 		}
 	}

@@ -48,7 +48,7 @@ type Broker interface {
 	Store(ctx context.Context, msgs ...broker.Message) error
 	Consume(ctx context.Context, stage broker.Stage, h broker.Handler, o broker.ConsumeOptions) error
 	Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error)
-	Routes(ctx context.Context, stage broker.Stage) (map[string]int, error)
+	RoutesIn(ctx context.Context, stage broker.Stage, in func(partition int) bool) (map[string]int, error)
 	Last(ctx context.Context, stage broker.Stage, route string) (*broker.Delivery, error)
 	Records(ctx context.Context, id, recipient string, since time.Time, limit int) ([]broker.Record, error)
 }

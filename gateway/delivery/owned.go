@@ -47,7 +47,7 @@ func (dl *Delivery) own(ctx, work context.Context, s broker.Slice, ready func())
 // takeOver reads which routes of the slice have parked messages and how they
 // stand. None is tried for that alone, except where its recipient is there.
 func (dl *Delivery) takeOver(ctx context.Context, o *owned) error {
-	parked, err := dl.broker.Routes(ctx, broker.Park)
+	parked, err := dl.broker.RoutesIn(ctx, broker.Park, o.slice.HasPartition)
 	if err != nil {
 		return fmt.Errorf("delivery: parked routes: %w", err)
 	}
@@ -63,9 +63,6 @@ func (dl *Delivery) takeOver(ctx context.Context, o *owned) error {
 	defer dl.mu.Unlock()
 	dl.owned = append(dl.owned, o)
 	for name, n := range parked {
-		if !o.slice.Has(name) {
-			continue
-		}
 		rt := &route{name: name, recovered: true, RouteState: states[name]}
 		rt.parked.Store(int64(n))
 		longest := dl.o.Outgoing(rt.domain()).MaxRetryInterval

@@ -30,7 +30,7 @@ type stubBroker struct {
 	block   chan struct{} // Consume ends early when it is closed
 }
 
-func (s *stubBroker) Routes(context.Context, broker.Stage) (map[string]int, error) {
+func (s *stubBroker) RoutesIn(context.Context, broker.Stage, func(int) bool) (map[string]int, error) {
 	return s.parked, nil
 }
 

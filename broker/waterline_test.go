@@ -1,0 +1,78 @@
+package broker
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+// TestWaterline: the server cuts a damaged file off, and says nothing of it. What
+// was lost is known all the same, and the rest is handed on in order.
+func TestWaterline(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	b := openTest(t, small(dir))
+	const n = 200
+	fill(t, b, Deliver, 1, n)
+	if err := b.Close(testContext(t)); err != nil {
+		t.Fatal(err)
+	}
+	cutOff(t, dir, "DELIVER")
+
+	b = openTest(t, small(dir))
+	all, err := b.Census(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := all[Deliver]
+	if c.Lost == 0 || c.Messages+c.Lost != n {
+		t.Fatalf("%+v, want some lost and %d together", c, n)
+	}
+	got := make(chan uint64, n)
+	stop := consume(t, b, Deliver, func(_ context.Context, ds []*Delivery) (out []Disposition) {
+		for _, d := range ds {
+			got <- d.Seq
+			out = append(out, Ack())
+		}
+		return out
+	}, ConsumeOptions{})
+	last := uint64(0)
+	for range c.Messages {
+		seq := <-got
+		if seq <= last {
+			t.Errorf("%d after %d", seq, last)
+		}
+		last = seq
+	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// cutOff overwrites bytes in the middle of a stream's only file, and takes away
+// what the server remembers of it, as after a crash.
+func cutOff(t *testing.T, dir, stream string) {
+	t.Helper()
+	var blocks []string
+	err := filepath.WalkDir(dir, func(path string, _ os.DirEntry, err error) error {
+		if err == nil && filepath.Ext(path) == ".blk" && filepath.Base(filepath.Dir(filepath.Dir(path))) == stream {
+			blocks = append(blocks, path)
+		}
+		return err
+	})
+	if err != nil || len(blocks) != 1 {
+		t.Fatalf("files of %s: %v, %v", stream, blocks, err)
+	}
+	data, err := os.ReadFile(blocks[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	copy(data[len(data)/2:], "damaged, damaged, damaged")
+	if err := os.WriteFile(blocks[0], data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(filepath.Dir(blocks[0]), "index.db")); err != nil {
+		t.Fatal(err)
+	}
+}
