@@ -39,6 +39,9 @@ func FuzzSession(f *testing.F) {
 		"<iq type='error' id='1'/><iq type='get' id='1' to='alice@localhost/a'><ping xmlns='urn:xmpp:ping'/></iq>",
 		"<message from='bob@localhost' to='@'/>",
 		"<message type='error' to='nobody@localhost'/><message xmlns='jabber:server'/>",
+		"<enable xmlns='urn:xmpp:sm:3' resume='true'/><presence/><r xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='1'/>",
+		"<enable xmlns='urn:xmpp:sm:3' max='0'/><enable xmlns='urn:xmpp:sm:3'/><iq type='get' id='1'/><a xmlns='urn:xmpp:sm:3' h='4294967295'/>",
+		"<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/><a xmlns='urn:xmpp:sm:3'/>",
 	} {
 		f.Add(seed)
 	}
