@@ -44,6 +44,9 @@ func FuzzSession(f *testing.F) {
 			"<iq type='get' id='2'><query xmlns='jabber:iq:roster' ver='x-1'/></iq><presence/>" +
 			"<iq type='set' id='3'><query xmlns='jabber:iq:roster'><item jid='bob@localhost' subscription='remove'/></query></iq>",
 		"<message type='error' to='nobody@localhost'/><message xmlns='jabber:server'/>",
+		"<enable xmlns='urn:xmpp:sm:3' resume='true'/><presence/><r xmlns='urn:xmpp:sm:3'/><a xmlns='urn:xmpp:sm:3' h='1'/>",
+		"<enable xmlns='urn:xmpp:sm:3' max='0'/><enable xmlns='urn:xmpp:sm:3'/><iq type='get' id='1'/><a xmlns='urn:xmpp:sm:3' h='4294967295'/>",
+		"<resume xmlns='urn:xmpp:sm:3' previd='x' h='1'/><a xmlns='urn:xmpp:sm:3'/>",
 	} {
 		f.Add(seed)
 	}

@@ -374,6 +374,9 @@ type Unacked struct {
 func (w *Writer) Release() []Unacked {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.next != nil {
+		return w.next.Release()
+	}
 	m := w.m
 	if m == nil || m.state == over && m.queue == nil {
 		return nil

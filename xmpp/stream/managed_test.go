@@ -305,6 +305,13 @@ func TestUnackedBound(t *testing.T) {
 	if err := w.SendStanza(t.Context(), message("7")); !errors.Is(err, ErrUnacked) {
 		t.Errorf("over twice the bound while suspended: %v", err)
 	}
+	var left []string
+	for _, u := range w.Release() {
+		left = append(left, u.Stanza.ID)
+	}
+	if got := strings.Join(left, " "); got != "3 4 5 6" {
+		t.Errorf("left are %s", got)
+	}
 }
 
 // TestManagedWraps: the counts on the wire begin anew after 2^32-1 (§4).
