@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/jid"
@@ -310,18 +312,18 @@ func TestHalfDeadManaged(t *testing.T) {
 			addr, v := w.listen(time.Second)
 			way := newOneWay(t, addr)
 			half := dial(t, way.addr, "alice@localhost/a", nil)
-			stored := make(chan struct{})
+			w.hooks.handed = func(ds []*broker.Delivery) {
+				if strings.HasSuffix(ds[0].ID, "m1") { // so that the others make one run, with one proof
+					eventually(t, "the others behind it", func() bool { return ds[0].Backlog() == 5 })
+				}
+			}
 			w.hooks.sent = func(st *stanza.Stanza) {
-				switch st.ID {
-				case "m1":
-					<-stored // so that the others make one run, with one proof
-				case "m2":
+				if st.ID == "m2" {
 					way.mute.Store(true)
 				}
 			}
 			w.run()
 			ids := w.put(alice, 5)
-			close(stored)
 			proven := min(c.reads, 1)
 			got := receive(t, half, c.reads, patience)
 			w.events.wait(t, trace.Deferred, 5-proven)
@@ -362,7 +364,7 @@ func TestCutWhileDelivering(t *testing.T) {
 	w.run()
 	addr, v := w.listen(5 * time.Second)
 	c := dial(t, addr, "alice@localhost/a", nil)
-	const n = 300
+	const n = 2000
 	stored := make(chan []string)
 	go func() { stored <- w.put(alice, n) }()
 	var got []string
