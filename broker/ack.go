@@ -2,21 +2,20 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"slices"
 	"time"
 
 	"github.com/nats-io/nats.go"
 )
 
-// disown gives up on the acknowledgements: the consumer is deleted.
-func (f *flow) disown() {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.stopping, f.fenced = true, true
-}
-
 // settle acknowledges it and forgets it. With certain, it returns only after the
-// server has confirmed.
+// server has confirmed. It does nothing when the slice is not ours any more.
 func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
+	if err := f.entitled(); err != nil {
+		return err
+	}
 	if certain {
 		f.mu.Lock()
 		reply := it.reply
@@ -38,44 +37,111 @@ func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
 	return nil
 }
 
-// settleSynced is settle when what follows from it is on the disk. The route
-// goes on meanwhile; until then it is held, so that its delivery in another
-// epoch is recognised.
-func (f *flow) settleSynced(it *item) {
+// settleLater is settle after what is due before. The route goes on meanwhile;
+// until then the message is held, so that its delivery in another epoch is
+// recognised.
+func (f *flow) settleLater(ctx context.Context, it *item) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.bytes -= it.size
 	it.size, it.raw, it.del, it.inline = 0, nil, nil, nil
-	f.unsynced = append(f.unsynced, it)
-	if !f.syncing {
-		f.syncing = true
-		f.workers.Go(f.acknowledgeSynced)
+	f.later = append(f.later, it)
+	f.settleOn(ctx)
+}
+
+// settleOn sees to it that what waits is settled. f.mu is held.
+func (f *flow) settleOn(ctx context.Context) {
+	if len(f.later) > 0 && !f.settling {
+		f.settling = true
+		f.workers.Go(func() { f.settleWaiting(ctx) })
 	}
 }
 
-// acknowledgeSynced settles what waits for the disk, all of it after one sync,
-// until nothing waits. After a sync that has failed nothing is acknowledged.
-func (f *flow) acknowledgeSynced() {
+// maxCommit is how many messages are let go together at most. More would have
+// the first of them wait for the last while the server gives nothing new.
+const maxCommit = 1024
+
+// settleWaiting settles what waits, group by group, until nothing does. What
+// cannot be settled before ctx ends waits for the next epoch, and after a sync
+// that has failed for the next process.
+func (f *flow) settleWaiting(ctx context.Context) {
 	for {
-		f.mu.Lock()
-		items := f.unsynced
-		f.unsynced = nil
-		f.syncing = len(items) > 0
-		f.mu.Unlock()
+		items := f.nextGroup()
 		if len(items) == 0 {
 			return
 		}
-		if err := f.b.disk.wait(context.Background()); err != nil {
-			f.log.Error().Err(err).Int("messages", len(items)).Msg("messages stay where they are")
-			f.mu.Lock()
-			f.syncErr = err
-			f.mu.Unlock()
+		err := f.commit(ctx, items)
+		for err == nil && len(items) > 0 {
+			if err = f.settle(ctx, items[0], false); err == nil {
+				items = items[1:]
+			}
+		}
+		if err == nil {
 			continue
 		}
-		for _, it := range items {
-			_ = f.settle(context.Background(), it, false) // fails only when it waits
+		f.log.WithLevel(levelOf(err)).Err(err).Int("messages", len(items)).Msg("messages stay where they are")
+		if !errors.Is(err, errSync) {
+			f.putOff(items)
+			return
 		}
 	}
+}
+
+// nextGroup takes those that have waited longest; none: nobody settles any more.
+func (f *flow) nextGroup() []*item {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := min(len(f.later), maxCommit)
+	items := f.later[:n:n]
+	if f.later = f.later[n:]; len(f.later) == 0 {
+		f.later = nil
+	}
+	f.settling = n > 0
+	return items
+}
+
+// putOff gives a group back.
+func (f *flow) putOff(items []*item) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.later = append(items, f.later...)
+	f.settling = false
+}
+
+// commit does what is due before items are let go: it writes their records, and
+// then waits for the disk once for all of them. While the journal cannot be
+// written that is tried again, until ctx ends. After a sync that has failed
+// nothing is let go.
+func (f *flow) commit(ctx context.Context, items []*item) error {
+	work := context.WithoutCancel(ctx)
+	for fails := 0; ; {
+		err := f.b.write(work, items)
+		if err == nil {
+			break
+		}
+		fails++
+		f.log.Warn().Err(err).Int("messages", len(items)).Msg("journal not written, messages stay")
+		if !f.b.pub.pause(ctx, soon(fails)) {
+			return fmt.Errorf("journal: %w", err)
+		}
+	}
+	if !slices.ContainsFunc(items, func(it *item) bool { return it.due.disk }) {
+		return nil
+	}
+	return f.b.disk.wait(work)
+}
+
+// record returns the record of what was decided about it, nil for none.
+func (f *flow) record(it *item) *nats.Msg {
+	if it.decided.record == nil {
+		return nil
+	}
+	m, err := it.decided.record.encode()
+	if err != nil {
+		f.b.refused(err, it.decided.record.subject())
+		return nil
+	}
+	return m
 }
 
 // ackBody is what acknowledges a message; see also jetstream.Msg.Ack, which
@@ -113,6 +179,13 @@ func (f *flow) keepAlive() {
 // finish stops the routes, waits for what runs, and makes sure that the server
 // has the acknowledgements: deleting the consumer would drop those still queued.
 func (f *flow) finish() {
+	f.halt()
+	f.drop()
+	f.confirmLast()
+}
+
+// halt stops the routes and waits for what runs.
+func (f *flow) halt() {
 	f.mu.Lock()
 	f.stopping = true
 	for _, r := range f.routes {
@@ -122,13 +195,23 @@ func (f *flow) finish() {
 	}
 	f.mu.Unlock()
 	f.workers.Wait()
+}
+
+// drop gives the memory of bodies back, for good.
+func (f *flow) drop() {
 	f.mu.Lock()
-	last, fenced := f.lastAck, f.fenced
+	defer f.mu.Unlock()
 	for _, it := range f.held {
 		f.b.unfill(it)
 	}
+}
+
+// confirmLast makes sure that the server has all acknowledgements.
+func (f *flow) confirmLast() {
+	f.mu.Lock()
+	last := f.lastAck
 	f.mu.Unlock()
-	if last == "" || fenced {
+	if last == "" || f.entitled() != nil {
 		return
 	}
 	// The server takes acknowledgements in the order they come in: when it

@@ -2,15 +2,18 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"golang.org/x/sys/unix"
 )
 
 const benchBody = 1024
@@ -234,4 +237,91 @@ func rawMove(b *testing.B, br *Broker) {
 	await(b, "all copied", done)
 	cc.Stop()
 	<-cc.Closed()
+}
+
+// BenchmarkJournal is the whole way of a message through the store: moved from
+// one stage to the next, and let go there, with and without a record of its end.
+// Beside it the bare copy from one stream to another.
+func BenchmarkJournal(b *testing.B) {
+	for _, bc := range []struct {
+		name string
+		run  func(b *testing.B, br *Broker)
+	}{
+		{"copy", rawPipeline},
+		{"ack", func(b *testing.B, br *Broker) { pipeline(b, br, nil) }},
+		{"record", func(b *testing.B, br *Broker) { pipeline(b, br, make([]byte, 300)) }},
+	} {
+		b.Run(bc.name, func(b *testing.B) {
+			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+			prefill(b, br, b.N)
+			b.ReportAllocs()
+			b.ResetTimer()
+			start := cpuTime(b)
+			bc.run(b, br)
+			b.StopTimer()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "msg/s")
+			b.ReportMetric(float64(cpuTime(b)-start)/float64(b.N), "cpu-ns/op")
+		})
+	}
+}
+
+// rawPipeline is rawMove with a consumer behind it.
+func rawPipeline(b *testing.B, br *Broker) {
+	b.Helper()
+	cons, err := br.work.js.CreateConsumer(context.Background(), streamDeliver, jetstream.ConsumerConfig{
+		Durable: "raw", AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 8192,
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	done := make(chan struct{})
+	left := b.N
+	cc, err := cons.Consume(func(m jetstream.Msg) {
+		_ = m.Ack()
+		if left--; left == 0 {
+			close(done)
+		}
+	}, jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes), jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat))
+	if err != nil {
+		b.Fatal(err)
+	}
+	rawMove(b, br)
+	await(b, "all let go", done)
+	cc.Stop()
+	<-cc.Closed()
+}
+
+// cpuTime is the processor time of this process, the server in it included: on a
+// machine that others work on too it compares where the clock does not.
+func cpuTime(b *testing.B) time.Duration {
+	b.Helper()
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// pipeline moves what Ingest holds to Deliver and lets it go there, with record
+// as the record of its end, until the stages are empty.
+func pipeline(b *testing.B, br *Broker, record []byte) {
+	b.Helper()
+	stopIn := consume(b, br, Ingest, mover(Deliver), ConsumeOptions{})
+	stopOut := consume(b, br, Deliver, func(_ context.Context, ds []*Delivery) []Disposition {
+		out := make([]Disposition, len(ds))
+		for i, d := range ds {
+			if out[i] = Ack(); record != nil {
+				out[i] = out[i].Recorded(d.ID, d.Recipient, record)
+			}
+		}
+		return out
+	}, ConsumeOptions{})
+	for br.counts[Deliver].acked.Load() < uint64(b.N) { //nolint:gosec // positive
+		if !pause(context.Background(), time.Millisecond) {
+			return
+		}
+	}
+	if err := errors.Join(stopIn(), stopOut()); err != nil {
+		b.Fatal(err)
+	}
 }

@@ -38,26 +38,34 @@ type Broker struct {
 	pub     *link          // publishes of Store, Move and Term
 	work    *link          // consumers and their acknowledgements
 	admin   *link          // streams, buckets, reading back
+	leases  *link          // heartbeats and claims; embedded: admin
 	streams map[string]jetstream.Stream
 	reunion reunion // of pub, work and admin, see ask.go
 	// recovered is the last position of each stage when it was opened: up to
 	// there another process may have handed messages over.
 	recovered map[Stage]uint64
+	lost      map[Stage]uint64 // messages that were there before; see waterline.go
 
 	window   *semaphore.Weighted // publishes under way
 	inflight *semaphore.Weighted // bytes of bodies read back for handlers
+	reads    *semaphore.Weighted // reads under way, see read.go
 
 	disk      *groupSync   // nil: what the server has answered is enough
 	closeDisk func() error // nil likewise
 
-	free   atomic.Int64 // bytes of disk
-	counts map[Stage]*counters
+	members  *members
+	lease    *lease
+	kick     chan struct{}      // has a heartbeat written
+	part     func(orderly bool) // ends the membership; nil: there is none
+	nameFile *os.File           // locked; nil: the name is for this run only
+
+	free    atomic.Int64 // bytes of disk
+	counts  map[Stage]*counters
+	journal journalCounts
 
 	drains struct { // see drain.go
 		sync.Mutex
-		busy  map[string]chan struct{}
-		epoch uint64
-		n     int
+		busy map[string]chan struct{}
 	}
 
 	// done ends when Close begins: the broker's own work, and every Consume and
@@ -81,8 +89,11 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{
 		o: o, log: o.Log, node: rand.Text(), opened: time.Now(),
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
-		counts: make(map[Stage]*counters),
+		reads:  semaphore.NewWeighted(maxReads),
+		counts: make(map[Stage]*counters), kick: make(chan struct{}, 1),
+		lease: newLease(o.Dir != "", o.lease),
 	}
+	b.members = newMembers(b.node, b.nodeName(), o.Dir != "", o.lease)
 	b.drains.busy = make(map[string]chan struct{})
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
@@ -113,6 +124,15 @@ func (b *Broker) open(ctx context.Context) error {
 		l.onReturn(b.linkReturned)
 	}
 	if err := b.ensureStreams(ctx); err != nil {
+		return err
+	}
+	if b.srv != nil {
+		if err := b.compare(ctx); err != nil {
+			return err
+		}
+		b.workers.Go(func() { b.watchWaterline(b.done) })
+	}
+	if err := b.join(ctx); err != nil {
 		return err
 	}
 	b.workers.Go(func() { b.sweepBodies(b.done) })
@@ -179,10 +199,17 @@ func (b *Broker) shutdown(ctx context.Context) error {
 	case <-ctx.Done():
 		err = fmt.Errorf("broker: close: %w", ctx.Err())
 	}
-	for _, l := range []*link{b.work, b.pub, b.admin} {
+	if b.part != nil {
+		b.part(err == nil)
+	}
+	for _, l := range []*link{b.work, b.pub, b.admin, b.leases} {
 		l.close()
 	}
 	<-idle // no request can wait on a closed connection
+	b.lease.stop()
+	if b.nameFile != nil {
+		err = errors.Join(err, b.nameFile.Close())
+	}
 	if b.srv != nil {
 		b.srv.Shutdown()
 		b.srv.WaitForShutdown()
@@ -228,9 +255,15 @@ func (b *Broker) Healthy() error {
 	if err := errors.Join(b.room(b.o.DiskReserve), b.disk.healthy()); err != nil {
 		return fmt.Errorf("broker: %w", err)
 	}
+	if !b.lease.valid() {
+		return fmt.Errorf("broker: %w", errExpired)
+	}
 	for _, s := range queues {
-		if b.counts[s].stalled.Load() {
+		if b.counts[s].stalled.Load() > 0 {
 			return fmt.Errorf("broker: stage %s: messages wait and nobody asks for them", s)
+		}
+		if n, of := b.members.orphaned(s); n > 0 && b.members.consumes(s) {
+			return fmt.Errorf("broker: stage %s: %d of %d slices have no owner", s, n, of)
 		}
 	}
 	return nil

@@ -18,6 +18,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if url := os.Getenv(childURL); url != "" {
+		childNode(url)
+		return
+	}
 	goleak.VerifyTestMain(m,
 		// The server (2.15.2) sometimes leaves the file store of a refused batch
 		// open when it stops, and with it its clock.
@@ -26,7 +30,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of these tests.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

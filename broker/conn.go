@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -12,16 +11,18 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-var errDisconnected = errors.New("connection to the server is lost")
+// pingInterval is how often an external server is asked whether it lives; two
+// answers missing, and the next one is connected to.
+const pingInterval = 5 * time.Second
 
 // link is one connection to the server, embedded or not.
 type link struct {
-	nc *nats.Conn
-	js jetstream.JetStream
+	requests // and with them the connection
+	js       jetstream.JetStream
+	in       *inbox
 
 	mu sync.Mutex
-	// up ends when the connection is lost: nats.go lets requests under way run
-	// into their timeouts.
+	// up ends when the connection is lost.
 	up   context.Context
 	down context.CancelCauseFunc
 	// again is closed when a connection that was lost is back.
@@ -32,7 +33,7 @@ type link struct {
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{})}
+	l := &link{again: make(chan struct{}), in: newInbox(), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -41,7 +42,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		// A publish during a reconnection fails instead of waiting in a buffer:
 		// what is not stored must not look as if it were.
 		nats.ReconnectBufSize(-1),
-		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost() }),
+		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost(); l.in.lost() }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
 			ev := o.Log.Warn().Err(err).Str("role", role)
@@ -56,6 +57,8 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	if s != nil {
 		opts = append(opts, nats.InProcessServer(s))
 	} else {
+		// A server whose machine has died closes nothing.
+		opts = append(opts, nats.PingInterval(pingInterval), nats.MaxPingsOutstanding(2))
 		for i, u := range o.URLs {
 			if i > 0 {
 				urls += ","
@@ -67,10 +70,16 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	if err != nil {
 		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
 	}
-	l.nc = nc
-	if l.js, err = jetstream.New(nc); err != nil {
+	if err = l.listen(nc); err == nil {
+		l.js, err = jetstream.New(nc)
+	}
+	if err != nil {
 		l.close()
 		return nil, fmt.Errorf("broker: connect: %w", err)
+	}
+	if err := l.in.listen(nc); err != nil {
+		l.close()
+		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
 	}
 	return l, nil
 }
@@ -96,12 +105,14 @@ func credentials(o Options) []nats.Option {
 }
 
 func (l *link) lost() {
+	l.requests.lost()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.down(errDisconnected)
 }
 
 func (l *link) back() {
+	l.requests.back()
 	l.mu.Lock()
 	l.down(errDisconnected)
 	l.up, l.down = context.WithCancelCause(context.Background())
@@ -135,36 +146,44 @@ func (l *link) reconnected() <-chan struct{} {
 	return l.again
 }
 
+// pause waits for d, or until the lost connection is back, and reports whether
+// ctx is still alive.
+func (l *link) pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-l.reconnected():
+	case <-t.C:
+	}
+	return ctx.Err() == nil
+}
+
+// while returns a context that also ends when the connection is lost; it has
+// ended already when there is none.
+func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) {
+	l.mu.Lock()
+	up := l.up
+	l.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	lose := func() { cancel(context.Cause(up)) }
+	if up.Err() != nil {
+		lose()
+	}
+	stop := context.AfterFunc(up, lose)
+	return ctx, func() { stop(); cancel(nil) }
+}
+
 func (l *link) close() {
 	if l != nil {
 		l.lost()
+		l.in.lost()
 		l.nc.Close()
 	}
 }
 
-// request publishes m and waits for the answer, for timeout at most. It fails
-// at once when the connection is lost, now or meanwhile.
-func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	return l.ask(ctx, m)
-}
-
 // ask is request without a limit of its own.
 func (l *link) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
-	l.mu.Lock()
-	up := l.up
-	l.mu.Unlock()
-	if up.Err() != nil {
-		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
-		return nil, context.Cause(up)
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(up, cancel)()
-	resp, err := l.nc.RequestMsgWithContext(ctx, m)
-	if err != nil && up.Err() != nil {
-		return nil, context.Cause(up)
-	}
-	return resp, err
+	return l.request(ctx, m, 0)
 }

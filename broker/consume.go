@@ -2,30 +2,8 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
-)
-
-const (
-	// ackWait is when the server gives a message again of which it has heard
-	// nothing. While we hold one we say so every third of it.
-	ackWait = 10 * time.Minute
-
-	// Pulls: fewer than 256 messages each stall for up to two heartbeats
-	// (nats.go 1.55), and their bytes are bounded.
-	pullMessages  = 512
-	pullBytes     = 16 << 20
-	pullExpiry    = 5 * time.Second
-	pullHeartbeat = time.Second
-
-	// checkInterval is how often the server is asked how the consumer stands.
-	checkInterval = time.Second
-
-	// finalAck bounds the last acknowledgement of a Consume that ends.
-	finalAck = 2 * time.Second
 )
 
 // ConsumeOptions tune Consume. The zero value is good.
@@ -47,6 +25,15 @@ type ConsumeOptions struct {
 
 	// Grace is how long handlers may go on after the end of ctx. Zero is 15 s.
 	Grace time.Duration
+
+	// Own, when set, runs beside each slice that this process owns. It is called
+	// in a goroutine of its own after the slice was taken over; the first message
+	// of the slice is handed over after it has called ready. ctx ends when the
+	// slice is to be given up or was lost; work when what was begun must stop: at
+	// once when the slice was lost, else after Grace. The slice is given to
+	// another process only after Own has returned. An error before ready gives the
+	// slice back, and it is tried again.
+	Own func(ctx, work context.Context, s Slice, ready func()) error
 }
 
 func (o ConsumeOptions) withDefaults() ConsumeOptions {
@@ -67,15 +54,14 @@ func (o ConsumeOptions) withDefaults() ConsumeOptions {
 	return o
 }
 
-// errNewEpoch ends one ownership, to be followed by the next: deliveries of
-// this one may have been lost.
-var errNewEpoch = errors.New("deliveries may have been lost")
-
 // Consume hands the messages of Ingest, Deliver or Mail to h until ctx ends:
 // those of one route one run after the other, those of different routes side by
-// side. It then lets the handlers finish, carries out what they have decided and
-// returns nil. A server that cannot be reached is waited for. ErrFenced says that
-// another process has taken the stage over.
+// side. With URLs it shares the stage with the other processes that consume it:
+// each slice has one owner, and passes to another one when members come and go,
+// or die. At the end it lets the handlers finish, carries out what they have
+// decided, gives its slices up and returns nil. A server that cannot be reached
+// is waited for. The error is ErrInvalid: no such stage, or one that this
+// process consumes already.
 func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeOptions) error {
 	if stage != Ingest && stage != Deliver && stage != Mail {
 		return fmt.Errorf("broker: consume: %w", refuse(ErrInvalid, fmt.Errorf("no stage %q to consume", stage)))
@@ -84,195 +70,113 @@ func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeO
 		return fmt.Errorf("broker: consume: %w", err)
 	}
 	defer b.calls.Done()
+	if !b.members.enter(stage) {
+		return fmt.Errorf("broker: consume: %w", refuse(ErrInvalid, fmt.Errorf("stage %q is consumed already", stage)))
+	}
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	defer context.AfterFunc(b.done, stop)()
 
-	f := newFlow(b, stage, h, o.withDefaults(), ctx.Done())
-	// Handlers outlive ctx by the grace they are given.
-	work, abort := context.WithCancel(context.WithoutCancel(ctx))
-	defer abort()
-	err := f.own(ctx, work)
-	if err != nil {
-		// The new owner is at it already: what we would do now comes twice.
-		abort()
-		f.disown()
+	o = o.withDefaults()
+	c := &consumption{
+		b: b, stage: stage, h: h, o: o, pool: &pool{size: o.Workers},
+		tenures: make(map[Slice]func()), ended: make(chan Slice),
 	}
-	grace := time.AfterFunc(f.o.Grace, abort)
-	defer grace.Stop()
-	f.finish()
-	b.counts[stage].stalled.Store(false)
-	if err != nil {
-		return fmt.Errorf("broker: consume %s: %w", stage, err)
-	}
+	b.beatNow()
+	c.run(ctx)
+	b.members.leave(stage)
+	b.beatNow()
+	c.finish()
+	b.members.forget(stage)
+	b.beatNow()
 	return nil
 }
 
-// own takes the stage over and pulls, epoch after epoch, until ctx ends (nil) or
-// another process takes it over (ErrFenced).
-func (f *flow) own(ctx, work context.Context) error {
-	for fails := 0; ; {
-		cons, epoch, err := f.b.takeOver(ctx, f.stage, f.o.MaxAckPending)
-		if err == nil {
-			err = f.checkStream(ctx)
-		}
-		if err == nil {
-			fails = 0
-			f.wakeFailed(work)
-			f.log.Debug().Uint64("epoch", epoch).Msg("stage taken over")
-			err = f.pull(ctx, work, cons, epoch)
-		}
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case errors.Is(err, ErrFenced):
-			return err
-		}
-		fails++
-		f.log.Warn().Err(err).Uint64("epoch", epoch).Msg("stage is taken over anew")
-		if !pause(ctx, soon(fails)) {
-			return nil
-		}
-	}
+// consumption is one Consume. It belongs to the goroutine that runs it.
+type consumption struct {
+	b       *Broker
+	stage   Stage
+	h       Handler
+	o       ConsumeOptions
+	pool    *pool
+	tenures map[Slice]func() // those that run; the function has them give the slice up
+	ended   chan Slice       // what a tenure was about that has ended
 }
 
-// checkStream forgets what was acknowledged when the stream is not the one of
-// the last epoch: positions count from one again.
-func (f *flow) checkStream(ctx context.Context) error {
-	s, err := f.b.admin.js.Stream(ctx, streamOf(f.stage))
-	if err != nil {
-		return fmt.Errorf("stream: %w", err)
-	}
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if created := s.CachedInfo().Created; !created.Equal(f.created) {
-		f.created = created
-		f.done = make(seqSet)
-	}
-	return nil
-}
+func (c *consumption) count() *counters { return c.b.counts[c.stage] }
 
-// pull gets the deliveries of one epoch into the flow.
-func (f *flow) pull(ctx, work context.Context, cons jetstream.Consumer, epoch uint64) error {
-	lost := make(chan error, 1)
-	lose := func(err error) {
-		select {
-		case lost <- err:
-		default:
-		}
-	}
-	again := f.b.work.reconnected()
-	broken := false // belongs to the callback
-	f.last.Store(0)
-	cc, err := cons.Consume(func(m jetstream.Msg) {
-		if broken {
-			return
-		}
-		meta, err := m.Metadata()
-		if err == nil && meta.Sequence.Consumer != f.last.Load()+1 {
-			err = fmt.Errorf("%w: delivery %d after %d", errNewEpoch, meta.Sequence.Consumer, f.last.Load())
-		}
-		if err != nil {
-			// Later messages of a route must not overtake the lost one: from
-			// here on nothing of this epoch counts.
-			broken = true
-			lose(err)
-			return
-		}
-		f.last.Store(meta.Sequence.Consumer)
-		f.accept(work, m, meta)
-	},
-		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
-		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
-		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConnectionClosed) {
-				lose(err)
-				return
-			}
-			f.log.Debug().Err(err).Msg("pull")
-		}))
-	if err != nil {
-		return fmt.Errorf("pull: %w", err)
-	}
-	defer func() {
-		cc.Stop()
-		<-cc.Closed()
-	}()
-
-	t := time.NewTicker(checkInterval)
+// run holds the slices that are to be ours until ctx ends.
+func (c *consumption) run(ctx context.Context) {
+	t := time.NewTimer(0)
 	defer t.Stop()
-	var w watch
 	for {
+		p := c.b.members.plan(c.stage, time.Now())
+		c.follow(ctx, p)
+		var later <-chan time.Time
+		if p.after > 0 {
+			t.Reset(p.after)
+			later = t.C
+		}
 		select {
 		case <-ctx.Done():
-			return nil
-		case <-again:
-			return fmt.Errorf("%w: connection was lost", errNewEpoch)
-		case err := <-lost:
-			return f.orFenced(ctx, err, epoch)
-		case <-t.C:
-			if err := f.check(ctx, cons, &w); err != nil {
-				return f.orFenced(ctx, err, epoch)
-			}
+			return
+		case <-p.change:
+		case <-later:
+		case s := <-c.ended:
+			delete(c.tenures, s)
 		}
 	}
 }
 
-// orFenced turns err into ErrFenced when the stage has a newer owner.
-func (f *flow) orFenced(ctx context.Context, err error, epoch uint64) error {
-	taken, ferr := f.b.fenced(ctx, f.stage, epoch)
-	switch {
-	case ferr != nil:
-		return errors.Join(err, ferr)
-	case taken:
-		return ErrFenced
+// follow does what the plan says.
+func (c *consumption) follow(ctx context.Context, p plan) {
+	for s, giveUp := range c.tenures {
+		if !p.want[s] && (p.firm || s.Of != p.of) {
+			giveUp()
+		}
 	}
-	return err
+	for s := range p.want {
+		if p.free[s] && !c.working(s) {
+			c.start(ctx, c.tenure(s), (*tenure).run)
+		}
+	}
+	for s, claim := range p.stale {
+		if !c.working(s) {
+			t := c.tenure(s)
+			t.held, t.claim = true, claim
+			c.start(ctx, t, (*tenure).tidy)
+		}
+	}
 }
 
-// watch is what check remembers from one time to the next.
-type watch struct {
-	idle    int    // times in a row that messages waited and nobody asked
-	behind  int    // times in a row that the server was ahead of us
-	last    uint64 // our last delivery then
-	checked int
+// working reports whether a tenure runs that has partitions of s.
+func (c *consumption) working(s Slice) bool {
+	for o := range c.tenures {
+		if o.overlaps(s) {
+			return true
+		}
+	}
+	return false
 }
 
-// check asks the server how the consumer stands: for the statistics, for what
-// needs no remembering, and for deliveries that have not arrived.
-func (f *flow) check(ctx context.Context, cons jetstream.Consumer, w *watch) error {
-	ctx, cancel := context.WithTimeout(ctx, checkInterval)
-	defer cancel()
-	if w.checked++; w.checked%30 == 0 {
-		f.keepAlive()
-	}
-	info, err := cons.Info(ctx)
-	switch {
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		return err
-	case err != nil:
-		return nil // the server is busy or away; its absence is noticed elsewhere
-	}
-	f.c.lag.Store(info.NumPending + uint64(info.NumAckPending))
-	f.mu.Lock()
-	f.done.forget(info.AckFloor.Stream)
-	f.mu.Unlock()
+func (c *consumption) tenure(s Slice) *tenure {
+	return &tenure{c: c, slice: s, log: c.b.log.With().Str("stage", string(c.stage)).Stringer("slice", s).Logger()}
+}
 
-	w.idle++
-	if info.NumPending == 0 || info.NumWaiting > 0 || info.NumAckPending >= f.o.MaxAckPending {
-		w.idle = 0
-	}
-	f.c.stalled.Store(w.idle >= 3)
+func (c *consumption) start(ctx context.Context, t *tenure, do func(*tenure, context.Context)) {
+	ctx, giveUp := context.WithCancel(ctx)
+	c.tenures[t.slice] = giveUp
+	go func() {
+		do(t, ctx)
+		giveUp()
+		c.ended <- t.slice
+	}()
+}
 
-	last := f.last.Load()
-	w.behind++
-	if info.Delivered.Consumer <= last || last != w.last {
-		w.behind = 0
+// finish waits for the tenures, whose context has ended.
+func (c *consumption) finish() {
+	for len(c.tenures) > 0 {
+		delete(c.tenures, <-c.ended)
 	}
-	w.last = last
-	if w.behind >= 3 {
-		// Nothing follows that would show the gap.
-		return fmt.Errorf("%w: %d sent, %d received", errNewEpoch, info.Delivered.Consumer, last)
-	}
-	return nil
+	c.pool.workers.Wait()
 }

@@ -313,30 +313,24 @@ func TestForeignMessage(t *testing.T) {
 	}
 }
 
-// The newer Consume of a stage ends the older one.
-func TestFenced(t *testing.T) {
+// A stage is consumed once in a process, and once more when that has ended.
+func TestConsumeTwice(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
-	up := make(chan struct{})
-	old := make(chan error, 1)
-	var once sync.Once
-	go func() {
-		old <- b.Consume(testContext(t), Ingest, HandlerFunc(func(context.Context, []*Delivery) []Disposition {
-			once.Do(func() { close(up) })
-			return []Disposition{Ack()}
-		}), ConsumeOptions{})
-	}()
 	fill(t, b, Ingest, 1, 1)
-	await(t, "first consumer", up)
-	stop := consume(t, b, Ingest, collect(1).handle, ConsumeOptions{})
-	select {
-	case err := <-old:
-		if !errors.Is(err, ErrFenced) {
-			t.Errorf("error %v, want ErrFenced", err)
-		}
-	case <-time.After(patience):
-		t.Error("the older Consume goes on")
+	first := collect(1)
+	stop := consume(t, b, Ingest, first.handle, ConsumeOptions{})
+	await(t, "message", first.all)
+	if err := b.Consume(testContext(t), Ingest, HandlerFunc(collect(1).handle), ConsumeOptions{}); !errors.Is(err, ErrInvalid) {
+		t.Errorf("a second Consume: %v, want ErrInvalid", err)
 	}
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, b, Ingest, 1, 2) // the first is known already
+	second := collect(1)
+	stop = consume(t, b, Ingest, second.handle, ConsumeOptions{})
+	await(t, "message after the first has ended", second.all)
 	if err := stop(); err != nil {
 		t.Fatal(err)
 	}

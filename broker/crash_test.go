@@ -20,6 +20,18 @@ import (
 // process that is killed.
 const childDir = "BROKER_TEST_CHILD"
 
+// childRecords is set when it also delivers and records.
+const childRecords = "BROKER_TEST_RECORDS"
+
+// finisher records the end of each message.
+func finisher(_ context.Context, ds []*Delivery) []Disposition {
+	out := make([]Disposition, len(ds))
+	for i, d := range ds {
+		out[i] = Ack().Recorded(d.ID, d.Recipient, []byte("delivered"))
+	}
+	return out
+}
+
 const (
 	childRoutes = 8
 	kills       = 10
@@ -35,6 +47,9 @@ func child(dir string) {
 		os.Exit(1)
 	}
 	go func() { _ = b.Consume(ctx, Ingest, mover(Deliver), ConsumeOptions{}) }()
+	if os.Getenv(childRecords) != "" {
+		go func() { _ = b.Consume(ctx, Deliver, HandlerFunc(finisher), ConsumeOptions{}) }()
+	}
 	var out sync.Mutex
 	for r := range childRoutes {
 		go func() {
@@ -126,15 +141,45 @@ func TestKill(t *testing.T) {
 	_, _ = stopIn(), stopOut()
 }
 
+// The end of what was accepted is in the journal, whenever the process is killed.
+func TestKillRecords(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	var accepted []string
+	for run := range kills / 2 {
+		accepted = append(accepted, killChild(t, dir, run, childRecords+"=1")...)
+	}
+	b := openTest(t, small(dir))
+	before := b.Stats().Journal.Records
+	consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
+	consume(t, b, Deliver, finisher, ConsumeOptions{})
+	await(t, "an empty stage", emptied(t, b, streamIngest))
+	await(t, "an empty stage", emptied(t, b, streamDeliver))
+	rs, err := b.Records(testContext(t), "", "", time.Time{}, 2*len(accepted))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d messages accepted, %d recorded before the last start, %d in the end", len(accepted), before, len(rs))
+	recorded := make(map[string]bool, len(rs))
+	for _, r := range rs {
+		recorded[r.ID] = true
+	}
+	for _, id := range accepted {
+		if !recorded[id] {
+			t.Errorf("%s is not in the journal", id)
+		}
+	}
+}
+
 // killChild runs the child for a random time and returns what it said was accepted.
-func killChild(t *testing.T, dir string, run int) []string {
+func killChild(t *testing.T, dir string, run int, env ...string) []string {
 	t.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childDir+"="+dir, fmt.Sprintf("BROKER_TEST_RUN=%d", run))
+	cmd.Env = append(append(os.Environ(), childDir+"="+dir, fmt.Sprintf("BROKER_TEST_RUN=%d", run)), env...)
 	cmd.Stderr = os.Stderr
 	// If the test dies the child must not live on.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

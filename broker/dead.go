@@ -2,11 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -53,6 +55,59 @@ func (b *Broker) bury(ctx context.Context, it *item, d Disposition) error {
 		b.counts[Dead].stored.Add(1)
 	}
 	return nil
+}
+
+// Revive stores what message makes of the dead message at seq and removes that
+// from Dead. A body stored by reference is passed on with Message.BodyOf, and is
+// released when it is not. ErrGone says that there is no such message; an error
+// of message is returned as it is, and what Store returns is returned here.
+//
+// The new message always gets an ID that follows from its own and from seq: the
+// one under which it once died may still be known to its stage, which would take
+// it for a copy and not keep it. After an error the message may be in both
+// places, as after a crash between storing and removing; Revive of the same seq
+// within the stage's window (see Message.ID) stores nothing more and removes it,
+// later it stores a second copy. Of a body that both refer to, the one that ends
+// first releases it, and the other dies unreadable.
+func (b *Broker) Revive(ctx context.Context, seq uint64, message func(*Peeked) (Message, error)) error {
+	if err := b.begin(); err != nil {
+		return fmt.Errorf("broker: revive: %w", err)
+	}
+	defer b.calls.Done()
+	m, err := b.get(ctx, streamDead, server.JSApiMsgGetRequest{Seq: seq})
+	if err == nil && m == nil {
+		err = ErrGone
+	}
+	if err != nil {
+		return fmt.Errorf("broker: revive: %w", err)
+	}
+	p := peeked(Dead, *m)
+	next, err := message(&p)
+	if err != nil {
+		return err
+	}
+	next.ID = fmt.Sprintf("%s.r%d", next.ID, seq)
+	if err := b.revive(ctx, &p, next); err != nil {
+		return fmt.Errorf("broker: revive: %w", err)
+	}
+	return nil
+}
+
+func (b *Broker) revive(ctx context.Context, p *Peeked, next Message) error {
+	if err := errors.Join(b.room(b.o.DiskReserve), b.disk.healthy()); err != nil {
+		return err
+	}
+	if err := b.store(ctx, []Message{next}, &p.Delivery); err != nil {
+		return err
+	}
+	if err := b.onDisk(ctx); err != nil {
+		return err
+	}
+	removed, err := b.remove(ctx, Dead, p.Seq)
+	if removed && next.BodyOf != &p.Delivery {
+		b.release(ctx, p.ref)
+	}
+	return err
 }
 
 func deadSubject(reason string, d *Delivery) string {

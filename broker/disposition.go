@@ -31,6 +31,7 @@ type Disposition struct {
 	reason string
 	cause  error
 	msgs   []Message
+	record *Record
 }
 
 type dispositionKind uint8
@@ -69,6 +70,20 @@ func (d Disposition) Because(err error) Disposition {
 	d.cause = err
 	return d
 }
+
+// Recorded notes in the journal what became of the message: data, under the id
+// and the recipient, in place of what is noted there. The record is stored, with
+// DurabilityPower on the disk, before the message is let go; its route does not
+// wait for that. While the journal cannot be written the message stays; a record
+// that can never be written (over 64 KiB) is logged and done without. A Retry
+// records nothing.
+func (d Disposition) Recorded(id, recipient string, data []byte) Disposition {
+	d.record = &Record{ID: id, Recipient: recipient, Data: data}
+	return d
+}
+
+// Record is what Recorded was given, nil where it was not.
+func (d Disposition) Record() *Record { return d.record }
 
 // Waits of a route whose message is given again soon.
 const (

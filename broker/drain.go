@@ -2,22 +2,14 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-)
-
-const (
-	// drainBatch is how many parked messages are fetched at once.
-	drainBatch = 128
-
-	// drainIdle is when the server forgets the consumer of a drain whose
-	// process has died.
-	drainIdle = time.Minute
 )
 
 // Drain hands everything that Park holds of one route to h, in order, and
@@ -73,159 +65,161 @@ func (b *Broker) enterDrain(ctx context.Context, key string) (leave func(), err 
 	}
 }
 
+// drain reads what comes first on the route, hands it over and purges it, until
+// the route is empty. A consumer per route would say the same and cost the server
+// several times as much to make, and in a cluster an election. Of two processes
+// at one route both hand messages over, but each purges only what it has settled
+// itself and what is before that, so nothing is lost.
 func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Handler) (n int, err error) {
-	cons, name, err := b.drainConsumer(ctx, stage, routeName)
-	if err != nil {
-		return 0, err
-	}
 	f := newFlow(b, stage, h, ConsumeOptions{}.withDefaults(), ctx.Done())
+	f.purges = true
+	filter := routeFilter(stage, routeName)
+	r := new(route)
 	defer func() {
-		f.finish()
-		if err == nil {
-			err = f.syncErr
-		}
-		wctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), b.o.StoreTimeout)
-		defer cancel()
-		// A consumer that stays would stand in the way of the next drain; the
-		// server forgets it after drainIdle.
-		if derr := b.admin.js.DeleteConsumer(wctx, streamOf(stage), name); derr != nil && !errors.Is(derr, jetstream.ErrConsumerNotFound) {
-			f.log.Warn().Err(derr).Str("consumer", name).Msg("consumer of a drain stays for a minute")
+		for _, it := range r.queue {
+			b.unfill(it)
 		}
 	}()
-	r := new(route)
-	confirmed := "" // the acknowledgement that the server is known to have
 	for ctx.Err() == nil {
-		f.workers.Wait() // acknowledgements that wait for the disk
-		if err := f.fetch(cons, r); err != nil {
-			return n, refuse(ErrUnavailable, err)
+		if r.queue, err = f.first(ctx, filter); err != nil || len(r.queue) == 0 {
+			return n, err
 		}
-		if len(r.queue) == 0 {
-			last := f.lastAck
-			if last == confirmed {
-				return n, nil
-			}
-			// Nothing also comes while the server thinks that we hold
-			// MaxAckPending: it works off acknowledgements and pulls side by side.
-			if err := f.b.confirmAck(ctx, last); err != nil {
+		for len(r.queue) > 0 && ctx.Err() == nil {
+			settled, over := f.handOver(ctx, r)
+			err := f.purge(ctx, filter, r.queue[:settled])
+			if err != nil {
 				return n, err
 			}
-			confirmed = last
-		}
-		for len(r.queue) > 0 {
-			if ctx.Err() != nil {
-				return n, ctx.Err()
-			}
-			f.keepAlive()
-			run := r.queue[:min(len(r.queue), f.o.Batch)]
-			oneByOne := r.single > 0
-			if oneByOne {
-				run = run[:1]
-			}
-			settled, wait := f.run(ctx, r, run)
 			n += settled
 			r.queue = r.queue[settled:]
-			switch {
-			case wait == 0:
-			case r.err != nil:
-				return n, r.err
-			case oneByOne || r.single == 0:
-				return n, ErrPutOff
+			if over != nil {
+				return n, over
 			}
 		}
 	}
 	return n, ctx.Err()
 }
 
-// fetch gets the next messages of the route, none when there are no more.
-func (f *flow) fetch(cons jetstream.Consumer, r *route) error {
-	batch, err := cons.FetchNoWait(drainBatch)
+// first reads the messages that come first on a route, none when there are none.
+// Of a stream that has replicas any server may give them, and one that lags
+// behind would give some again that are purged, or none; so the leader is asked
+// where the route begins.
+func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
+	stream := streamOf(f.stage)
+	var head *storedMsg
+	if f.b.o.Replicas > 1 {
+		var err error
+		if head, err = f.b.get(ctx, stream, server.JSApiMsgGetRequest{Seq: 1, NextFor: filter}); err != nil || head == nil {
+			return nil, err
+		}
+	}
+	msgs, left, err := f.b.readSome(ctx, query{stream: stream, filter: filter, from: 1, limit: f.o.Batch})
 	if err != nil {
+		return nil, err
+	}
+	if head != nil {
+		msgs = beginAt(msgs, *head)
+	}
+	items := make([]*item, len(msgs))
+	for i, m := range msgs {
+		items[i] = &item{
+			seq: m.seq, stored: m.at, redelivered: m.seq <= f.b.recovered[f.stage],
+			raw: &rawMsg{m.subject, m.header, m.data}, behind: left + len(msgs) - i - 1,
+		}
+	}
+	return items, nil
+}
+
+// beginAt drops what stands before head, or all but head when that is not there.
+func beginAt(msgs []storedMsg, head storedMsg) []storedMsg {
+	for i, m := range msgs {
+		if m.seq == head.seq {
+			return msgs[i:]
+		}
+	}
+	return []storedMsg{head}
+}
+
+// handOver runs the first messages of r. over says why the drain ends after those
+// that are settled, nil that it goes on.
+func (f *flow) handOver(ctx context.Context, r *route) (settled int, over error) {
+	run := r.queue[:min(len(r.queue), f.o.Batch)]
+	oneByOne := r.single > 0
+	if oneByOne {
+		run = run[:1]
+	}
+	settled, wait := f.run(ctx, r, run)
+	switch {
+	case wait == 0:
+	case r.err != nil:
+		return settled, r.err
+	case oneByOne || r.single == 0:
+		return settled, ErrPutOff
+	}
+	return settled, nil
+}
+
+// purge lets go of items, which are settled and the first of their route, all
+// with one request. It tries until ctx ends: given up, they would be handed over
+// again although they were dealt with.
+func (f *flow) purge(ctx context.Context, filter string, items []*item) error {
+	if len(items) == 0 {
+		return nil
+	}
+	if err := f.commit(ctx, items); err != nil {
 		return err
 	}
-	for m := range batch.Messages() {
-		meta, err := m.Metadata()
-		if err != nil {
-			return err
-		}
-		seq := meta.Sequence.Stream
-		f.mu.Lock()
-		if f.held[seq] == nil && !f.done.has(seq) {
-			it := &item{
-				seq: seq, reply: m.Reply(), alive: time.Now(), stored: meta.Timestamp,
-				redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],
-				raw:         &rawMsg{m.Subject(), m.Headers(), m.Data()},
+	for fails := 0; ; {
+		n, err := f.b.purgeTo(context.WithoutCancel(ctx), streamOf(f.stage), purgeFilter(filter, items), items[len(items)-1].seq)
+		if err == nil {
+			if n > len(items) {
+				f.log.Error().Int("settled", len(items)).Int("purged", n).Str("filter", filter).Msg("messages purged that the server had not shown")
 			}
-			f.held[seq] = it
-			r.queue = append(r.queue, it)
+			break
 		}
-		f.mu.Unlock()
-	}
-	for i, it := range r.queue {
-		it.behind = len(r.queue) - i - 1
-	}
-	return batch.Error()
-}
-
-// drainConsumer makes a consumer for one route. The server refuses a second one
-// on a work queue (10100): one that another process has left behind is deleted.
-func (b *Broker) drainConsumer(ctx context.Context, stage Stage, routeName string) (jetstream.Consumer, string, error) {
-	name, err := b.drainName(ctx, stage)
-	if err != nil {
-		return nil, "", err
-	}
-	filter := routeFilter(stage, routeName)
-	cfg := jetstream.ConsumerConfig{
-		Name: name, FilterSubject: filter, MemoryStorage: true, InactiveThreshold: drainIdle,
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 2 * drainBatch,
-	}
-	for try := 0; ; try++ {
-		cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
-		var api *jetstream.APIError
-		switch {
-		case err == nil:
-			return cons, name, nil
-		case try > 0 || !errors.As(err, &api) || server.ErrorIdentifier(api.ErrorCode) != server.JSConsumerWQConsumerNotUniqueErr:
-			return nil, "", refuse(ErrUnavailable, err)
-		}
-		if err := b.deleteDrains(ctx, stage, filter); err != nil {
-			return nil, "", refuse(ErrUnavailable, err)
-		}
-	}
-}
-
-// deleteDrains deletes the consumers on filter. None is ours: drains of a route
-// exclude one another in this process.
-func (b *Broker) deleteDrains(ctx context.Context, stage Stage, filter string) error {
-	s, err := b.admin.js.Stream(ctx, streamOf(stage))
-	if err != nil {
-		return err
-	}
-	l := s.ListConsumers(ctx)
-	for info := range l.Info() {
-		if info.Config.FilterSubject != filter {
-			continue
-		}
-		if err := s.DeleteConsumer(ctx, info.Name); err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		fails++
+		f.log.Warn().Err(err).Int("messages", len(items)).Msg("settled messages not purged, trying again")
+		if !f.b.admin.pause(ctx, soon(fails)) {
 			return err
 		}
 	}
-	return l.Err()
+	f.c.acked.Add(uint64(len(items)))
+	for _, it := range items {
+		f.b.release(ctx, it.due.body)
+	}
+	return nil
 }
 
-// drainName is `s<slice>-<epoch>-w<n>`; the epoch is taken at the first drain.
-func (b *Broker) drainName(ctx context.Context, stage Stage) (string, error) {
-	b.drains.Lock()
-	defer b.drains.Unlock()
-	if b.drains.epoch == 0 {
-		epoch, err := b.nextEpoch(ctx, stage)
-		if err != nil {
-			return "", refuse(ErrUnavailable, err)
+// purgeFilter is the one subject of items, or filter when there are several: with
+// a wildcard the server looks at each message in between.
+func purgeFilter(filter string, items []*item) string {
+	for _, it := range items[1:] {
+		if it.raw.subject != items[0].raw.subject {
+			return filter
 		}
-		b.drains.epoch = epoch
 	}
-	b.drains.n++
-	return fmt.Sprintf("%s-w%d", consumerName(b.drains.epoch), b.drains.n), nil
+	return items[0].raw.subject
+}
+
+// purgeTo removes the messages under filter up to the position last, and returns
+// how many there were.
+func (b *Broker) purgeTo(ctx context.Context, stream, filter string, last uint64) (int, error) {
+	query, err := json.Marshal(server.JSApiStreamPurgeRequest{Subject: filter, Sequence: last + 1})
+	if err != nil {
+		return 0, err
+	}
+	answer, err := b.admin.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiStreamPurgeT, stream), Data: query}, b.o.StoreTimeout)
+	if err != nil {
+		return 0, refuse(ErrUnavailable, err)
+	}
+	var got server.JSApiStreamPurgeResponse
+	switch err := json.Unmarshal(answer.Data, &got); {
+	case err != nil:
+		return 0, refuse(ErrUnavailable, err)
+	case got.Error != nil:
+		return 0, refuse(ErrUnavailable, got.Error)
+	}
+	return int(got.Purged), nil //nolint:gosec // a count of messages
 }
 
 // Routes returns the routes that have messages in the stage, each with how many.

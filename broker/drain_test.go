@@ -2,13 +2,17 @@ package broker
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
-	"github.com/nats-io/nats.go/jetstream"
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 )
 
 func TestDrain(t *testing.T) {
@@ -122,24 +126,217 @@ func TestDrainPanic(t *testing.T) {
 	}
 }
 
-// The consumer that a dead process left on the route does not stand in the way.
-func TestDrainAfterCrash(t *testing.T) {
+// Messages for several recipients of a route come in the order in which they were
+// stored, among many others, also where one read cannot hold them all.
+func TestDrainRecipients(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
 	ctx := testContext(t)
-	fill(t, b, Park, 1, 5)
-	_, err := b.work.js.CreateConsumer(ctx, streamPark, jetstream.ConsumerConfig{
-		Name: "s0-0-w1", FilterSubject: routeFilter(Park, routeName(0)), MemoryStorage: true,
-		AckPolicy: jetstream.AckExplicitPolicy, InactiveThreshold: drainIdle,
+	const n = 200
+	for i := range n {
+		for _, route := range []string{"r", "r.other", "s"} {
+			m := Message{Stage: Park, Route: route, Recipient: fmt.Sprint(i % 3), ID: fmt.Sprintf("%s-%d", route, i), Body: []byte("text")}
+			if i%20 == 0 && route == "r" {
+				m.Body = make([]byte, 200<<10)
+			}
+			if err := b.Store(ctx, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	c := collect(n)
+	got, err := b.Drain(ctx, Park, "r", HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
+		for i, d := range ds {
+			if want := n - c.n - i - 1; d.Behind != want {
+				t.Errorf("%s: %d behind, want %d", d.ID, d.Behind, want)
+			}
+		}
+		return c.handle(ctx, ds)
+	}))
+	if got != n || err != nil {
+		t.Fatalf("drained %d, %v", got, err)
+	}
+	c.inOrder(t)
+	if left := messages(t, b, streamPark); left != 2*n {
+		t.Errorf("%d messages left", left)
+	}
+}
+
+// Two processes at one route for a moment: everything is dealt with, and nothing
+// is removed that was not.
+func TestDrainOverlap(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	const per = 300
+	fill(t, b, Park, 1, per)
+	var mu sync.Mutex
+	settled := make(map[uint64]bool)
+	var wg sync.WaitGroup
+	for i := range 3 {
+		wg.Go(func() {
+			runs := 0
+			_, err := b.drain(ctx, Park, routeName(0), HandlerFunc(func(_ context.Context, ds []*Delivery) []Disposition {
+				if runs++; runs == 2 && i == 0 {
+					return nil // this one ends early
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				out := make([]Disposition, len(ds))
+				for i, d := range ds {
+					settled[d.Seq] = true
+					out[i] = Move(Message{Stage: Deliver, Route: d.Route, ID: d.ID, BodyOf: d})
+				}
+				return out
+			}))
+			if err != nil && !errors.Is(err, ErrPutOff) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if left := messages(t, b, streamPark); left != 0 || len(settled) != per {
+		t.Errorf("%d left, %d settled", left, len(settled))
+	}
+	if moved := messages(t, b, streamDeliver); moved != per {
+		t.Errorf("%d moved", moved)
+	}
+}
+
+// A connection that is lost before the settled messages are removed costs no
+// second delivery.
+func TestDrainReconnect(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	const per = 200
+	fill(t, b, Park, 1, per)
+	c := collect(per)
+	n, err := b.Drain(testContext(t), Park, routeName(0), HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
+		out := c.handle(ctx, ds)
+		if err := b.admin.nc.ForceReconnect(); err != nil {
+			t.Error(err)
+		}
+		return out
+	}))
+	for errors.Is(err, ErrUnavailable) { // it could not be read on
+		var m int
+		m, err = b.Drain(testContext(t), Park, routeName(0), HandlerFunc(c.handle))
+		n += m
+	}
+	if n != per || err != nil {
+		t.Fatalf("drained %d, %v", n, err)
+	}
+	c.inOrder(t)
+	if c.n != per {
+		t.Errorf("%d handed over", c.n)
+	}
+}
+
+// Where servers may lag behind, what the leader has removed is not handed over
+// again, and what only the leader knows is.
+func TestDrainLag(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		name       string
+		read, want []uint64
+	}{
+		{"up to date", []uint64{5, 7}, []uint64{5, 7}},
+		{"not all are gone yet", []uint64{2, 3, 5, 7}, []uint64{5, 7}},
+		{"nothing is there yet", nil, []uint64{5}},
+		{"only what is gone", []uint64{2, 3}, []uint64{5}},
+	} {
+		var msgs []storedMsg
+		for _, seq := range tc.read {
+			msgs = append(msgs, storedMsg{seq: seq})
+		}
+		var got []uint64
+		for _, m := range beginAt(msgs, storedMsg{seq: 5}) {
+			got = append(got, m.seq)
+		}
+		if !slices.Equal(got, tc.want) {
+			t.Errorf("%s: %v, want %v", tc.name, got, tc.want)
+		}
+	}
+}
+
+// What a drain has settled is recorded before it is removed, and the drain waits
+// for a journal that cannot be written; when it is told to end before, the
+// messages stay.
+func TestDrainRecorded(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	const per = 150
+	fill(t, b, Park, 1, per)
+	subjectsOf(t, b, streamTrace, "elsewhere.*.*")
+	ctx, cancel := context.WithCancel(testContext(t))
+	h := HandlerFunc(func(_ context.Context, ds []*Delivery) []Disposition {
+		out := make([]Disposition, len(ds))
+		for i, d := range ds {
+			out[i] = Ack().Recorded(d.ID, d.Recipient, []byte("done"))
+		}
+		time.AfterFunc(10*time.Millisecond, cancel)
+		return out
+	})
+	if n, err := b.Drain(ctx, Park, routeName(0), h); n != 0 || err == nil {
+		t.Errorf("drained %d, %v without a journal", n, err)
+	}
+	if left := messages(t, b, streamPark); left != per {
+		t.Fatalf("%d messages left", left)
+	}
+	time.AfterFunc(100*time.Millisecond, func() { subjectsOf(t, b, streamTrace, "trace.*.*") })
+	if n, err := b.Drain(testContext(t), Park, routeName(0), h); n != per || err != nil {
+		t.Errorf("drained %d, %v", n, err)
+	}
+	if got := records(t, b, "", "", time.Time{}, 2*per); len(got) != per {
+		t.Errorf("%d records", len(got))
+	}
+}
+
+// With DurabilityPower what a drain has moved is on the disk before its source is
+// removed, and so are the records.
+func TestDrainPower(t *testing.T) {
+	t.Parallel()
+	d := new(disk)
+	b := openPower(t, d)
+	const per = 150
+	fill(t, b, Park, 1, per)
+	purged := make(chan struct{})
+	_, err := b.admin.nc.Subscribe("$JS.API.STREAM.PURGE."+streamPark, func(m *nats.Msg) {
+		var req server.JSApiStreamPurgeRequest
+		if err := json.Unmarshal(m.Data, &req); err != nil {
+			t.Error(err)
+		}
+		if req.Sequence == per+1 {
+			defer close(purged)
+		}
+		for seq := range req.Sequence {
+			if seq == 0 {
+				continue
+			}
+			id := fmt.Sprint(seq)
+			if !d.has(subjectOf(Deliver, "r", id)) || !d.has(Record{ID: id, Recipient: "r"}.subject()) {
+				t.Errorf("%s is removed, and what follows from it is not on the disk", id)
+			}
+		}
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := collect(5)
-	if n, err := b.Drain(ctx, Park, routeName(0), HandlerFunc(c.handle)); n != 5 || err != nil {
+	n, err := b.Drain(testContext(t), Park, routeName(0), HandlerFunc(func(_ context.Context, ds []*Delivery) []Disposition {
+		out := make([]Disposition, len(ds))
+		for i, d := range ds {
+			id := fmt.Sprint(d.Seq)
+			out[i] = Move(Message{Stage: Deliver, Route: "r", Recipient: id, ID: d.ID, BodyOf: d}).Recorded(id, "r", nil)
+		}
+		return out
+	}))
+	if n != per || err != nil {
 		t.Fatalf("drained %d, %v", n, err)
 	}
-	c.inOrder(t)
+	await(t, "the last removal", purged)
+	if left := messages(t, b, streamPark); left != 0 {
+		t.Errorf("%d messages left", left)
+	}
 }
 
 // Names of routes come back whole, also those that the subject cannot hold.

@@ -35,7 +35,7 @@ func (d *disk) open(string) (func() error, func() error, error) {
 
 func (d *disk) sync() error {
 	subjects := make(map[string]bool)
-	for _, stream := range []string{streamIngest, streamDeliver, streamDead} {
+	for _, stream := range []string{streamIngest, streamDeliver, streamDead, streamTrace} {
 		s, err := d.b.admin.js.Stream(context.Background(), stream)
 		if err != nil {
 			return err

@@ -63,7 +63,7 @@ func TestConsumerDeleted(t *testing.T) {
 	c := collect(per)
 	stop := consume(t, b, Deliver, func(ctx context.Context, ds []*Delivery) []Disposition {
 		if ds[0].Seq == 51 {
-			names, err := b.epochs(ctx, Deliver)
+			names, err := b.epochs(ctx, Deliver, Slice{0, 1})
 			if err != nil {
 				t.Error(err)
 			}
@@ -115,16 +115,20 @@ func TestEpochRises(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		_, epoch, err := b.takeOver(ctx, Mail, 10)
+		claimed, _, err := b.claim(ctx, Mail, Slice{0, 1}, i > 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if epoch <= last {
-			t.Errorf("epoch %d after %d", epoch, last)
+		e, err := b.beginEpoch(ctx, Mail, Slice{0, 1}, claimed, 10)
+		if err != nil {
+			t.Fatal(err)
 		}
-		last = epoch
+		if e.number <= last {
+			t.Errorf("epoch %d after %d", e.number, last)
+		}
+		last = e.number
 	}
-	names, err := b.epochs(ctx, Mail)
+	names, err := b.epochs(ctx, Mail, Slice{0, 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -189,5 +193,52 @@ func TestHeldBytes(t *testing.T) {
 	}
 	if kept > 11 {
 		t.Errorf("%d messages are in memory", kept)
+	}
+}
+
+// A data folder of the version before: claims that ran out with their bucket,
+// and were a name only.
+func TestOldLeases(t *testing.T) {
+	t.Parallel()
+	o := small(t.TempDir())
+	b := openTest(t, o)
+	ctx := testContext(t)
+	if err := b.admin.js.DeleteKeyValue(ctx, leaseBucket); err != nil {
+		t.Fatal(err)
+	}
+	kv, err := b.KV(ctx, jetstream.KeyValueConfig{Bucket: leaseBucket, TTL: 10 * time.Second, LimitMarkerTTL: 10 * time.Second, Storage: jetstream.FileStorage})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := kv.PutString(ctx, "slice.dlv.0", "OLDNODE"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.work.js.CreateConsumer(ctx, streamDeliver, jetstream.ConsumerConfig{Name: "s0-77", Durable: "s0-77", AckPolicy: jetstream.AckExplicitPolicy}); err != nil {
+		t.Fatal(err)
+	}
+	fill(t, b, Deliver, 2, 5)
+	closeTest(t, b)
+
+	b = openTest(t, o)
+	c := collect(10)
+	stop := consume(t, b, Deliver, func(ctx context.Context, ds []*Delivery) []Disposition {
+		for _, d := range ds {
+			if !d.Redelivered {
+				t.Errorf("%s may have been handed over before", d.ID)
+			}
+		}
+		return c.handle(ctx, ds)
+	}, ConsumeOptions{})
+	await(t, "all messages", c.all)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.inOrder(t)
+	s, err := b.admin.js.Stream(testContext(t), "KV_"+leaseBucket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if age := s.CachedInfo().Config.MaxAge; age != 0 {
+		t.Errorf("claims run out after %v", age)
 	}
 }

@@ -32,8 +32,8 @@ var (
 	// it at once.
 	ErrInUse = errors.New("in use by another process")
 
-	// ErrFenced ends Consume when another process has taken the stage over.
-	ErrFenced = errors.New("broker: another process consumes this stage")
+	// ErrGone means that there is no such message, or not any more.
+	ErrGone = errors.New("no such message")
 
 	// ErrPutOff ends Drain when the handler asked for a message to be given
 	// again later: it and all after it stay where they are.

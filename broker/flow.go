@@ -11,35 +11,38 @@ import (
 	"github.com/rs/zerolog"
 )
 
-// flow is one Consume: the messages it holds, sorted into routes, and the
-// workers that run the routes. Messages outlive an epoch: the next one delivers
-// them again, and they are recognised by their position in the stream.
+// flow is one slice in the hands of this process: the messages that it holds,
+// sorted into routes, which the workers of the pool run. Messages outlive an
+// epoch: the next one delivers them again, and they are recognised by their
+// position in the stream.
 type flow struct {
 	b     *Broker
 	stage Stage
 	h     Handler
 	o     ConsumeOptions
 	c     *counters
+	pool  *pool
 	log   zerolog.Logger
 	over  <-chan struct{} // closed when no further run is to begin
 
-	last    atomic.Uint64  // number of the last delivery of this epoch
-	workers sync.WaitGroup // goroutines in work
+	right   atomic.Pointer[right] // to the slice; nil: a lease is enough
+	last    atomic.Uint64         // number of the last delivery of this epoch
+	workers sync.WaitGroup        // runs of routes, and the goroutine that settles
+	purges  bool                  // a Drain: what is settled is purged run by run, see drain.go
 
-	mu       sync.Mutex
-	created  time.Time // of the stream that done speaks of
-	routes   map[string]*route
-	held     map[uint64]*item
-	done     seqSet   // settled, but the server may not know
-	ready    []*route // have messages and nobody runs them
-	busy     int      // workers
-	bytes    int64    // of held messages in memory
-	stopping bool
-	fenced   bool    // the stage is another's
-	lastAck  string  // where the last acknowledgement went
-	unsynced []*item // to be acknowledged after the next sync
-	syncing  bool    // a goroutine does so
-	syncErr  error   // why some were not
+	mu        sync.Mutex
+	created   time.Time // of the stream that done speaks of
+	recovered uint64    // up to there another process may have handed messages over
+	routes    map[string]*route
+	held      map[uint64]*item
+	done      seqSet // settled, but the server may not know
+	bytes     int64  // of held messages in memory
+	stopping  bool
+	lag       uint64  // what the server has for us, as counted in the statistics
+	idle      bool    // likewise: nobody asks for what waits
+	lastAck   string  // where the last acknowledgement went
+	later     []*item // to be acknowledged after what is due before, see ack.go
+	settling  bool    // a goroutine does so
 }
 
 // route is the actor of one route: its messages in order, run by one worker at
@@ -68,9 +71,31 @@ const (
 func newFlow(b *Broker, stage Stage, h Handler, o ConsumeOptions, over <-chan struct{}) *flow {
 	return &flow{
 		b: b, stage: stage, h: h, o: o, c: b.counts[stage], over: over,
-		log:    b.log.With().Str("stage", string(stage)).Logger(),
-		routes: make(map[string]*route), held: make(map[uint64]*item), done: make(seqSet),
+		pool:      &pool{size: o.Workers},
+		recovered: b.recovered[stage],
+		log:       b.log.With().Str("stage", string(stage)).Logger(),
+		routes:    make(map[string]*route), held: make(map[uint64]*item), done: make(seqSet),
 	}
+}
+
+// right is that to work on a slice, until it is lost or the lease runs out.
+type right struct {
+	lease context.Context // ends with the lease that the slice was taken under
+	gone  atomic.Bool
+}
+
+// entitled returns nil while what follows from a message may be done, errNotOurs
+// afterwards. It is asked right before: a process that was stopped for a while
+// goes on in the midst of anything.
+func (f *flow) entitled() error {
+	if f == nil {
+		return nil // not out of a slice
+	}
+	valid := f.b.lease.valid() // before the lease's end: see lease.renew
+	if r := f.right.Load(); !valid || r != nil && (r.gone.Load() || !f.b.lease.forever && r.lease.Err() != nil) {
+		return errNotOurs
+	}
+	return nil
 }
 
 // accept takes a delivery. It never blocks: what does not fit into memory is
@@ -93,9 +118,9 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 	}
 	it := &item{
 		seq: seq, reply: m.Reply(), alive: time.Now(),
-		stored: meta.Timestamp, redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],
+		stored: meta.Timestamp, redelivered: meta.NumDelivered > 1 || seq <= f.recovered,
 	}
-	if f.bytes < f.o.HeldBytes {
+	if f.bytes < f.pool.share(f.o.HeldBytes) {
 		it.raw = &rawMsg{m.Subject(), m.Headers(), m.Data()}
 		it.size = int64(len(m.Data())) + itemOverhead
 		f.bytes += it.size
@@ -129,31 +154,30 @@ func (f *flow) enqueue(work context.Context, key string, it *item) {
 	}
 }
 
-// makeReady queues r for the workers and starts one if there may be another.
+// makeReady queues r for the workers; while the flow stops it waits for resume.
 // f.mu is held.
 func (f *flow) makeReady(work context.Context, r *route) {
 	r.state = ready
-	f.ready = append(f.ready, r)
-	if f.busy < f.o.Workers && !f.stopping {
-		f.busy++
-		f.workers.Go(func() { f.work(work) })
+	if !f.stopping {
+		f.pool.push(work, f, r)
 	}
 }
 
-// work runs routes until none is ready.
-func (f *flow) work(work context.Context) {
-	for {
-		r, items := f.next()
-		if r == nil {
-			return
-		}
-		n, wait := f.run(work, r, items)
-		f.putBack(work, r, n, wait)
+// serve runs r once, on a worker of the pool.
+func (f *flow) serve(work context.Context, r *route) {
+	items := f.begin(r)
+	if items == nil {
+		return
 	}
+	defer f.workers.Done()
+	n, wait := f.run(work, r, items)
+	f.putBack(work, r, n, wait)
 }
 
-// next takes a route and the run of its messages that is to be handled.
-func (f *flow) next() (*route, []*item) {
+// begin returns the run of r's messages that is to be handled, and counts it
+// among f.workers; nil when there is none to begin. A route may be queued twice,
+// after the flow has rested.
+func (f *flow) begin(r *route) []*item {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	select {
@@ -161,13 +185,10 @@ func (f *flow) next() (*route, []*item) {
 		f.stopping = true
 	default:
 	}
-	if f.stopping || len(f.ready) == 0 {
-		f.busy--
-		return nil, nil
+	if f.stopping || r.state != ready {
+		return nil
 	}
-	r := f.ready[0]
-	f.ready[0] = nil
-	f.ready = f.ready[1:]
+	f.workers.Add(1)
 	r.state = running
 	n := min(len(r.queue), f.o.Batch)
 	if r.single > 0 {
@@ -176,7 +197,19 @@ func (f *flow) next() (*route, []*item) {
 	for i, it := range r.queue[:n] {
 		it.behind = len(r.queue) - i - 1
 	}
-	return r, r.queue[:n:n]
+	return r.queue[:n:n]
+}
+
+// resume lets a flow go on that has stopped, or begins it: for handlers with the
+// context work, until over is closed.
+func (f *flow) resume(work context.Context, r *right, over <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.right.Store(r)
+	f.over, f.stopping = over, false
+	for _, r := range f.routes {
+		f.makeReady(work, r)
+	}
 }
 
 // putBack returns a route of which n messages are settled and which rests for wait.
@@ -187,6 +220,7 @@ func (f *flow) putBack(work context.Context, r *route, n int, wait time.Duration
 	r.queue = r.queue[n:]
 	switch {
 	case len(r.queue) == 0:
+		r.state = idle
 		delete(f.routes, r.key)
 	case wait > 0:
 		r.state = waiting
@@ -202,7 +236,7 @@ func (f *flow) putBack(work context.Context, r *route, n int, wait time.Duration
 // unload drops messages of a waiting route from memory: all when it is scarce,
 // else those that had no place before. f.mu is held.
 func (f *flow) unload(r *route) {
-	scarce := f.bytes > f.o.HeldBytes/2
+	scarce := f.bytes > f.pool.share(f.o.HeldBytes)/2
 	for _, it := range r.queue {
 		if it.decided == nil && (scarce || it.size == 0) {
 			f.bytes -= it.size
@@ -220,10 +254,12 @@ func (f *flow) wake(work context.Context, r *route) {
 	}
 }
 
-// wakeFailed wakes the routes that wait for the server, which is back.
+// wakeFailed wakes the routes, and what is to be settled, that wait for the
+// server, which is back.
 func (f *flow) wakeFailed(work context.Context) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.settleOn(work)
 	for _, r := range f.routes {
 		if r.state == waiting && r.err != nil && r.timer != nil && r.timer.Stop() {
 			r.timer = nil

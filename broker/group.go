@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -29,6 +30,7 @@ type group struct {
 	refs   []*bodyRef // of each message; nil: inside it, or passed on
 	bodies []*body    // to be written first
 	partly bool       // some may be stored although the whole has failed
+	flow   *flow      // that they come out of; nil: from outside
 }
 
 // weight is what the group takes of the window: the more of its messages and
@@ -59,6 +61,9 @@ func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 		g := byStage[m.Stage]
 		if g == nil {
 			g = &group{stage: m.Stage}
+			if from != nil {
+				g.flow = from.flow
+			}
 			byStage[m.Stage] = g
 			groups = append(groups, g)
 		}
@@ -66,6 +71,8 @@ func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 		switch p := plan[i]; {
 		case p.passed != nil:
 			wire.Header[hdrBody] = []string{p.passed.String()}
+		case m.BodyOf != nil && m.BodyOf.ref != nil && m.BodyOf.Body == nil:
+			return nil, refuse(ErrInvalid, errors.New("a body that was not read back can only be passed on"))
 		case p.body != nil:
 			if p.body.refs++; p.body.refs == 1 {
 				g.bodies = append(g.bodies, p.body)

@@ -3,134 +3,158 @@ package broker
 import (
 	"context"
 	"errors"
-	"fmt"
-	"strconv"
-	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 )
 
-// leaseBucket holds `node.<id>` and `slice.<stage>.<n>`. A key that its owner
-// does not renew is gone after leaseTTL; the revision of a write is the epoch.
-const (
-	leaseBucket = "lease"
-	leaseTTL    = 10 * time.Second
+// leaseTimes say when a process counts as dead. Others hear of it every beat;
+// when they have heard nothing for ttl its slices are theirs. It stops by itself
+// margin before that.
+type leaseTimes struct {
+	beat, ttl, margin time.Duration
+
+	// settle is how long the members must have been the same before slices move.
+	settle time.Duration
+
+	// orphan is how long a slice may be without a live owner before somebody is told.
+	orphan time.Duration
+}
+
+// patience is how long the answer to a heartbeat is waited for: a late one is
+// good until the lease that the last one gave runs out.
+func (t leaseTimes) patience() time.Duration {
+	return min(t.ttl-t.margin-t.beat, 5*time.Second)
+}
+
+func (t leaseTimes) withDefaults() leaseTimes {
+	or := func(v *time.Duration, def time.Duration) {
+		if *v == 0 {
+			*v = def
+		}
+	}
+	or(&t.beat, 3*time.Second)
+	or(&t.ttl, 10*time.Second)
+	or(&t.margin, 3*time.Second)
+	or(&t.settle, time.Second)
+	or(&t.orphan, 15*time.Second)
+	return t
+}
+
+var (
+	// errExpired means that our last heartbeat is so old that others may soon
+	// take our slices.
+	errExpired = errors.New("no heartbeat was written for too long")
+
+	// errLost means that another process has the slice.
+	errLost = errors.New("another process has taken the slice over")
+
+	// errNotOurs is what an effect fails with that would come too late.
+	errNotOurs = errors.New("the slice is not ours any more")
 )
 
-// slice is the only slice there is on a single node.
-const slice = 0
+// lease is the right of this process to work on its slices. It is judged by the
+// monotonic clock, which no correction of the time of day moves.
+type lease struct {
+	// forever: nobody else can take our place, however slow we are: the lock of
+	// the data folder is held as long as we live.
+	forever bool
+	term    time.Duration // how long a heartbeat lasts
+	born    time.Time
 
-// nextEpoch takes the slice of a stage over and returns the epoch of this
-// ownership, greater than every one before.
-func (b *Broker) nextEpoch(ctx context.Context, stage Stage) (uint64, error) {
-	kv, err := b.leases(ctx)
-	if err != nil {
-		return 0, err
-	}
-	epoch, err := kv.PutString(ctx, sliceKey(stage), b.node)
-	if err != nil {
-		return 0, fmt.Errorf("lease: %w", err)
-	}
-	return epoch, nil
+	good atomic.Int64 // when the last good heartbeat was sent, in nanoseconds after born
+
+	mu     sync.Mutex
+	ctx    context.Context // ends when the lease has run out
+	cancel context.CancelCauseFunc
+	again  chan struct{} // closed when it is valid again
+	timer  *time.Timer
 }
 
-func (b *Broker) leases(ctx context.Context) (jetstream.KeyValue, error) {
-	return b.KV(ctx, jetstream.KeyValueConfig{
-		Bucket: leaseBucket, TTL: leaseTTL, LimitMarkerTTL: leaseTTL, Storage: jetstream.FileStorage,
-	})
+// newLease returns one that is not valid before it is renewed, unless forever.
+func newLease(forever bool, t leaseTimes) *lease {
+	l := &lease{forever: forever, term: t.ttl - t.margin, born: time.Now(), again: make(chan struct{})}
+	l.ctx, l.cancel = context.WithCancelCause(context.Background())
+	l.good.Store(-int64(l.term))
+	if !forever {
+		l.timer = time.AfterFunc(0, l.check)
+	}
+	return l
 }
 
-func sliceKey(stage Stage) string { return fmt.Sprintf("slice.%s.%d", stage, slice) }
+// valid says whether we may still act.
+func (l *lease) valid() bool {
+	return l.forever || time.Since(l.born)-time.Duration(l.good.Load()) < l.term
+}
 
-// fenced reports whether somebody has taken the stage over since epoch: by the
-// lease, which is written before our consumer is deleted, or, when that has
-// run out, by the newer consumer.
-func (b *Broker) fenced(ctx context.Context, stage Stage, epoch uint64) (bool, error) {
-	kv, err := b.leases(ctx)
-	if err != nil {
-		return false, err
+// renew notes a heartbeat that was sent at that time and written.
+func (l *lease) renew(sent time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.ctx.Err() != nil || !l.valid() {
+		// It had run out. Whoever began before must see that first.
+		l.cancel(errExpired)
+		l.ctx, l.cancel = context.WithCancelCause(context.Background())
 	}
-	entry, err := kv.Get(ctx, sliceKey(stage))
-	switch {
-	case errors.Is(err, jetstream.ErrKeyNotFound):
-	case err != nil:
-		return false, fmt.Errorf("lease: %w", err)
-	case entry.Revision() > epoch:
-		return true, nil
+	l.good.Store(int64(max(sent.Sub(l.born), time.Duration(l.good.Load()))))
+	if l.timer != nil {
+		l.timer.Reset(time.Until(sent.Add(l.term)))
 	}
-	names, err := b.epochs(ctx, stage)
-	if err != nil {
-		return false, err
+	if l.valid() {
+		close(l.again)
+		l.again = make(chan struct{})
 	}
-	for _, e := range names {
-		if e > epoch {
-			return true, nil
+}
+
+// await returns nil when the lease is valid, and the error of ctx when that has ended.
+func (l *lease) await(ctx context.Context) error {
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l.mu.Lock()
+		again := l.again
+		l.mu.Unlock()
+		if l.valid() {
+			return nil
+		}
+		select {
+		case <-again:
+		case <-ctx.Done():
+			return ctx.Err()
 		}
 	}
-	return false, nil
 }
 
-// consumerName is `s<slice>-<epoch>`, with `-w<n>` behind it for the n-th wave
-// over parked routes.
-func consumerName(epoch uint64) string { return fmt.Sprintf("s%d-%d", slice, epoch) }
-
-// epochOf is the reverse of consumerName; ok is false for a name that is not ours.
-func epochOf(name string) (epoch uint64, ok bool) {
-	rest, ok := strings.CutPrefix(name, "s"+strconv.Itoa(slice)+"-")
-	if !ok {
-		return 0, false
-	}
-	rest, _, _ = strings.Cut(rest, "-")
-	epoch, err := strconv.ParseUint(rest, 10, 64)
-	return epoch, err == nil
+// revoke ends the lease before its time.
+func (l *lease) revoke() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel(errExpired)
+	l.good.Store(int64(time.Since(l.born) - l.term))
 }
 
-// epochs lists the consumers of a stage by name.
-func (b *Broker) epochs(ctx context.Context, stage Stage) (map[string]uint64, error) {
-	s, err := b.admin.js.Stream(ctx, streamOf(stage))
-	if err != nil {
-		return nil, fmt.Errorf("consumers of %s: %w", stage, err)
+func (l *lease) check() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.valid() {
+		l.cancel(errExpired)
 	}
-	names := make(map[string]uint64)
-	l := s.ConsumerNames(ctx)
-	for name := range l.Name() {
-		if e, ok := epochOf(name); ok {
-			names[name] = e
-		}
-	}
-	if err := l.Err(); err != nil {
-		return nil, fmt.Errorf("consumers of %s: %w", stage, err)
-	}
-	return names, nil
 }
 
-// takeOver ends every older ownership of the stage by deleting its consumer,
-// which fences its owner, and makes a consumer of our own: the work queue then
-// begins again at the oldest message that was not acknowledged, in order.
-func (b *Broker) takeOver(ctx context.Context, stage Stage, maxAckPending int) (jetstream.Consumer, uint64, error) {
-	epoch, err := b.nextEpoch(ctx, stage)
-	if err != nil {
-		return nil, 0, err
+// current ends when the lease runs out that is valid now; it is over already
+// when none is.
+func (l *lease) current() context.Context {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.valid() {
+		l.cancel(errExpired)
 	}
-	old, err := b.epochs(ctx, stage)
-	if err != nil {
-		return nil, 0, err
+	return l.ctx
+}
+
+func (l *lease) stop() {
+	if l.timer != nil {
+		l.timer.Stop()
 	}
-	for name, e := range old {
-		epoch = max(epoch, e+1)
-		err := b.admin.js.DeleteConsumer(ctx, streamOf(stage), name)
-		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, 0, fmt.Errorf("delete consumer %s: %w", name, err)
-		}
-	}
-	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), jetstream.ConsumerConfig{
-		Name: consumerName(epoch), Durable: consumerName(epoch),
-		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
-		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending,
-	})
-	if err != nil {
-		return nil, 0, fmt.Errorf("create consumer: %w", err)
-	}
-	return cons, epoch, nil
 }

@@ -34,8 +34,8 @@ type Message struct {
 	Body []byte
 
 	// BodyOf, when set, takes the place of Body: the body of this delivery. In
-	// a Move of that delivery a body that is stored by reference is passed on
-	// without being written again.
+	// a Move of that delivery, or its Revive, a body that is stored by reference
+	// is passed on without being written again.
 	BodyOf *Delivery
 }
 
@@ -53,8 +53,13 @@ type Delivery struct {
 	Redelivered bool      // it may have been handed over before, by this process or another
 	Attempt     int       // how often this process has handed it over, from 1
 	Behind      int       // messages known to wait behind it on its route
+	// Backlog tells how many messages of the route are held now, those given to
+	// the handler included, and may be called while the handler runs. Nil in a
+	// Drain.
+	Backlog func() int
 
-	ref *bodyRef
+	ref  *bodyRef
+	flow *flow // that hands it over
 }
 
 // Our own headers. The full route and recipient are there because the subject
@@ -108,8 +113,9 @@ func (m *Message) encode() (*nats.Msg, error) {
 }
 
 // decode is the reverse of encode, up to the body: one that is stored by
-// reference is only named.
+// reference is only named. With an error the delivery holds what could be read.
 func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
+	var bad error
 	d := &Delivery{Stage: stage, Body: body, Header: make(map[string]string, len(h))}
 	for k, vs := range h {
 		if len(vs) == 0 {
@@ -124,11 +130,7 @@ func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
 		case k == jetstream.MsgIDHeader:
 			d.ID = v
 		case k == hdrBody:
-			ref, err := parseRef(v)
-			if err != nil {
-				return d, err
-			}
-			d.ref = ref
+			d.ref, bad = parseRef(v)
 		case strings.HasPrefix(k, "Nats-"), strings.HasPrefix(k, hdrPrefix):
 		default:
 			d.Header[k] = v
@@ -137,7 +139,7 @@ func decode(stage Stage, h nats.Header, body []byte) (*Delivery, error) {
 	if _, ok := h[hdrRoute]; !ok {
 		return d, errors.New("no route in the header")
 	}
-	return d, nil
+	return d, bad
 }
 
 // size is what the message takes in memory when its body has been read back.

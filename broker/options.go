@@ -43,6 +43,17 @@ type Options struct {
 	// Name is shown by the server in its list of connections. Empty is "mcmt2xmpp".
 	Name string
 
+	// Slices is how many slices each stage has, at most Partitions. Zero is 1 with
+	// Dir and 8 with URLs. All processes of a cluster use the number that the
+	// first has stored; another one takes effect when a process starts that finds
+	// no other: all were stopped, or have been dead for 10 s.
+	Slices int
+
+	// NodeDir is a folder, only with URLs, in which the name of this node is kept
+	// and locked, so that a restarted node takes over from its former self at
+	// once. Empty, or locked by another process: a name for this run only.
+	NodeDir string
+
 	// Durability is what a stored message survives. Empty is DurabilityProcess.
 	// With URLs it changes nothing: there the servers decide when they answer
 	// (sync_interval: always).
@@ -74,6 +85,9 @@ type Options struct {
 	// diskFree tells the free bytes below a folder; tests have a disk of their own.
 	diskFree func(dir string) (int64, error)
 
+	// lease says when a process counts as dead; tests have no time.
+	lease leaseTimes
+
 	// openSync opens the file system that holds a folder for syncing it.
 	openSync func(dir string) (sync func() error, closer func() error, err error)
 }
@@ -90,6 +104,8 @@ func (o Options) withDefaults() (Options, error) {
 		return o, errors.New("broker: a certificate and its key go together")
 	case o.Durability != "" && o.Durability != DurabilityProcess && o.Durability != DurabilityPower:
 		return o, fmt.Errorf("broker: durability %q: neither process nor power", o.Durability)
+	case o.Slices < 0 || o.Slices > Partitions:
+		return o, fmt.Errorf("broker: %d slices: from 1 to %d", o.Slices, Partitions)
 	}
 	orInt := func(v *int64, def int64) {
 		if *v == 0 {
@@ -104,6 +120,13 @@ func (o Options) withDefaults() (Options, error) {
 	if o.Replicas == 0 {
 		o.Replicas = 1
 	}
+	if o.Slices == 0 {
+		o.Slices = 8
+		if o.Dir != "" {
+			o.Slices = 1
+		}
+	}
+	o.lease = o.lease.withDefaults()
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}

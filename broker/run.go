@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 // maxRun bounds the bytes of the messages that a handler gets at once; a single
@@ -30,7 +31,9 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 	case errors.Is(err, jetstream.ErrMsgNotFound):
 		// Somebody has emptied the stage by hand.
 		f.log.Warn().Err(err).Msg("message is gone")
-		_ = f.settle(ctx, items[0], false) // fails only when it waits
+		if err := f.settle(ctx, items[0], false); err != nil {
+			return 0, r.failed(err)
+		}
 		return 1, 0
 	case errors.Is(err, errBodyMissing), errors.Is(err, errUnreadable):
 		d := Term("unreadable: " + err.Error())
@@ -42,9 +45,10 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 	}
 	items = items[:n]
 	ds := make([]*Delivery, n)
+	backlog := f.backlog(r)
 	for i, it := range items {
 		it.attempts++
-		it.del.Attempt, it.del.Behind = it.attempts, it.behind
+		it.del.Attempt, it.del.Behind, it.del.Backlog = it.attempts, it.behind, backlog
 		ds[i] = it.del
 	}
 	for i, d := range f.handle(ctx, r, ds) {
@@ -58,6 +62,18 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 		}
 	}
 	return f.carryOut(ctx, r, items)
+}
+
+// backlog is Delivery.Backlog for a route.
+func (f *flow) backlog(r *route) func() int {
+	if r.key == "" {
+		return nil // of a Drain, which nothing is added to
+	}
+	return func() int {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return len(r.queue)
+	}
 }
 
 // carryOut does what was decided about items, in order, and stops at the first
@@ -79,7 +95,7 @@ func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled i
 			return i, wait
 		}
 		if err := f.do(ctx, it); err != nil {
-			f.log.Warn().Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
+			f.log.WithLevel(levelOf(err)).Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
 			f.dropBodies(items[i:])
 			return i, r.failed(err)
 		}
@@ -87,6 +103,14 @@ func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled i
 	}
 	r.fails = 0
 	return len(items), 0
+}
+
+// levelOf is quiet about what another process does now.
+func levelOf(err error) zerolog.Level {
+	if errors.Is(err, errNotOurs) {
+		return zerolog.DebugLevel
+	}
+	return zerolog.WarnLevel
 }
 
 // failed counts a failure of the route and returns how long it rests.
@@ -100,6 +124,9 @@ func (r *route) failed(err error) time.Duration {
 func (f *flow) do(ctx context.Context, it *item) error {
 	d := *it.decided
 	passed := false
+	if err := f.entitled(); err != nil {
+		return err
+	}
 	if d.kind != kindAck {
 		if err := f.b.disk.healthy(); err != nil {
 			return err
@@ -121,6 +148,9 @@ func (f *flow) do(ctx context.Context, it *item) error {
 		}
 	}
 	if d.kind == kindTerm {
+		if err := f.entitled(); err != nil { // a Move may have taken its time
+			return err
+		}
 		if err := f.b.bury(ctx, it, d); err != nil {
 			return err
 		}
@@ -142,26 +172,29 @@ func (f *flow) do(ctx context.Context, it *item) error {
 // on the disk before, see Durability; passed: the reference to its body, if it
 // has one, went there.
 func (f *flow) letGo(ctx context.Context, it *item, stored, passed bool) error {
-	ref := it.del.ref
-	release := ref != nil && !passed
+	it.due = due{record: f.record(it), disk: f.b.disk != nil && (stored || it.decided.record != nil)}
+	if !passed {
+		it.due.body = it.del.ref
+	}
+	waits := it.due.record != nil || it.due.disk
 	switch {
-	case !stored || f.b.disk == nil:
-	case release:
-		if err := f.b.onDisk(ctx); err != nil {
+	case f.purges:
+		f.b.unfill(it)
+		return nil
+	case waits && it.due.body == nil:
+		f.b.unfill(it)
+		f.settleLater(ctx, it)
+		return nil
+	case waits:
+		if err := f.commit(ctx, []*item{it}); err != nil {
 			return err
 		}
-	default:
-		f.b.unfill(it)
-		f.settleSynced(it)
-		return nil
 	}
-	if err := f.settle(ctx, it, release); err != nil {
+	if err := f.settle(ctx, it, it.due.body != nil); err != nil {
 		return err
 	}
 	f.b.unfill(it)
-	if release {
-		f.b.release(ctx, ref)
-	}
+	f.b.release(ctx, it.due.body)
 	return nil
 }
 
@@ -222,6 +255,7 @@ func (f *flow) loadOne(ctx context.Context, it *item, wait bool) error {
 			raw = &rawMsg{m.Subject, m.Header, m.Data}
 		}
 		del, err := decode(f.stage, raw.header, raw.data)
+		del.flow = f
 		del.Seq, del.Stored, del.Redelivered = it.seq, it.stored, it.redelivered
 		it.del, it.inline = del, raw.data
 		if err != nil {

@@ -14,7 +14,10 @@ type counters struct {
 	handled, acked, retried atomic.Uint64
 	moved, dead             atomic.Uint64
 	lag                     atomic.Uint64
-	stalled                 atomic.Bool
+	stalled                 atomic.Int64 // slices that nobody pulls
+
+	owned                        atomic.Int64 // slices
+	takeovers, handovers, losses atomic.Uint64
 }
 
 // StageStats are the numbers of one stage. Counts are of this process.
@@ -31,12 +34,29 @@ type StageStats struct {
 	Bytes      uint64
 	MaxBytes   uint64
 	Oldest     time.Time // when the first message of the stream was stored; zero: none
+
+	Slices    int    // of the stage, as all processes see it
+	Owned     int    // of these, those that this process owns
+	Orphaned  int    // those without a live owner for 15 s; none where the stage was never consumed
+	Takeovers uint64 // slices taken over
+	Handovers uint64 // slices given up in order
+	Losses    uint64 // slices that another process has taken from us
+}
+
+// JournalStats are the numbers of the journal. Counts are of this process.
+type JournalStats struct {
+	Written uint64 // records stored
+	Refused uint64 // records that could never be stored
+	Records uint64 // in the journal
+	Bytes   uint64
+	Oldest  time.Time // when the first of them was stored; zero: none
 }
 
 // Stats are the numbers of the broker.
 type Stats struct {
 	Stages    map[Stage]StageStats
 	Bodies    uint64 // bytes of bodies stored by reference
+	Journal   JournalStats
 	Embedded  bool
 	Memory    uint64 // of the embedded server's store, bytes
 	Storage   uint64
@@ -52,12 +72,19 @@ const statsTimeout = time.Second
 func (b *Broker) Stats() Stats {
 	st := Stats{Stages: make(map[Stage]StageStats), Embedded: b.srv != nil, DiskFree: b.free.Load()}
 	for s, c := range b.counts {
+		orphaned, of := b.members.orphaned(s)
+		if s == Park || s == Dead {
+			of = 0 // nobody consumes them
+		}
 		st.Stages[s] = StageStats{
 			Stored: c.stored.Load(), Duplicates: c.duplicates.Load(),
 			Handled: c.handled.Load(), Acked: c.acked.Load(), Retried: c.retried.Load(),
 			Moved: c.moved.Load(), Dead: c.dead.Load(), Lag: c.lag.Load(),
+			Slices: of, Owned: int(c.owned.Load()), Orphaned: orphaned,
+			Takeovers: c.takeovers.Load(), Handovers: c.handovers.Load(), Losses: c.losses.Load(),
 		}
 	}
+	st.Journal.Written, st.Journal.Refused = b.journal.written.Load(), b.journal.refused.Load()
 	if b.begin() != nil {
 		return st
 	}
@@ -82,6 +109,13 @@ func (b *Broker) Stats() Stats {
 	}
 	if info, err := b.admin.js.Stream(ctx, streamBody); err == nil {
 		st.Bodies = info.CachedInfo().State.Bytes
+	}
+	if info, err := b.admin.js.Stream(ctx, streamTrace); err == nil {
+		state := info.CachedInfo().State
+		st.Journal.Records, st.Journal.Bytes = state.Msgs, state.Bytes
+		if state.Msgs > 0 {
+			st.Journal.Oldest = state.FirstTime
+		}
 	}
 	if b.srv != nil {
 		if js, err := b.srv.Jsz(&server.JSzOptions{}); err == nil {

@@ -53,8 +53,17 @@ func streamOf(s Stage) string {
 // queues are the stages that are work queues, in the order of the pipeline.
 var queues = []Stage{Ingest, Deliver, Park, Mail}
 
-// traceAge is how long the records of finished messages can be looked up.
-const traceAge = 7 * 24 * time.Hour
+// The journal: how long the record of a finished message can be looked up, and
+// how many there are at most. Each has a subject of its own, of which the server
+// keeps an index in memory: 100 bytes, and 250 while what is near it in the file
+// was in use within two minutes. So the number is bounded beside the bytes: 52
+// MiB of memory for the 209,715 records of a store of 8 GiB (measured: 57 MiB for
+// 200,000 just written, 20 later).
+const (
+	traceAge   = 7 * 24 * time.Hour
+	traceShare = 40 * kib // of the store, for each record
+	traceMost  = 1_000_000
+)
 
 // layout is the table of DESIGN 3.2. The shares add up to 100.
 func layout(o Options) []jetstream.StreamConfig {
@@ -74,7 +83,10 @@ func layout(o Options) []jetstream.StreamConfig {
 			MaxAge: age, Duplicates: min(age, 2*time.Minute), AllowDirect: true,
 		}
 	}
-	trace := kept(streamTrace, "trace.*", 3, traceAge)
+	trace := kept(streamTrace, "trace.*.*", 3, traceAge)
+	trace.MaxMsgs = min(max(o.MaxStore/traceShare, 1), traceMost)
+	trace.MaxMsgsPerSubject = 1           // a repetition takes the place of the first
+	trace.MaxMsgSize = maxRecord + 16<<10 // the record with its header
 	cfgs := []jetstream.StreamConfig{
 		queue(Ingest, 20, 2*time.Minute),
 		queue(Deliver, 15, time.Minute),
@@ -106,6 +118,10 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 			return fmt.Errorf("broker: stream %s: %w", cfg.Name, err)
 		}
 		b.streams[cfg.Name] = s
+	}
+	// Records of the layout that knew no recipients, trace.<id>.
+	if err := b.streams[streamTrace].Purge(ctx, jetstream.WithPurgeSubject("trace.*")); err != nil {
+		return fmt.Errorf("broker: stream %s: %w", streamTrace, err)
 	}
 	b.recovered = make(map[Stage]uint64)
 	for _, q := range queues {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -76,7 +77,7 @@ func (t *target) once(ctx context.Context, cfg *config.Config, fresh bool, do fu
 		switch {
 		case err == nil:
 			return do(ctx, client)
-		case !errors.Is(err, syscall.ECONNREFUSED) && !errors.Is(err, os.ErrNotExist):
+		case !noGateway(err):
 			return err
 		}
 	}
@@ -87,13 +88,42 @@ func (t *target) once(ctx context.Context, cfg *config.Config, fresh bool, do fu
 	return app.WithAccounts(ctx, cfg, log, func(a admin.Accounts) error { return do(ctx, a) })
 }
 
+// running calls do with the admin HTTP of a gateway that must be running.
+func (t *target) running(ctx context.Context, do func(context.Context, adminClient) error) error {
+	where := app.Admin{URL: t.admin}
+	if t.admin == "" {
+		cfg, err := loadConfig(t.config)
+		if err != nil {
+			return reportDiagnostics(os.Stderr, err)
+		}
+		var ok bool
+		if where, ok = app.FindAdmin(cfg); !ok {
+			return errors.New("the configuration does not say where the admin HTTP is: give --admin URL")
+		}
+	}
+	client := newAdminClient(where)
+	err := do(ctx, client)
+	if noGateway(err) {
+		return fmt.Errorf("no gateway answers at %s: give -c FILE or --admin URL of one that runs", cmp.Or(where.Socket, where.URL))
+	}
+	return err
+}
+
+// noGateway reports whether err says that nobody listens there.
+func noGateway(err error) bool {
+	return errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, os.ErrNotExist)
+}
+
 type accounts = admin.Accounts
 
-// adminClient are the accounts behind the admin HTTP.
+// adminClient is the admin HTTP of a gateway. It is the accounts behind it, too.
 type adminClient struct {
 	base, token string
 	http        *http.Client
 }
+
+// answerPatience is how long the longest work on a queue may take.
+const answerPatience = 10 * time.Minute
 
 func newAdminClient(where app.Admin) adminClient {
 	transport := &http.Transport{DisableKeepAlives: true}
@@ -116,28 +146,32 @@ func newAdminClient(where app.Admin) adminClient {
 			},
 		}
 	}
-	c := adminClient{base: strings.TrimRight(where.URL, "/"), token: where.Token, http: &http.Client{Transport: transport}}
+	c := adminClient{base: strings.TrimRight(where.URL, "/"), token: where.Token, http: &http.Client{Transport: transport, Timeout: answerPatience}}
 	if token := os.Getenv(tokenVariable); token != "" {
 		c.token = token
 	}
 	return c
 }
 
+const usersPath = "/v1/users"
+
+func userPath(user jid.JID) string { return usersPath + "/" + url.PathEscape(user.String()) }
+
 func (c adminClient) Add(ctx context.Context, user jid.JID, password string) error {
-	return c.call(ctx, http.MethodPost, "", admin.User{JID: user.String(), Password: password}, nil)
+	return c.call(ctx, http.MethodPost, usersPath, admin.User{JID: user.String(), Password: password}, nil)
 }
 
 func (c adminClient) SetPassword(ctx context.Context, user jid.JID, password string) error {
-	return c.call(ctx, http.MethodPut, user.String(), admin.User{JID: user.String(), Password: password}, nil)
+	return c.call(ctx, http.MethodPut, userPath(user), admin.User{JID: user.String(), Password: password}, nil)
 }
 
 func (c adminClient) Remove(ctx context.Context, user jid.JID) error {
-	return c.call(ctx, http.MethodDelete, user.String(), nil, nil)
+	return c.call(ctx, http.MethodDelete, userPath(user), nil, nil)
 }
 
 func (c adminClient) List(ctx context.Context) ([]jid.JID, error) {
 	var users []admin.User
-	if err := c.call(ctx, http.MethodGet, "", nil, &users); err != nil {
+	if err := c.call(ctx, http.MethodGet, usersPath, nil, &users); err != nil {
 		return nil, err
 	}
 	all := make([]jid.JID, len(users))
@@ -151,22 +185,24 @@ func (c adminClient) List(ctx context.Context) ([]jid.JID, error) {
 	return all, nil
 }
 
-// call makes one request to /v1/users and decodes the answer into out unless
-// that is nil.
-func (c adminClient) call(ctx context.Context, method, user string, in, out any) error {
-	body, err := json.Marshal(in)
+// call makes one request, with in as its body unless that is nil, and decodes the
+// answer into out unless that is nil. path may have a query.
+func (c adminClient) call(ctx context.Context, method, path string, in, out any) error {
+	var body io.Reader
+	if in != nil {
+		text, err := json.Marshal(in)
+		if err != nil {
+			return err
+		}
+		body = bytes.NewReader(text)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base+path, body)
 	if err != nil {
 		return err
 	}
-	target := c.base + "/v1/users"
-	if user != "" {
-		target += "/" + url.PathEscape(user)
+	if in != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
-	req, err := http.NewRequestWithContext(ctx, method, target, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
 	if c.token != "" {
 		req.Header.Set("Authorization", "Bearer "+c.token)
 	}
@@ -179,19 +215,50 @@ func (c adminClient) call(ctx context.Context, method, user string, in, out any)
 	switch {
 	case err != nil:
 		return err
+	case len(answer) == maxAnswer:
+		return fmt.Errorf("%s: the answer is longer than %d bytes: ask for less", c.base, maxAnswer)
 	case resp.StatusCode >= 300:
 		return fmt.Errorf("%s: %w", c.base, refusal(resp, answer))
 	case out == nil:
 		return nil
 	}
 	if err := json.Unmarshal(answer, out); err != nil {
-		return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
+		return c.notOurs(err)
 	}
 	return nil
 }
 
-// maxAnswer bounds what is read of an answer: some hundred thousand accounts.
+// maxAnswer bounds what is read of an answer: some hundred thousand accounts
+// or routes.
 const maxAnswer = 64 << 20
+
+// apiCall makes requests whose answers a person reads, or with json a program.
+type apiCall struct {
+	adminClient
+	json bool
+	out  io.Writer
+}
+
+// print makes a request, and prints the answer as it came for a program.
+func (c apiCall) print(ctx context.Context, method, path string, in, answer any) error {
+	var raw json.RawMessage
+	if err := c.call(ctx, method, path, in, &raw); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(raw, answer); err != nil {
+		return c.notOurs(err)
+	}
+	if !c.json {
+		return nil
+	}
+	_, err := fmt.Fprintf(c.out, "%s\n", bytes.TrimSpace(raw))
+	return err
+}
+
+// notOurs is the error of an answer that no gateway gives.
+func (c adminClient) notOurs(err error) error {
+	return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
+}
 
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {

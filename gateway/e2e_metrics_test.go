@@ -54,13 +54,14 @@ func (s samples) value(t *testing.T, name string) float64 {
 
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
-	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|in|dlv|park|mail|dead)$`),
-	"outcome":  regexp.MustCompile(`^(stored|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|kept|succeeded)$`),
+	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
+	"outcome":  regexp.MustCompile(`^(stored|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|succeeded|resumed)$`),
 	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":  regexp.MustCompile(`^(send|prove)$`),
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
 	"limit":    regexp.MustCompile(`^[a-z_]+$`),
 	"command":  regexp.MustCompile(`^(mail|rcpt)$`),
+	"change":   regexp.MustCompile(`^(taken_over|given_up|lost)$`),
 	"result":   regexp.MustCompile(`^(verified|refused|absent)$`),
 	"listener": regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
 	"pool":     regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
@@ -87,6 +88,9 @@ var afterTraffic = map[string]float64{
 	`custody_waiting{stage="park"}`:                              2,
 	`custody_waiting{stage="in"}`:                                0,
 	`custody_dead_total{stage="in"}`:                             0,
+	`custody_slices{stage="dlv"}`:                                1,
+	`custody_slices_owned{stage="dlv"}`:                          1,
+	`custody_slices_orphaned{stage="dlv"}`:                       0,
 	`stage_total{stage="delivered"}`:                             2,
 	`stage_seconds_count{stage="converted"}`:                     4,
 	`age_seconds_count{stage="delivered"}`:                       2,
@@ -100,8 +104,14 @@ var afterTraffic = map[string]float64{
 	`xmpp_sessions`:                                              1,
 	`xmpp_connections`:                                           2,
 	`xmpp_logins_total`:                                          1,
+	`xmpp_suspended_sessions`:                                    0,
+	`xmpp_resumptions_total{outcome="resumed"}`:                  0,
+	`xmpp_resumptions_total{outcome="failed"}`:                   0,
+	`xmpp_resumptions_total{outcome="expired"}`:                  0,
 	`xmpp_failed_logins_total`:                                   1,
 	`xmpp_limits_total{limit="too_large"}`:                       0,
+
+	`custody_slice_changes_total{change="taken_over",stage="in"}`: 1,
 }
 
 var labelPair = regexp.MustCompile(`(\w+)="((?:[^"\\]|\\.)*)"`)

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/md5"
 	"encoding/hex"
@@ -42,6 +43,7 @@ const patience = 60 * time.Second
 type gateway struct {
 	t         testing.TB
 	dir, conf string
+	role      string // of the process; empty: all
 	cmd       *exec.Cmd
 	done      chan struct{} // closed when the process has ended
 
@@ -104,7 +106,7 @@ func (g *gateway) start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	cmd := exec.Command(self, "serve", "-c", g.conf)
+	cmd := exec.Command(self, "serve", "-c", g.conf, "--role", cmp.Or(g.role, "all"))
 	g.cmd = cmd
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -31,9 +31,18 @@ type slixmppEvent struct {
 	Delayed                                                      bool
 	Items                                                        int
 	Features                                                     []string
+	Show, Status, Name, Subscription, Ask                        string
+	Groups                                                       []string
 }
 
 func startSlixmpp(t *testing.T, addr, jid, password, mechanism string, more ...string) *slixmpp {
+	t.Helper()
+	return runSlixmpp(t, "slixmpp_client.py", addr, append([]string{jid, password, mechanism}, more...)...)
+}
+
+// runSlixmpp runs a script of testdata with the host and port of addr and more
+// arguments.
+func runSlixmpp(t *testing.T, script, addr string, more ...string) *slixmpp {
 	t.Helper()
 	if err := exec.Command(python, "-c", "import slixmpp").Run(); err != nil {
 		why := "slixmpp is not here: apt-get install python3-slixmpp"
@@ -46,7 +55,7 @@ func startSlixmpp(t *testing.T, addr, jid, password, mechanism string, more ...s
 	if err != nil {
 		t.Fatal(err)
 	}
-	args := append([]string{filepath.Join("testdata", "slixmpp_client.py"), host, port, jid, password, mechanism}, more...)
+	args := append([]string{filepath.Join("testdata", script), host, port}, more...)
 	cmd := exec.CommandContext(t.Context(), python, args...)
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
@@ -219,6 +228,76 @@ func TestInteropSlixmpp(t *testing.T) {
 			}
 		}
 	})
+}
+
+// tell writes a line to the client's stdin.
+func (s *slixmpp) tell(line string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s.stdin, line+"\n"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// TestInteropSlixmppResume: a client nobody here wrote enables stream management,
+// loses its connection and resumes its session (XEP-0198): what came meanwhile
+// arrives, once and in order, and what it acknowledged is the proof of delivery.
+func TestInteropSlixmppResume(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, "")
+	g.start()
+	const user = "mobile@localhost"
+	g.addUser(user, "secret")
+	g.addUser("friend@localhost", "secret")
+	client := startSlixmpp(t, g.xmpp(), user+"/phone", "secret", "", "--managed")
+	if e := client.wait("enabled"); e.ID == "" {
+		t.Fatal("the session may not be resumed")
+	}
+	client.wait("online")
+	friend := login(t, g.xmpp(), "friend@localhost/f", 0)
+	send := func(texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if err := inject(t.Context(), g, false, user, text); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	want := func(texts ...string) {
+		t.Helper()
+		for _, text := range texts {
+			if msg := client.wait("message"); msg.Body != text {
+				t.Errorf("received %q, want %q", msg.Body, text)
+			}
+		}
+	}
+	send("1", "2")
+	want("1", "2")
+	friend.say(user+"/phone", "<body>3</body>")
+	want("3")
+	g.eventually("they are acknowledged", func() bool { return metric(t, g, `delivery_total{outcome="delivered"}`) == 2 })
+	for round := range 3 {
+		client.tell("cut")
+		client.wait("disconnected")
+		g.eventually("the session is suspended", func() bool { return metric(t, g, "xmpp_suspended_sessions") == 1 })
+		send("4", "5")
+		g.eventually("they wait", func() bool { return metric(t, g, "parked_messages") == 2 })
+		friend.say(user+"/phone", "<body>6</body>")
+		g.eventually("so does the friend's", func() bool { return metric(t, g, "parked_messages") == 3 })
+		client.tell("connect")
+		client.wait("resumed")
+		want("4", "5", "6")
+		send("7")
+		want("7")
+		if n := metric(t, g, `xmpp_resumptions_total{outcome="resumed"}`); n != float64(round+1) {
+			t.Errorf("%v resumptions", n)
+		}
+	}
+	g.eventually("all are acknowledged", func() bool {
+		return metric(t, g, `delivery_total{outcome="delivered"}`) == 2+3*4 && metric(t, g, "parked_messages") == 0
+	})
+	if n := strings.Count(g.logFrom(0), `"proof":"stream management ack"`); n != 2+3*4 {
+		t.Errorf("%d deliveries are proven by stream management", n)
+	}
 }
 
 // TestInteropDigestMD5: the reference chapter's other kind of account store.

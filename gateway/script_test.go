@@ -38,6 +38,8 @@ func closedPort() (addr, port string, err error) {
 //	gateway stop         ends it as SIGTERM does
 //	login JID PASSWORD   logs a client in; ! login, that it cannot
 //	occupy PORT…         takes ports on loopback, unless somebody has them
+//	operated FILE [FILE] serves an admin HTTP at $ADMIN whose queue is in the first file
+//	                     (see readFakeQueue) and whose outcomes are a JSON list in the second
 //	freeport NAME        sets $NAME to a port that nobody listens on
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -60,6 +62,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"gateway": scriptGateway, "login": scriptLogin, "freeport": scriptFreePort, "occupy": scriptOccupy,
+			"operated": scriptOperated,
 		},
 	})
 }

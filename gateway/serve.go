@@ -15,16 +15,21 @@ import (
 )
 
 func serveCommand() *cobra.Command {
-	var file string
+	var file, role string
 	cmd := &cobra.Command{
-		Use:   "serve [-c FILE]",
+		Use:   "serve [-c FILE] [--role ROLES]",
 		Short: "Run the gateway; without a file with the embedded default configuration",
 		Long: `Run the gateway until SIGINT or SIGTERM.
 
 Without a file everything listens on loopback: SMTP 2525, HTTP 8025, admin 8026,
 Jabber clients 5222, and the data lie in ./mcmt2xmpp-data. SIGHUP reloads the
 configuration and the certificates; an invalid file is refused and the old
-configuration stays.`,
+configuration stays.
+
+With an external NATS cluster in the configuration any number of processes share
+the work, and --role says which part of it a process does: ingest (SMTP and
+HTTP), convert (messages to stanzas), deliver (client sessions), or several of
+them with commas between.`,
 		Args: noFile,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, err := loadConfig(file)
@@ -37,7 +42,11 @@ configuration stays.`,
 					log.Warn().Str("at", w.Pos.String()).Msg(w.Message)
 				}
 			}
-			a := app.New(app.Options{Config: cfg, Log: log, Version: version()})
+			roles, err := app.ParseRoles(role)
+			if err != nil {
+				return err
+			}
+			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version()})
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
@@ -45,6 +54,8 @@ configuration stays.`,
 		},
 	}
 	configFlag(cmd, &file)
+	cmd.Flags().StringVar(&role, "role", "all", "`ROLES` of this process: all, or some of ingest, convert, deliver, relay")
+	_ = cmd.RegisterFlagCompletionFunc("role", cobra.FixedCompletions(app.RoleNames(), cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

@@ -91,8 +91,15 @@ func exactly(names ...string) cobra.PositionalArgs {
 		if len(args) < len(names) {
 			return fmt.Errorf("%s is missing: %s", names[len(args)], cmd.UseLine())
 		}
-		if len(args) > len(names) {
-			return fmt.Errorf("%q is too much: %s", args[len(names)], cmd.UseLine())
+		return atMost(len(names))(cmd, args)
+	}
+}
+
+// atMost wants no more than n arguments.
+func atMost(n int) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if len(args) > n {
+			return fmt.Errorf("%q is too much: %s", args[n], cmd.UseLine())
 		}
 		return nil
 	}
@@ -130,8 +137,8 @@ func listUsers(ctx context.Context, a accounts, out io.Writer, asJSON bool) erro
 
 // readPassword asks twice on a terminal, and reads one line elsewhere.
 func readPassword(in io.Reader, prompt io.Writer) (string, error) {
-	if f, ok := in.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return askPassword(int(f.Fd()), prompt)
+	if fd, ok := terminal(in); ok {
+		return askPassword(fd, prompt)
 	}
 	line, err := bufio.NewReader(io.LimitReader(in, 4<<10)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -144,10 +151,20 @@ func readPassword(in io.Reader, prompt io.Writer) (string, error) {
 	return line, nil
 }
 
-func askPassword(terminal int, prompt io.Writer) (string, error) {
+// terminal returns the descriptor of a terminal, and false where in is none.
+func terminal(in io.Reader) (fd int, ok bool) {
+	f, ok := in.(*os.File)
+	if !ok {
+		return 0, false
+	}
+	fd = int(f.Fd())
+	return fd, term.IsTerminal(fd)
+}
+
+func askPassword(fd int, prompt io.Writer) (string, error) {
 	ask := func(question string) (string, error) {
 		fmt.Fprint(prompt, question)
-		b, err := term.ReadPassword(terminal)
+		b, err := term.ReadPassword(fd)
 		fmt.Fprintln(prompt)
 		return string(b), err
 	}

@@ -17,8 +17,7 @@ type Email struct {
 	MessageID  string    // without angle brackets
 	References []string  // oldest first, without angle brackets
 	InReplyTo  string    // the first, without angle brackets
-	From, To   []Address
-	Raw        []byte // the whole mail, header and body, as it came
+	Raw        []byte    // the whole mail, header and body, as it came
 }
 
 // newEmail takes the fields of e's header.
@@ -27,18 +26,25 @@ func (p *parser) newEmail(e *entity, raw []byte) *Email {
 	m := &Email{Header: h, Raw: raw,
 		Subject:    h.Text("Subject"),
 		References: messageIDs(h.Get("References")),
-		From:       h.Addresses("From"),
-		To:         h.Addresses("To"),
 	}
 	m.MessageID = first(messageIDs(h.Get("Message-ID")))
 	m.InReplyTo = first(messageIDs(h.Get("In-Reply-To")))
 	if v := h.Get("Date"); v != "" {
 		var err error
-		if m.Date, err = mail.ParseDate(v); err != nil {
+		if m.Date, err = parseDate(v); err != nil {
 			p.warn(e.where, "Date %.40q is not a date", v)
 		}
 	}
 	return m
+}
+
+// parseDate reads a Date (RFC 5322 §3.3). The form that nearly all have goes
+// first: net/mail tries sixteen, with an error made for each that fails.
+func parseDate(v string) (time.Time, error) {
+	if t, err := time.Parse("Mon, 2 Jan 2006 15:04:05 -0700", v); err == nil {
+		return t, nil
+	}
+	return mail.ParseDate(v)
 }
 
 func first(s []string) string {
@@ -183,10 +189,20 @@ func (p *parser) content(e *entity) ([]byte, bool) {
 
 // unixLines writes line breaks as "\n".
 func unixLines(s string) string {
-	if !strings.Contains(s, "\r") {
+	if strings.IndexByte(s, '\r') < 0 {
 		return s
 	}
-	return strings.ReplaceAll(strings.ReplaceAll(s, "\r\n", "\n"), "\r", "\n")
+	var b strings.Builder
+	b.Grow(len(s))
+	for {
+		line, rest, more := strings.Cut(s, "\r")
+		b.WriteString(line)
+		if !more {
+			return b.String()
+		}
+		b.WriteByte('\n')
+		s = strings.TrimPrefix(rest, "\n")
+	}
 }
 
 func isMultipart(kind string) bool { return strings.HasPrefix(kind, "multipart/") }

@@ -1,12 +1,17 @@
 package mcmt
 
 import (
+	"bufio"
+	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"github.com/emersion/go-message/textproto"
 )
 
 func addMessages(f *testing.F) {
@@ -126,6 +131,44 @@ func FuzzParams(f *testing.F) {
 		}
 		if n > 12*len(s)+64 {
 			t.Errorf("%d bytes from %d", n, len(s))
+		}
+	})
+}
+
+// FuzzHeader: a block of fields is read as go-message reads it.
+func FuzzHeader(f *testing.F) {
+	addMessages(f)
+	for _, block := range []string{
+		"A: b\r\n c\r\n", "A:\n\t\n  b \r\n", "A : b\na: c\r\r\n d\r", "A:b", "A: \r", "X(y): \rz\n \r\n q",
+	} {
+		f.Add([]byte(block))
+	}
+	f.Fuzz(func(t *testing.T, raw []byte) {
+		head, _, ok := cutHeader(raw, 64<<10)
+		if !ok || len(head) == 0 {
+			return
+		}
+		got, err := newParser(Limits{}).readFields(head, "")
+		want, wantErr := textproto.ReadHeader(bufio.NewReader(bytes.NewReader(head)))
+		if err != nil {
+			return // we refuse more: what is no field, and too many
+		}
+		if wantErr != nil && wantErr != io.EOF {
+			t.Fatalf("read, though %v", wantErr)
+		}
+		i := 0
+		for w := want.Fields(); w.Next(); i++ {
+			if i >= got.Len() || !got.fields[i].is(w.Key()) || got.fields[i].unfold() != w.Value() {
+				t.Fatalf("field %d: %q: %q, want %q: %q", i, got.fields[i].name, got.fields[i].unfold(), w.Key(), w.Value())
+			}
+		}
+		if i != got.Len() {
+			t.Fatalf("%d fields, want %d", got.Len(), i)
+		}
+		for _, fd := range got.fields {
+			if name := string(fd.name); got.Get(name) != guessUTF8(want.Get(name)) || len(got.Values(name)) != len(want.Values(name)) {
+				t.Fatalf("%s: %q, want %q", name, got.Values(name), want.Values(name))
+			}
 		}
 	})
 }

@@ -2,7 +2,7 @@ package mcmt
 
 import (
 	"bytes"
-	"fmt"
+	"strconv"
 )
 
 // split divides the content of a multipart at its boundary lines (RFC 2046
@@ -95,9 +95,9 @@ func (p *parser) children(e *entity, depth int) ([]*entity, error) {
 	}
 	out := make([]*entity, 0, len(raw))
 	for i, b := range raw {
-		where := fmt.Sprintf("part %d", i+1)
+		where := "part " + strconv.Itoa(i+1)
 		if e.where != "" {
-			where = fmt.Sprintf("%s.%d", e.where, i+1)
+			where = e.where + "." + strconv.Itoa(i+1)
 		}
 		c, err := p.entity(b, where)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"net/textproto"
 	"os"
 	"path/filepath"
 	"strings"
@@ -53,7 +54,7 @@ func show(m *Message, err error) golden {
 	g := golden{MCMT: m.MCMT, XMPP: string(m.XMPP), SMS: m.SMS, Warnings: m.Warnings}
 	e := m.Email
 	g.Email = &goldenEmail{Subject: e.Subject, Text: e.Text, HTML: e.HTML, MessageID: e.MessageID,
-		InReplyTo: e.InReplyTo, References: e.References, From: e.From, To: e.To}
+		InReplyTo: e.InReplyTo, References: e.References, From: e.Header.Addresses("From"), To: e.Header.Addresses("To")}
 	if !e.Date.IsZero() {
 		g.Email.Date = e.Date.UTC().Format(time.RFC3339)
 	}
@@ -62,8 +63,8 @@ func show(m *Message, err error) golden {
 	}
 	for _, p := range m.Parts {
 		gp := goldenPart{Type: p.Type, Name: p.Name, Body: len(p.Body)}
-		for f := p.Inner.fields.Fields(); f.Next(); {
-			gp.Inner = append(gp.Inner, f.Key()+": "+f.Value())
+		for _, f := range p.Inner.fields {
+			gp.Inner = append(gp.Inner, textproto.CanonicalMIMEHeaderKey(string(f.name))+": "+f.unfold())
 		}
 		g.Parts = append(g.Parts, gp)
 	}

@@ -1,12 +1,9 @@
 package mcmt
 
 import (
-	"bufio"
 	"bytes"
 	"fmt"
 	"strings"
-
-	"github.com/emersion/go-message/textproto"
 )
 
 // maxWarnings bounds what a message can make its reader hold and print.
@@ -18,15 +15,9 @@ type parser struct {
 	parts    int
 	fields   int
 	warnings []string
-	src      bytes.Reader
-	buf      *bufio.Reader // over src, reset for each header block
 }
 
-func newParser(lim Limits) *parser {
-	p := &parser{lim: lim.withDefaults()}
-	p.buf = bufio.NewReaderSize(&p.src, 1024)
-	return p
-}
+func newParser(lim Limits) *parser { return &parser{lim: lim.withDefaults()} }
 
 // warn records something that was tolerated. where is the place, empty for the
 // message itself.
@@ -107,47 +98,38 @@ func (p *parser) header(b []byte, where string) (Header, []byte, error) {
 	if len(head) == 0 {
 		return Header{}, body, nil
 	}
-	if err := p.checkFields(head, where); err != nil {
-		return Header{}, nil, err
-	}
-	h, err := p.readHeader(head)
-	if err != nil {
-		r := refuse(where+" header", "header is malformed")
-		r.Err = err
-		return Header{}, nil, r
-	}
-	return h, body, nil
+	h, err := p.readFields(head, where)
+	return h, body, err
 }
 
-// readHeader gives a block that was bounded before to the library, which has
-// no bounds of its own.
-func (p *parser) readHeader(head []byte) (Header, error) {
-	p.src.Reset(head)
-	p.buf.Reset(&p.src)
-	h, err := textproto.ReadHeader(p.buf)
-	return Header{fields: h}, err
-}
-
-// checkFields counts the fields of a block and finds the line that is none.
-// Counting comes first: the library spends 400 bytes of memory on a field of
-// three.
-func (p *parser) checkFields(head []byte, where string) error {
-	line := 0
-	for l := range bytes.Lines(head) {
+// readFields takes a header block apart, which must not be empty.
+func (p *parser) readFields(head []byte, where string) (Header, error) {
+	fields := make([]field, 0, min(bytes.Count(head, []byte("\n"))+1, 16))
+	line, start := 0, 0 // of the value of the last field
+	for end := 0; end < len(head); {
+		l := head[end:]
+		if i := bytes.IndexByte(l, '\n'); i >= 0 {
+			l = l[:i+1]
+		}
+		end += len(l)
 		line++
 		if isBlank(l[0]) && line > 1 {
+			fields[len(fields)-1].value = head[start:end]
 			continue
 		}
 		p.fields++
 		if p.fields > p.lim.Fields {
-			return refuse(where+" header", "more than %d header fields", p.lim.Fields)
+			return Header{}, refuse(where+" header", "more than %d header fields", p.lim.Fields)
 		}
-		if fieldName(l) == "" {
-			return refuse(fmt.Sprintf("%s header line %d", where, line),
+		name := fieldName(l)
+		if name == nil {
+			return Header{}, refuse(fmt.Sprintf("%s header line %d", where, line),
 				"%.40q is not a header field", bytes.TrimRight(l, "\r\n"))
 		}
+		start = end - len(l) + bytes.IndexByte(l, ':') + 1
+		fields = append(fields, field{name, head[start:end]})
 	}
-	return nil
+	return Header{fields}, nil
 }
 
 // cutHeader divides b at its first blank line. It reports false where the block
@@ -181,20 +163,20 @@ func leadingBreak(b []byte) int {
 	return 0
 }
 
-// fieldName returns the name of the header field that line is, or "". White
+// fieldName returns the name of the header field that line is, or nil. White
 // space before the colon is obsolete but seen (RFC 5322 §4.5).
-func fieldName(line []byte) string {
+func fieldName(line []byte) []byte {
 	i := bytes.IndexByte(line, ':')
 	if i <= 0 || isBlank(line[0]) {
-		return ""
+		return nil
 	}
 	name := bytes.TrimRight(line[:i], " \t")
 	for _, c := range name {
 		if c <= ' ' || c >= 0x7f {
-			return ""
+			return nil
 		}
 	}
-	return string(name)
+	return name
 }
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }

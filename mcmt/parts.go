@@ -132,12 +132,9 @@ func (p *parser) takeInner(c *entity, part *Part) {
 	if !ok || len(head) == len(part.Body) || !isInner(head) {
 		return
 	}
-	if err := p.checkFields(head, c.where); err != nil {
-		return // more fields than allowed: content
-	}
-	h, err := p.readHeader(head)
+	h, err := p.readFields(head, c.where)
 	if err != nil {
-		return
+		return // more fields than allowed: content
 	}
 	b, warning, ok := decodeTransfer(h.Get("Content-Transfer-Encoding"), body)
 	if !ok {
@@ -158,7 +155,7 @@ func isInner(head []byte) bool {
 		if isBlank(l[0]) {
 			continue
 		}
-		name := strings.ToLower(fieldName(l))
+		name := strings.ToLower(string(fieldName(l)))
 		switch {
 		case name == "mime-version", strings.HasPrefix(name, "content-"), strings.HasPrefix(name, "x-"):
 			sure = true

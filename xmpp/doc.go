@@ -14,8 +14,9 @@
 //	  §11      restricted XML                           xmlwire
 //	  §13.12   limits                                   stream/limits.go, writer.go
 //	RFC 6121  Instant Messaging and Presence
-//	  §2       rosters: an empty one                    c2s/account.go
-//	  §4       presence without subscriptions           c2s/presence.go; router/route.go
+//	  §2       rosters, versions and pushes             roster; c2s/roster.go; router/subscription.go
+//	  §3, §A   subscriptions, pre-approval              roster/state.go; router/subscription.go; c2s/subscription.go
+//	  §4       presence, probes                         c2s/presence.go; router/presence.go, route.go
 //	  §8       server rules for local accounts          router/deliver.go, answer.go
 //	RFC 7622  Addresses                                 jid
 //	RFC 7590  Use of TLS                                stream/tls.go; c2s/server.go
@@ -29,11 +30,14 @@
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
+//	                                                    c2s/manage.go, life.go, hibernation.go
+//	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
-// needs no router; and what connects to the world (c2s) meets in router.
+// and roster need no router; and what connects to the world (c2s) meets in router.
 package xmpp

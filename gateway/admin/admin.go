@@ -1,13 +1,20 @@
 // Package admin is the operator's HTTP: is the gateway alive, can it take work,
-// what does it count, and who has an account.
+// what does it count, who has an account and whom in the roster, what waits in the
+// queue, and what became of a message.
 //
-//	admin.go    the server and its paths
-//	access.go   who may use it
-//	health.go   /healthz, /readyz
-//	metrics.go  /metrics, for Prometheus
-//	index.go    /, the numbers for a person
-//	users.go    /v1/users
-//	problem.go  refusals (RFC 9457)
+//	admin.go        the server and its paths
+//	access.go       who may use it
+//	health.go       /healthz, /readyz
+//	metrics.go      /metrics, for Prometheus
+//	index.go        /, the numbers for a person
+//	part.go         the rules for all paths under /v1
+//	json.go         their bodies and answers
+//	problem.go      refusals (RFC 9457)
+//	users.go        /v1/users
+//	rosters.go      /v1/rosters
+//	queue.go        /v1/queue
+//	queuefilter.go  which messages a request is about
+//	messages.go     /v1/messages
 package admin
 
 import (
@@ -35,6 +42,9 @@ type Options struct {
 	Metrics  []Metric
 	Trace    *trace.Bus // nil: nothing is counted by stage
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
+	Queue    Queue      // nil: /v1/queue says that there is none
+	History  History    // nil: /v1/messages says that there is none
+	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -70,8 +80,11 @@ func New(o Options) *Server {
 	mux.HandleFunc("/readyz", reading(s.readyz))
 	mux.Handle("/metrics", s.guard(reading(promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{o.Log}}).ServeHTTP)))
 	mux.Handle("/{$}", s.guard(reading(s.index)))
-	mux.Handle("/v1/users", s.guard(s.accounts(map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
-	mux.Handle("/v1/users/{jid}", s.guard(s.accounts(map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
+	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
+	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
+	s.rosterPaths(mux)
+	s.queuePaths(mux)
+	s.historyPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))
@@ -79,13 +92,16 @@ func New(o Options) *Server {
 	return s
 }
 
+// writeTimeout is how long a peer has to take an answer.
+const writeTimeout = time.Minute
+
 // Serve answers on l until ctx ends, then lets requests finish for a moment. It
 // returns when no connection is left; the error is that of l where it fails
 // before.
 func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 	hs := &http.Server{
 		Handler: s.handler, ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
-		WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
+		WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: httpLog(s.o.Log), ConnState: s.count,
 	}
 	stopped := make(chan struct{})

@@ -18,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
 
 	"mcmt2xmpp/gateway/store"
@@ -83,16 +84,19 @@ func (m *memory) List(context.Context) ([]jid.JID, error) {
 // fixture is a server that is asked without a network.
 type fixture struct {
 	*Server
-	users  *memory
-	bus    *trace.Bus
-	broken error // of the condition "broker"
+	users   *memory
+	queue   *recorder
+	history *past
+	bus     *trace.Bus
+	log     bytes.Buffer
+	broken  error // of the condition "broker"
 }
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{users: &memory{users: make(map[jid.JID]string)}, bus: new(trace.Bus)}
+	f := &fixture{users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
 	f.Server = New(Options{
-		Version: "1.2.3", Accounts: f.users, Trace: f.bus,
+		Version: "1.2.3", Accounts: f.users, Queue: f.queue, History: f.history, Trace: f.bus, Log: zerolog.New(&f.log),
 		Ready: map[string]func() error{"broker": func() error { return f.broken }, "listeners": func() error { return nil }},
 		Metrics: []Metric{{Name: "things_total", Help: "Things <by> kind.", Labels: []string{"kind"}, Collect: func(add func(float64, ...string)) {
 			add(7, "good")
@@ -186,6 +190,7 @@ func TestAccess(t *testing.T) {
 		r.RemoteAddr, r.Host = "@", "gateway"
 	}
 	f := newFixture(t)
+	f.history.outcomes = map[string][]Outcome{"q1": {{ID: "q1"}}}
 	for _, c := range []struct {
 		name string
 		edit func(*http.Request)
@@ -214,7 +219,7 @@ func TestAccess(t *testing.T) {
 		{"a wrong token from loopback, which needs none", from("127.0.0.1:1", "Authorization", "Bearer wrong"), 401},
 		{"the token and another site's page", from("192.0.2.7:1", "Authorization", "Bearer right", "Origin", "http://evil.example"), 403},
 	} {
-		for _, path := range []string{"/", "/metrics", "/v1/users"} {
+		for _, path := range []string{"/", "/metrics", "/v1/users", "/v1/queue", "/v1/queue/messages", "/v1/messages/q1"} {
 			w := f.ask("GET", path, "", c.edit)
 			switch {
 			case w.Code != c.code:
@@ -256,8 +261,9 @@ func TestUsers(t *testing.T) {
 		{"two objects", "POST", "/v1/users", `{"jid":"bob@localhost","password":"x"}{}`, 400, "follows"},
 		{"an unknown field", "POST", "/v1/users", `{"jid":"bob@localhost","password":"x","admin":true}`, 400, "admin"},
 		{"too large", "POST", "/v1/users", `{"jid":"` + strings.Repeat("x", maxBody) + `"}`, 413, "16384"},
-		{"another method", "PATCH", "/v1/users", `{}`, 405, "GET, POST"},
+		{"another method", "PATCH", "/v1/users", `{}`, 405, "GET, HEAD, POST"},
 		{"read one", "GET", "/v1/users/alice@localhost", "", 405, "DELETE, PUT"},
+		{"whether the list is there", "HEAD", "/v1/users", "", 200, ""},
 		{"another path", "GET", "/v1/nothing", "", 404, "nothing"},
 	} {
 		w := f.ask(c.method, c.path, c.body, nil)

@@ -16,7 +16,9 @@ td:last-child{text-align:right;font-variant-numeric:tabular-nums}.no{color:#c00}
 <h1>mcmt2xmpp {{.Version}}</h1>
 {{if .Missing}}<p class="no">Not ready: {{range .Missing}}{{.}}. {{end}}</p>{{else}}<p>Ready.</p>{{end}}
 <p><a href="/healthz">/healthz</a> alive · <a href="/readyz">/readyz</a> able to take and deliver messages ·
-<a href="/metrics">/metrics</a> for Prometheus · <a href="/v1/users">/v1/users</a> accounts of the built-in store</p>
+<a href="/metrics">/metrics</a> for Prometheus · <a href="/v1/users">/v1/users</a> accounts of the built-in store · /v1/rosters/JID the roster of one ·
+<a href="/v1/queue">/v1/queue</a> what waits for its recipient or is dead ·
+/v1/messages/ID what became of a message</p>
 <table>{{range .Rows}}<tr title="{{.Help}}"><td>{{.Name}}</td><td>{{.Labels}}</td><td>{{.Value}}</td></tr>
 {{end}}</table></body></html>
 `))

@@ -2,21 +2,38 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"log"
 	"net/http"
 	"strings"
+	"time"
 
 	"github.com/rs/zerolog"
 )
 
 // problem answers in the form of RFC 9457.
 func problem(w http.ResponseWriter, status int, detail string) {
+	begin(w)
 	w.Header().Set("Content-Type", "application/problem+json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(map[string]any{ // the peer is gone when this fails
 		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
 	})
 }
+
+// begin gives the peer writeTimeout from now on to take the answer, however long
+// the work before it took.
+func begin(w http.ResponseWriter) {
+	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout)) // its error: there is none to set
+}
+
+// badRequest is an error whose text is for the operator.
+type badRequest string
+
+func (b badRequest) Error() string { return string(b) }
+
+// errNotJSON is the error of a body that says it is something else.
+var errNotJSON = errors.New("the body must be application/json")
 
 func methodNotAllowed(w http.ResponseWriter, allowed string) {
 	w.Header().Set("Allow", allowed) // RFC 9110 §15.5.6

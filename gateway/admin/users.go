@@ -2,14 +2,8 @@ package admin
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"maps"
-	"mime"
 	"net/http"
-	"slices"
-	"strings"
 
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
@@ -29,56 +23,27 @@ type User struct {
 	Password string `json:"password,omitempty"`
 }
 
-// action handles one method of a path. Its error is answered by userError.
-type action func(w http.ResponseWriter, r *http.Request) error
-
-// accounts answers a path under /v1/users by the method of the request.
-func (s *Server) accounts(actions map[string]action) http.Handler {
-	allowed := strings.Join(slices.Sorted(maps.Keys(actions)), ", ")
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		do := actions[r.Method]
-		switch {
-		case do == nil:
-			methodNotAllowed(w, allowed)
-			return
-		case s.o.Accounts == nil:
-			problem(w, http.StatusNotImplemented, "accounts are not kept by the built-in store here")
-			return
-		}
-		if err := do(w, r); err != nil {
-			s.userError(w, err)
-		}
-	})
+// accounts is the part under /v1/users.
+func (s *Server) accounts() part {
+	return part{
+		name:    "accounts",
+		present: func() bool { return s.o.Accounts != nil },
+		absent:  "accounts are not kept by the built-in store here",
+		failing: "accounts cannot be read or changed now",
+		refusal: accountRefusal,
+	}
 }
 
-// badRequest is an error whose text is for the operator.
-type badRequest string
-
-func (b badRequest) Error() string { return string(b) }
-
-// errNotJSON is the error of a body that says it is something else.
-var errNotJSON = errors.New("the body must be application/json")
-
-func (s *Server) userError(w http.ResponseWriter, err error) {
-	var bad badRequest
-	var large *http.MaxBytesError
+func accountRefusal(err error) (int, string) {
 	switch {
-	case errors.As(err, &large):
-		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
-	case errors.As(err, &bad):
-		problem(w, http.StatusBadRequest, bad.Error())
-	case errors.Is(err, errNotJSON):
-		problem(w, http.StatusUnsupportedMediaType, err.Error())
 	case errors.Is(err, store.ErrInvalid):
-		problem(w, http.StatusBadRequest, err.Error())
+		return http.StatusBadRequest, err.Error()
 	case errors.Is(err, store.ErrExists):
-		problem(w, http.StatusConflict, "the account exists")
+		return http.StatusConflict, "the account exists"
 	case errors.Is(err, store.ErrNoAccount):
-		problem(w, http.StatusNotFound, "no such account")
-	default:
-		s.o.Log.Error().Err(err).Msg("accounts")
-		problem(w, http.StatusServiceUnavailable, "accounts cannot be read or changed now")
+		return http.StatusNotFound, "no such account"
 	}
+	return 0, ""
 }
 
 func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
@@ -90,8 +55,7 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 	for i, j := range all {
 		users[i].JID = j.String()
 	}
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(users) // the peer is gone when this fails
+	writeJSON(w, users)
 	return nil
 }
 
@@ -122,7 +86,7 @@ func (s *Server) setPassword(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) removeUser(w http.ResponseWriter, r *http.Request) error {
-	user, err := account(r.PathValue("jid"))
+	user, err := bareJID("jid", r.PathValue("jid"))
 	if err != nil {
 		return err
 	}
@@ -134,29 +98,11 @@ func (s *Server) removeUser(w http.ResponseWriter, r *http.Request) error {
 	return nil
 }
 
-// maxBody bounds a request: an address has at most 3071 bytes (RFC 7622 §3.1)
-// and a password is not a text.
-const maxBody = 16 << 10
-
-// readUser reads the body. Only JSON is taken: a form of a foreign page cannot
-// send it without being asked for (CORS).
+// readUser reads the body.
 func readUser(w http.ResponseWriter, r *http.Request) (jid.JID, string, error) {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return jid.JID{}, "", errNotJSON
-	}
 	var u User
-	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
-	err := dec.Decode(&u)
-	if err == nil && dec.More() {
-		err = errors.New("something follows the object")
-	}
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
+	if err := readJSON(w, r, &u); err != nil {
 		return jid.JID{}, "", err
-	case err != nil:
-		return jid.JID{}, "", badRequest("body: " + err.Error())
 	}
 	if path := r.PathValue("jid"); path != "" {
 		if u.JID != "" && u.JID != path {
@@ -164,7 +110,7 @@ func readUser(w http.ResponseWriter, r *http.Request) (jid.JID, string, error) {
 		}
 		u.JID = path
 	}
-	user, err := account(u.JID)
+	user, err := bareJID("jid", u.JID)
 	if err != nil {
 		return jid.JID{}, "", err
 	}
@@ -174,14 +120,14 @@ func readUser(w http.ResponseWriter, r *http.Request) (jid.JID, string, error) {
 	return user, u.Password, nil
 }
 
-// account reads the address of an account: user@domain.
-func account(s string) (jid.JID, error) {
+// bareJID reads the address of a user, which is called name.
+func bareJID(name, s string) (jid.JID, error) {
 	j, err := jid.Parse(s)
 	if err != nil {
-		return jid.JID{}, badRequest("jid: " + err.Error())
+		return jid.JID{}, badRequest(name + ": " + err.Error())
 	}
 	if j.Local() == "" || !j.IsBare() {
-		return jid.JID{}, badRequest("jid must be of the form user@domain")
+		return jid.JID{}, badRequest(name + " must be of the form user@domain")
 	}
 	return j, nil
 }

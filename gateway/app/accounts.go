@@ -102,7 +102,19 @@ func (u users) Exists(ctx context.Context, user jid.JID) (bool, error) {
 
 // Accounts are the accounts of the built-in store.
 func (a *App) Accounts() admin.Accounts {
-	return operated{a.accounts.builtin, func() []string { return a.state.Load().cfg.ServedDomains() }, a.endSessions}
+	return operated{a.accounts.builtin, func() []string { return a.state.Load().cfg.ServedDomains() }, a.accountRemoved}
+}
+
+// accountRemoved ends what is left of an account that is no more in the built-in
+// store.
+func (a *App) accountRemoved(ctx context.Context, user jid.JID) (bool, error) {
+	a.endSessions(user)
+	had := a.rosters.Roster(user)
+	left, err := removeRoster(ctx, user, a.rosters, users{a}.Exists)
+	if left {
+		a.router.Forget(ctx, user, had)
+	}
+	return left, err
 }
 
 // endSessions closes the streams of an account that is no more.
@@ -116,7 +128,9 @@ func (a *App) endSessions(user jid.JID) {
 type operated struct {
 	*store.Builtin
 	domains func() []string
-	removed func(jid.JID) // nil: nobody can be logged in
+	// removed does what is left to do for an account that is not in the store. It
+	// returns false where nothing of it was left.
+	removed func(ctx context.Context, user jid.JID) (bool, error)
 }
 
 // Add refuses an account on a domain that is not ours: nobody could log in to
@@ -128,15 +142,21 @@ func (o operated) Add(ctx context.Context, user jid.JID, password string) error 
 	return o.Builtin.Add(ctx, user, password)
 }
 
-// Remove removes an account and ends its sessions.
+// Remove removes an account with its roster, and ends its sessions. One whose
+// removal failed half-way can be removed again.
 func (o operated) Remove(ctx context.Context, user jid.JID) error {
-	if err := o.Builtin.Remove(ctx, user); err != nil {
+	err := o.Builtin.Remove(ctx, user)
+	if err != nil && !errors.Is(err, store.ErrNoAccount) {
 		return err
 	}
-	if o.removed != nil {
-		o.removed(user)
+	left, failed := o.removed(ctx, user)
+	if failed != nil {
+		return failed
 	}
-	return nil
+	if left {
+		return nil
+	}
+	return err
 }
 
 // WithAccounts opens the built-in store of a gateway that does not run, for as
@@ -147,10 +167,19 @@ func WithAccounts(ctx context.Context, cfg *config.Config, log zerolog.Logger, d
 		return err
 	}
 	defer func() { err = errors.Join(err, b.Close(context.WithoutCancel(ctx))) }()
-	builtin, err := store.OpenBuiltin(ctx, store.Options{Buckets: b})
+	open, err := openAccounts(ctx, b, cfg.ServedDomains(), log)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, builtin.Close()) }()
-	return do(operated{Builtin: builtin, domains: cfg.ServedDomains})
+	defer func() { err = errors.Join(err, open.close()) }()
+	rosters, err := openRosters(ctx, b, log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, rosters.Close()) }()
+	return do(operated{open.builtin, cfg.ServedDomains, func(ctx context.Context, user jid.JID) (bool, error) {
+		return removeRoster(ctx, user, rosters, func(ctx context.Context, user jid.JID) (bool, error) {
+			return open.exists(ctx, loginStores(cfg), user)
+		})
+	}})
 }

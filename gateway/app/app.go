@@ -32,6 +32,7 @@ import (
 // Options of an App.
 type Options struct {
 	Config  *config.Config
+	Roles   Roles // none: all
 	Log     zerolog.Logger
 	Version string
 	Trace   *trace.Bus // nil: one of its own
@@ -50,7 +51,10 @@ type App struct {
 
 	broker      *broker.Broker
 	accounts    *accounts
+	rosters     *store.Rosters
 	submissions *store.Submissions
+	routes      *store.Routes
+	holds       *store.Holds
 	certs       *certificates
 	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
@@ -59,6 +63,7 @@ type App struct {
 	intake      *intake.Intake
 	sockets     []*socket
 	slots       map[string]*listener.Slots
+	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
 
 	stopping atomic.Bool
 
@@ -86,7 +91,13 @@ const shutdownGrace = 20 * time.Second
 // Run starts the gateway and blocks until ctx ends or a part fails. What was
 // begun is finished before it returns.
 func (a *App) Run(ctx context.Context) (err error) {
+	if err := a.o.Roles.check(a.o.Config); err != nil {
+		return err
+	}
 	defer a.trace.Subscribe(trace.Log(a.log))()
+	if slices.Contains(a.o.Roles, Relay) {
+		a.log.Warn().Msg("role relay has nothing to do: this version relays no mail")
+	}
 	st, err := newState(a.o.Config)
 	if err != nil {
 		return err
@@ -99,10 +110,11 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
+	a.tellCustody(ctx)
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
-		Strs("domains", a.o.Config.ServedDomains()).Msg("ready")
+		Strs("domains", a.o.Config.ServedDomains()).Stringer("role", a.o.Roles).Str("node", a.broker.Node()).Msg("ready")
 	err = runParts(ctx, parts, stopGrace)
 	a.log.Info().Msg("stopped")
 	return errors.Join(err, a.close(ctx))
@@ -119,7 +131,13 @@ func (a *App) open(ctx context.Context) error {
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}
+	if a.rosters, err = openRosters(ctx, b, a.log); err != nil {
+		return err
+	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
+		return err
+	}
+	if err := a.openQueue(ctx); err != nil {
 		return err
 	}
 	a.certs = newCertificates(cfg, a.log)
@@ -132,12 +150,18 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
-	a.delivery = delivery.New(b, a.router, a.trace, a.log)
+	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
+		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
+	})
+	a.rosters.OnChange(a.router.RosterChanged)
+	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)
+	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name) })
 	a.conversion = &delivery.Conversion{
 		Rules:  func() delivery.Rules { return a.state.Load().rules.conversion() },
 		Limits: Limits,
 		Trace:  a.trace,
+		Node:   b.Node(),
 		Log:    a.log,
 	}
 	a.intake = a.newIntake()
@@ -170,16 +194,18 @@ func OpenBroker(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*b
 	n := cfg.NATS
 	o := broker.Options{
 		URLs: n.URLs, CredsFile: n.Credentials, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
-		TLSCA: n.TLSCA, TLSCert: n.TLSCert, TLSKey: n.TLSKey, Replicas: n.Replicas,
+		TLSCA: n.TLSCA, TLSCert: n.TLSCert, TLSKey: n.TLSKey, Replicas: n.Replicas, Slices: n.Slices,
 		Durability: broker.Durability(n.Durability),
 		MaxStore:   n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration,
 		Log: log.With().Str("part", "broker").Logger(),
 	}
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return nil, fmt.Errorf("data folder: %w", err)
+	}
 	if len(n.URLs) == 0 {
 		o.Dir = filepath.Join(cfg.DataDir, "nats")
-		if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
-			return nil, fmt.Errorf("data folder: %w", err)
-		}
+	} else {
+		o.NodeDir = filepath.Join(cfg.DataDir, "node")
 	}
 	b, err := broker.Open(ctx, o)
 	if err != nil {
@@ -198,8 +224,14 @@ func (a *App) close(ctx context.Context) error {
 	}
 	a.closeSessions(ctx)
 	var err error
+	if a.holds != nil {
+		err = a.holds.Close()
+	}
 	if a.accounts != nil {
-		err = a.accounts.close()
+		err = errors.Join(err, a.accounts.close())
+	}
+	if a.rosters != nil {
+		err = errors.Join(err, a.rosters.Close())
 	}
 	if a.broker == nil {
 		return err
@@ -217,7 +249,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 	listeners := make(map[config.ListenerKind][]part)
 	for _, kind := range []config.ListenerKind{config.XMPPStreams, config.ESMTP, config.HTTP, config.Control} {
 		for _, l := range a.o.Config.Listeners {
-			if l.Kind != kind || !Served(l) {
+			if l.Kind != kind || !Served(l) || !a.o.Roles.serves(kind) {
 				continue
 			}
 			p, err := a.listen(ctx, l)
@@ -227,14 +259,24 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 			listeners[kind] = append(listeners[kind], p)
 		}
 	}
-	work := []part{
-		{"delivery", func(ctx context.Context) error { return a.delivery.Run(ctx, deliverOptions) }},
-		{"conversion", func(ctx context.Context) error {
-			return a.broker.Consume(ctx, broker.Ingest, a.conversion, broker.ConsumeOptions{})
-		}},
-	}
-	return slices.Concat(listeners[config.Control], listeners[config.XMPPStreams], work,
+	return slices.Concat(listeners[config.Control], listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
+}
+
+// work are the parts that work messages off.
+func (a *App) work() []part {
+	var work []part
+	if a.o.Roles.has(Deliver) {
+		work = append(work,
+			part{"route states", func(ctx context.Context) error { a.routes.Run(ctx); return nil }},
+			part{"delivery", func(ctx context.Context) error { return a.delivery.Run(ctx, deliverOptions) }})
+	}
+	if a.o.Roles.has(Convert) {
+		work = append(work, part{"conversion", func(ctx context.Context) error {
+			return a.broker.Consume(ctx, broker.Ingest, a.conversion, broker.ConsumeOptions{})
+		}})
+	}
+	return work
 }
 
 // Served reports whether a listen scope gets a socket. Server and component
@@ -244,5 +286,6 @@ func Served(l *config.Listen) bool {
 }
 
 // deliverOptions let many routes wait for the proof of their clients at once: a
-// client that is dead but not yet known to be costs a waiting goroutine.
-var deliverOptions = broker.ConsumeOptions{Workers: 4096}
+// client that is dead but not yet known to be costs a waiting goroutine, and its
+// messages their place among those held.
+var deliverOptions = broker.ConsumeOptions{Workers: 8192, MaxAckPending: 16384}

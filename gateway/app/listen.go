@@ -155,12 +155,13 @@ const failureDelay = time.Second
 
 func (a *App) xmppServer(s *socket) *c2s.Server {
 	srv := c2s.New(c2s.Options{
-		Router:     a.router,
-		Slots:      a.slotsOf(s.scope),
-		PerAddress: s.scope.MaxConnectionsPerAddress,
-		Secret:     a.accounts.secret,
-		Log:        a.xmppLog(),
-		Connection: func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
+		Router:      a.router,
+		Slots:       a.slotsOf(s.scope),
+		PerAddress:  s.scope.MaxConnectionsPerAddress,
+		Hibernation: a.hibernation,
+		Secret:      a.accounts.secret,
+		Log:         a.xmppLog(),
+		Connection:  func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
 	})
 	a.clients = append(a.clients, srv)
 	return srv
@@ -169,11 +170,12 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 	o := c2s.ConnOptions{
 		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
-		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime,
+		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},
 			Negotiation: p.AuthTimeout,
+			Unacked:     p.MaxUnackedStanzas, UnackedBytes: p.MaxUnackedSize,
 		},
 	}
 	var err error
@@ -235,7 +237,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 
 func (a *App) adminServer(s *socket) *admin.Server {
 	srv := admin.New(admin.Options{
-		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Log: a.log,
+		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
 		Tokens: func(peer netip.Addr) []string {

@@ -44,6 +44,17 @@ func (a *App) brokerMetrics() []admin.Metric {
 		stage("custody_dead_total", "Messages given up and kept as dead.", false, func(s broker.StageStats) float64 { return float64(s.Dead) }),
 		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
 		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
+		stage("custody_slices", "Slices that a stage is shared out in.", true, func(s broker.StageStats) float64 { return float64(s.Slices) }),
+		stage("custody_slices_owned", "Slices that this process works on.", true, func(s broker.StageStats) float64 { return float64(s.Owned) }),
+		stage("custody_slices_orphaned", "Slices that no live process has worked on for 15 s.", true, func(s broker.StageStats) float64 { return float64(s.Orphaned) }),
+		{Name: "custody_slice_changes_total", Help: "Slices that came to this process or went: taken over, given up in order, lost.", Labels: []string{"stage", "change"}, Collect: func(add add) {
+			stages := a.broker.Stats().Stages
+			for _, s := range slices.Sorted(maps.Keys(stages)) {
+				add(float64(stages[s].Takeovers), string(s), "taken_over")
+				add(float64(stages[s].Handovers), string(s), "given_up")
+				add(float64(stages[s].Losses), string(s), "lost")
+			}
+		}},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}
@@ -68,6 +79,8 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Delivered), "delivered")
 			add(float64(s.Deferred), "deferred")
 			add(float64(s.Failed), "failed")
+			add(float64(s.Expired), "expired")
+			add(float64(s.Dropped), "dropped")
 		}},
 		{Name: "parked_messages", Help: "Messages that wait for their recipient.", Gauge: true,
 			Collect: admin.Value(func() int { return a.delivery.Stats().Parked })},
@@ -87,6 +100,8 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Refused), "refused")
 			add(float64(s.Filtered), "filtered")
 		}},
+		{Name: "roster_limits_total", Help: "Changes of a roster that a limit forbids.",
+			Collect: admin.Value(func() uint64 { return a.router.Stats().RosterLimits })},
 	}
 }
 
@@ -103,6 +118,19 @@ func (a *App) sessionMetrics() []admin.Metric {
 	return []admin.Metric{
 		{Name: "xmpp_connections", Help: "Open client connections.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Open) })},
 		{Name: "xmpp_sessions", Help: "Bound client sessions.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sessions) })},
+		{Name: "xmpp_suspended_sessions", Help: "Sessions that wait for their client to resume them.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Suspended) })},
+		{Name: "xmpp_resumptions_total", Help: "Sessions resumed, resumptions refused, and sessions that ended waiting for one.", Labels: []string{"outcome"}, Collect: func(add add) {
+			var t c2s.Stats
+			for _, srv := range a.clients {
+				s := srv.Stats()
+				t.Resumed += s.Resumed
+				t.ResumeFailed += s.ResumeFailed
+				t.Expired += s.Expired
+			}
+			add(float64(t.Resumed), "resumed")
+			add(float64(t.ResumeFailed), "failed")
+			add(float64(t.Expired), "expired")
+		}},
 		{Name: "xmpp_logins_total", Help: "Client sessions bound since the start.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Logins) })},
 		{Name: "xmpp_failed_logins_total", Help: "Failed client logins.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.FailedLogins) })},
 		{Name: "xmpp_received_stanzas_total", Help: "Stanzas from clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Received) })},

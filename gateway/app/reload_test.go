@@ -147,8 +147,10 @@ func TestNeedsRestart(t *testing.T) {
 		{"the broker", "data_dir = data", "data_dir = data\nnats { max_memory = 64m }", "nats"},
 		{"a thread pool", "data_dir = data", "data_dir = data\nthreadpool p { concurrency = 3 }", "threadpool"},
 		{"the host name", "data_dir = data", "data_dir = data\nhostname = a.example", "hostname"},
-		{"expiration", "data_dir = data", "data_dir = data\nmessage_expiration = 3600", "message_expiration"},
+		{"expiration", "data_dir = data", "data_dir = data\nmessage_expiration = 3600", "message_expiration of dead messages"},
 		{"sessions", "data_dir = data", "data_dir = data\nmax_sessions_per_account = 3", "max_sessions_per_account"},
+		{"suspended sessions", "data_dir = data", "data_dir = data\nmax_suspended_sessions = 3", "max_suspended_sessions"},
+		{"suspended sessions of an account", "data_dir = data", "data_dir = data\nmax_suspended_per_account = 3", "max_suspended_per_account"},
 		{"the XMPP log", "xmpp {}", "xmpp { debug_level = debug }", "debug_level"},
 	} {
 		dir := t.TempDir()

@@ -9,7 +9,9 @@ import (
 	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/intake"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
@@ -20,6 +22,7 @@ func (a *App) newRouter() *router.Router {
 		Domains:  func(domain string) bool { return a.state.Load().rules.Role(domain) == convert.Server },
 		Accounts: users{a}.Exists,
 		Registry: a.registry(),
+		Rosters:  a.rosters,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,
@@ -27,6 +30,25 @@ func (a *App) newRouter() *router.Router {
 
 		MaxSessions: a.o.Config.XMPP.MaxSessionsPerAccount,
 	})
+}
+
+func (a *App) newDelivery() *delivery.Delivery {
+	return delivery.New(delivery.Options{
+		Broker: a.broker, Router: a.router, States: a.routes, Holds: a.holds, Exchange: a.broker,
+		Outgoing: func(domain string) config.Outgoing { return a.state.Load().cfg.Outgoing(domain) },
+		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
+	})
+}
+
+// openQueue opens what is known of routes that wait.
+func (a *App) openQueue(ctx context.Context) (err error) {
+	log := a.log.With().Str("part", "queue").Logger()
+	report := func(err error) { log.Warn().Err(err).Msg("queue") }
+	if a.routes, err = store.OpenRoutes(ctx, a.broker, report); err != nil {
+		return err
+	}
+	a.holds, err = store.OpenHolds(ctx, a.broker, report)
+	return err
 }
 
 // keeper breaks the circle between the router, which keeps what it cannot

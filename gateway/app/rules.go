@@ -59,7 +59,8 @@ func NewRules(cfg *config.Config) (*Rules, error) {
 
 // conversion returns what the conversion stage needs of the Rules.
 func (r *Rules) conversion() delivery.Rules {
-	return delivery.Rules{Converter: r.Converter, Filters: r.Filters}
+	return delivery.Rules{Converter: r.Converter, Filters: r.Filters,
+		Local: func(domain string) bool { return r.Role(domain) == convert.Server }}
 }
 
 // Limits are the bounds on a message that is taken apart. Its size was bounded by

@@ -33,25 +33,33 @@ func newState(cfg *config.Config) (*state, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &state{cfg: cfg, rules: rules, listens: make(map[listenKey]*config.Listen)}
+	st := &state{cfg: cfg, rules: rules, listens: make(map[listenKey]*config.Listen), stores: loginStores(cfg)}
 	for _, l := range cfg.Listeners {
 		key := listenKey{kind: l.Kind, address: l.Address}
 		for st.listens[key] != nil {
 			key.nth++
 		}
 		st.listens[key] = l
+	}
+	return st, nil
+}
+
+// loginStores are the URIs of the account stores that client listeners log in with.
+func loginStores(cfg *config.Config) []string {
+	var all []string
+	for _, l := range cfg.Listeners {
 		if l.Kind == config.XMPPStreams && Served(l) {
 			for _, p := range l.Options() {
-				st.stores = append(st.stores, p.AuthPlain, p.AuthDigestMD5)
+				all = append(all, p.AuthPlain, p.AuthDigestMD5)
 			}
 		}
 	}
-	slices.Sort(st.stores)
-	st.stores = slices.DeleteFunc(slices.Compact(st.stores), func(uri string) bool { return uri == "" })
-	if len(st.stores) == 0 {
-		st.stores = []string{store.BuiltinURI} // accounts are kept for other processes' listeners
+	slices.Sort(all)
+	all = slices.DeleteFunc(slices.Compact(all), func(uri string) bool { return uri == "" })
+	if len(all) == 0 {
+		return []string{store.BuiltinURI} // accounts are kept for other processes' listeners
 	}
-	return st, nil
+	return all
 }
 
 // key finds the key of one of the listen scopes.
@@ -70,7 +78,7 @@ func (st *state) key(l *config.Listen) listenKey {
 func (a *App) prepare(ctx context.Context, st *state) error {
 	var errs []error
 	for _, l := range st.cfg.Listeners {
-		if !Served(l) {
+		if !Served(l) || !a.o.Roles.serves(l.Kind) {
 			continue
 		}
 		for _, p := range l.Options() {

@@ -17,9 +17,7 @@ import (
 // notRead are the fields that nothing outside gateway/config reads, each with an
 // option that sets it: check has to say that the option is not yet in effect.
 var notRead = map[string]string{
-	"Domain.DialbackSecret":   `domain a.example { xmpp_dialback_secret = x }`,
-	"Domain.RetryInterval":    `domain a.example { retry_interval = 7 }`,
-	"Domain.MaxRetryInterval": `domain a.example { max_retry_interval = 7777 }`,
+	"Domain.DialbackSecret": `domain a.example { xmpp_dialback_secret = x }`,
 }
 
 // inConfig are the fields that gateway/config itself makes something of.
@@ -27,6 +25,7 @@ var inConfig = map[string]string{
 	"Config.Domains":   "read by Config.Domain and Config.ServedDomains",
 	"XMPP.Enabled":     "switches Listen.Enable off",
 	"Domain.Pos":       "for diagnostics",
+	"Domain.Outgoing":  "read by Config.Outgoing",
 	"RecipientMap.Pos": "for diagnostics",
 }
 
@@ -37,7 +36,7 @@ func TestEveryFieldIsRead(t *testing.T) {
 	t.Parallel()
 	read := selectors(t)
 	for _, typ := range []any{config.Config{}, config.Log{}, config.XMPP{}, config.NATS{}, config.MCMT{},
-		config.RecipientMap{}, config.Domain{}, config.Listen{}, config.PeerOptions{}} {
+		config.RecipientMap{}, config.Domain{}, config.Outgoing{}, config.Rate{}, config.Listen{}, config.PeerOptions{}} {
 		rt := reflect.TypeOf(typ)
 		for i := range rt.NumField() {
 			f := rt.Field(i)
@@ -59,10 +58,12 @@ func TestEveryFieldIsRead(t *testing.T) {
 	}
 }
 
-// selectors are the names after a dot in the files that import config.
+// selectors are the names after a dot in the packages that import config.
 func selectors(t *testing.T) map[string]bool {
 	t.Helper()
 	found := make(map[string]bool)
+	names := make(map[string][]string) // by folder
+	imports := make(map[string]bool)
 	err := filepath.WalkDir("..", func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
@@ -78,12 +79,13 @@ func selectors(t *testing.T) map[string]bool {
 		if err != nil {
 			return err
 		}
-		if !slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"mcmt2xmpp/gateway/config"` }) {
-			return nil
+		dir := filepath.Dir(path)
+		if slices.ContainsFunc(file.Imports, func(i *ast.ImportSpec) bool { return i.Path.Value == `"mcmt2xmpp/gateway/config"` }) {
+			imports[dir] = true
 		}
 		ast.Inspect(file, func(n ast.Node) bool {
 			if s, ok := n.(*ast.SelectorExpr); ok {
-				found[s.Sel.Name] = true
+				names[dir] = append(names[dir], s.Sel.Name)
 			}
 			return true
 		})
@@ -91,6 +93,11 @@ func selectors(t *testing.T) map[string]bool {
 	})
 	if err != nil {
 		t.Fatal(err)
+	}
+	for dir := range imports {
+		for _, n := range names[dir] {
+			found[n] = true
+		}
 	}
 	if len(found) < 100 {
 		t.Fatalf("only %d names: the walk is broken", len(found))

@@ -19,6 +19,7 @@ func (t *tree) build() *Config {
 		},
 		MailGatewayDomain: g.text("mail_gateway_domain"),
 		MessageExpiration: g.duration("message_expiration"),
+		outgoing:          g.outgoing(),
 		ThreadPools:       make(map[string]int),
 		domains:           make(map[string]*Domain),
 		tree:              t,
@@ -44,7 +45,10 @@ var (
 )
 
 func (t *tree) buildXMPP(c *Config) {
-	c.XMPP.MaxSessionsPerAccount = t.view(t.root).number("max_sessions_per_account")
+	g := t.view(t.root)
+	c.XMPP.MaxSessionsPerAccount = g.number("max_sessions_per_account")
+	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
+	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
 	for _, n := range t.root.of(inXMPP) {
 		v := t.view(n)
 		c.XMPP.Enabled = v.flag("enabled")
@@ -62,6 +66,7 @@ func (t *tree) buildNATS(c *Config) {
 		c.NATS = NATS{
 			URLs:        v.words("urls"),
 			Replicas:    v.number("replicas"),
+			Slices:      v.number("slices"),
 			Credentials: v.text("credentials"),
 			User:        v.text("user"),
 			Password:    Secret(v.text("password")),
@@ -81,6 +86,16 @@ func (t *tree) buildNATS(c *Config) {
 	}
 }
 
+func (v view) outgoing() Outgoing {
+	throttle := as[rate](v, "outbound_throttle_messages")
+	return Outgoing{
+		RetryInterval:    v.duration("retry_interval"),
+		MaxRetryInterval: v.duration("max_retry_interval"),
+		Expiration:       v.duration("message_expiration"),
+		Throttle:         Rate{throttle.count, throttle.per},
+	}
+}
+
 // buildDomains makes one Domain for each name that speaks XMPP, from all the
 // scopes that name it.
 func (t *tree) buildDomains(c *Config) {
@@ -94,12 +109,11 @@ func (t *tree) buildDomains(c *Config) {
 		}
 		v := t.view(n)
 		d := &Domain{
-			Name:             name,
-			Role:             map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
-			DialbackSecret:   Secret(v.text("xmpp_dialback_secret")),
-			RetryInterval:    v.duration("retry_interval"),
-			MaxRetryInterval: v.duration("max_retry_interval"),
-			Pos:              n.pos,
+			Name:           name,
+			Role:           map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
+			DialbackSecret: Secret(v.text("xmpp_dialback_secret")),
+			Outgoing:       v.outgoing(),
+			Pos:            n.pos,
 		}
 		if old := c.domains[name]; old != nil {
 			*old = *d

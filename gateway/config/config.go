@@ -72,6 +72,8 @@ type Config struct {
 	// in effect, and notes about what a value means.
 	Warnings []Diagnostic
 
+	outgoing Outgoing // to domains without a scope of their own
+
 	domains map[string]*Domain
 	tree    *tree
 }
@@ -112,6 +114,9 @@ type XMPP struct {
 	DebugLevel *LogLevel
 	// MaxSessionsPerAccount is how many sessions one account may have at once.
 	MaxSessionsPerAccount int
+	// MaxSuspendedPerAccount and MaxSuspendedSessions bound the sessions that wait
+	// for their client to resume them: of one account, and of the process.
+	MaxSuspendedPerAccount, MaxSuspendedSessions int
 }
 
 // NATS is the nats scope. Credentials and certificates are for URLs; the limits
@@ -119,6 +124,7 @@ type XMPP struct {
 type NATS struct {
 	URLs                   []string // empty: embedded in this process
 	Replicas               int      // of each message; 1 when embedded
+	Slices                 int      // of each stage; 0: the broker's choice
 	Credentials            string   // path of a .creds file
 	User                   string
 	Password, Token        Secret
@@ -177,10 +183,34 @@ type Domain struct {
 	// DialbackSecret is hashed into dialback keys (XEP-0185). Empty: the server
 	// makes one of its own.
 	DialbackSecret Secret
+	Outgoing
+	Pos Position
+}
+
+// Outgoing is how messages are sent to a domain.
+type Outgoing struct {
 	// RetryInterval and MaxRetryInterval are the first and the longest pause
-	// between attempts to deliver to the domain.
+	// between attempts to deliver.
 	RetryInterval, MaxRetryInterval time.Duration
-	Pos                             Position
+	// Expiration is how long a message may be on its way.
+	Expiration time.Duration
+	// Throttle bounds the messages sent to the domain.
+	Throttle Rate
+}
+
+// Rate is N of something within Per. The zero value is no bound.
+type Rate struct {
+	N   int
+	Per time.Duration
+}
+
+// Outgoing returns how messages are sent to an XMPP domain: as its scope says,
+// or as the global options do.
+func (c *Config) Outgoing(domain string) Outgoing {
+	if d := c.Domain(domain); d != nil {
+		return d.Outgoing
+	}
+	return c.outgoing
 }
 
 // Role is the xmpp_role of a domain.

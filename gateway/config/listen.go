@@ -132,6 +132,13 @@ type PeerOptions struct {
 	MaxAttributes   int           // of one element
 	AuthTimeout     time.Duration // from connection to bound resource
 	MaxFailedLogins int           // per connection
+
+	// ResumeTime is how long the session of a client whose connection is lost
+	// waits to be resumed (XEP-0198); zero: it ends with the connection.
+	ResumeTime time.Duration
+	// MaxUnackedStanzas and MaxUnackedSize, in bytes, are what a client may have
+	// unacknowledged.
+	MaxUnackedStanzas, MaxUnackedSize int
 }
 
 // VerifyMode is what becomes of a client's certificate.

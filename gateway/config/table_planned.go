@@ -19,8 +19,6 @@ var plannedOptions = []*option{
 		doc: "silence after which an outgoing connection is closed"},
 	{name: "max_outbound_connections", kind: kindNumber, def: "20", min: 1, max: maxSmall, scopes: inOutgoing, planned: everywhere,
 		doc: "connections at once to one domain"},
-	{name: "outbound_throttle_messages", kind: kindRate, defDoc: "no bound", scopes: inOutgoing, planned: everywhere,
-		doc: "messages sent to one domain in some seconds, as \"60/3\""},
 	{name: "prohibited_hosts", kind: kindCIDR, list: true, scopes: inOutgoing, planned: everywhere,
 		doc: "addresses that are never connected to, whatever the DNS says"},
 	{name: "resolvers", kind: kindAddress, list: true, defDoc: "the system's", scopes: inGlobal, planned: everywhere,

@@ -90,7 +90,7 @@ func sample(o *option, f testFiles) string {
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
 		"durability": "power", "max_store": "512m", "disk_reserve": "77m", "max_memory": "77m",
-		"max_stanza_size": "77k", "stream": "server", "interval": "77",
+		"slices": "7", "max_stanza_size": "77k", "stream": "server", "interval": "77",
 	}
 	if v, ok := named[o.name]; ok {
 		return `"` + v + `"`
@@ -199,7 +199,7 @@ func natsCompanions(o *option, f testFiles) string {
 		return `urls = "nats://a.example" user = u`
 	case "tls_key":
 		return `urls = "nats://a.example" tls_certificate = "` + f.both + `"`
-	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas":
+	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices":
 		return `urls = "nats://a.example"`
 	}
 	return ""
@@ -209,9 +209,10 @@ func natsCompanions(o *option, f testFiles) string {
 func dump(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.Filters, c.ThreadPools)
-	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount)
+	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
+	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)
 	for _, d := range c.Domains {
-		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.RetryInterval, d.MaxRetryInterval)
+		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.Outgoing)
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)

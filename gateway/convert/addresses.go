@@ -54,17 +54,18 @@ func (c *Converter) Recipient(addr string) (jid.JID, error) {
 	return j, err
 }
 
-// recipient also says how the JID was found.
-func (c *Converter) recipient(addr string) (j jid.JID, how string, err error) {
+// recipient also names the recipient_map by which the JID was found; nil: its
+// domain has an xmpp_role.
+func (c *Converter) recipient(addr string) (j jid.JID, by *addressMap, err error) {
 	a, err := parseAddress(addr)
 	if err != nil {
-		return jid.JID{}, "", &AddressError{addr, Malformed, err}
+		return jid.JID{}, nil, &AddressError{addr, Malformed, err}
 	}
 	if a.domain != "" && c.role(a.domain) != NoRole {
 		if j, err = jid.New(sameLocal(a.local), a.domain, ""); err != nil {
-			return jid.JID{}, "", &AddressError{addr, Malformed, err}
+			return jid.JID{}, nil, &AddressError{addr, Malformed, err}
 		}
-		return j, fmt.Sprintf("%s: its domain has an xmpp_role", j), nil
+		return j, nil, nil
 	}
 	names := []string{a.String()}
 	if n, ok := number(a.local); ok && n != a.local {
@@ -74,14 +75,14 @@ func (c *Converter) recipient(addr string) (j jid.JID, how string, err error) {
 		for _, name := range names {
 			j, ok, err := c.maps[i].apply(name)
 			if err != nil {
-				return jid.JID{}, "", &AddressError{addr, Malformed, err}
+				return jid.JID{}, nil, &AddressError{addr, Malformed, err}
 			}
 			if ok {
-				return j, fmt.Sprintf("%s: by recipient_map %q", j, c.maps[i].name), nil
+				return j, &c.maps[i], nil
 			}
 		}
 	}
-	return jid.JID{}, "", &AddressError{addr, UnknownDomain, errors.New("no xmpp domain and no recipient_map takes it")}
+	return jid.JID{}, nil, &AddressError{addr, UnknownDomain, errors.New("no xmpp domain and no recipient_map takes it")}
 }
 
 // Sender returns the JID of a sender's mail address: the same where its domain is

@@ -129,14 +129,15 @@ type Input struct {
 	// PartFromAllowed: the peer may set the sender in the XMPP part
 	// (xmpp_part_from = "keep").
 	PartFromAllowed bool
+	Explain         bool // note Steps in the Result
 }
 
-// Result is what Convert made. With an error, Steps says how far it came.
+// Result is what Convert made.
 type Result struct {
 	Stanza *stanza.Stanza // owned by the caller
 	Part   string         // name in DefaultPreference of the part it was made of
 	Stamp  time.Time      // when the message was sent, for AddDelay
-	Steps  []Step
+	Steps  []Step         // where Input.Explain asks for them; with an error they say how far it came
 }
 
 // Step is one decision of a conversion, for an operator to read. It holds
@@ -185,18 +186,24 @@ type conversion struct {
 }
 
 func (k *conversion) step(topic, format string, args ...any) {
-	k.result.Steps = append(k.result.Steps, Step{topic, fmt.Sprintf(format, args...)})
+	if k.in.Explain {
+		k.result.Steps = append(k.result.Steps, Step{topic, fmt.Sprintf(format, args...)})
+	}
 }
 
 // addresses finds the JIDs of recipient and sender.
 func (k *conversion) addresses() error {
-	to, how, err := k.c.recipient(k.in.To)
-	if err != nil {
+	to, by, err := k.c.recipient(k.in.To)
+	switch {
+	case err != nil:
 		k.step("to", "%s", err)
 		return err
+	case by != nil:
+		k.step("to", "%s: by recipient_map %q", to, by.name)
+	default:
+		k.step("to", "%s: its domain has an xmpp_role", to)
 	}
 	k.to = to
-	k.step("to", "%s", how)
 	if k.from, err = k.c.Sender(k.in.From); err != nil {
 		k.from = k.c.gateway
 		k.step("from", "%s; %s stands for it", err, k.from)

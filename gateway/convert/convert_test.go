@@ -72,7 +72,7 @@ func build(t testing.TB, d mcmt.Draft) *mcmt.Message {
 }
 
 func input(m *mcmt.Message) Input {
-	return Input{ID: "q1", From: "alerts@corp.example", To: "bob@jabber.example", Message: m, Received: received, Now: received}
+	return Input{ID: "q1", From: "alerts@corp.example", To: "bob@jabber.example", Message: m, Received: received, Now: received, Explain: true}
 }
 
 // TestCorpus converts every message that mcmt has as a test; testdata/corpus.golden
@@ -250,5 +250,20 @@ func TestNew(t *testing.T) {
 				t.Errorf("got %v, want %s", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestUnexplained: who does not ask for steps does not pay for them.
+func TestUnexplained(t *testing.T) {
+	t.Parallel()
+	m, err := mcmt.Parse([]byte("Subject: x\r\n\r\nhello\r\n"), mcmt.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := input(m)
+	in.Explain = false
+	r, err := newConverter(t, func(*Options) {}).Convert(in)
+	if err != nil || r.Stanza == nil || r.Steps != nil {
+		t.Errorf("%+v, %v", r, err)
 	}
 }

@@ -6,9 +6,9 @@
 package custody
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 	"unicode/utf8"
 
@@ -42,13 +42,15 @@ type Record struct {
 	Accepted   time.Time      `json:"accepted"`
 
 	// From conversion on.
-	JID      jid.JID   `json:"-"`               // Read takes it from the message's recipient
-	Sent     time.Time `json:"sent,omitzero"`   // when its author sent it; zero: as Accepted
-	StanzaID string    `json:"sid,omitempty"`   // the id by which a client knows a second copy
-	Part     string    `json:"part,omitempty"`  // what the stanza was made from
-	Parked   time.Time `json:"parked,omitzero"` // when it began to wait; zero: it never did
-	Source   uint64    `json:"src,omitempty"`   // its position in DELIVER before it was parked
-	Reason   string    `json:"reason,omitempty"`
+	JID       jid.JID   `json:"-"`                // Read takes it from the message's recipient
+	Sent      time.Time `json:"sent,omitzero"`    // when its author sent it; zero: as Accepted
+	MessageID string    `json:"mid,omitempty"`    // of the mail, without angle brackets
+	StanzaID  string    `json:"sid,omitempty"`    // the id by which a client knows a second copy
+	Part      string    `json:"part,omitempty"`   // what the stanza was made from
+	Parked    time.Time `json:"parked,omitzero"`  // when it began to wait; zero: it never did
+	Revived   time.Time `json:"revived,omitzero"` // when an operator sent it once more; zero: never
+	Source    uint64    `json:"src,omitempty"`    // its position in DELIVER before it was parked
+	Reason    string    `json:"reason,omitempty"`
 }
 
 // Stamp is when the message was sent, as far as is known.
@@ -59,11 +61,20 @@ func (r Record) Stamp() time.Time {
 	return r.Sent
 }
 
+// Expires is when the message is given up, if it may be on its way for so long.
+func (r Record) Expires(after time.Duration) time.Time {
+	from := r.Accepted
+	if r.Revived.After(from) {
+		from = r.Revived
+	}
+	return from.Add(after)
+}
+
 // Ingest is the message that the INGEST stream holds: raw as accepted, routed by
 // the recipient's bare JID so that one recipient's messages stay in order. n
 // counts the recipients of the message from zero.
 func Ingest(r Record, n int, to jid.JID, raw []byte) (broker.Message, error) {
-	return message(broker.Ingest, r, to, fmt.Sprintf("%s.%d", r.ID, n), raw)
+	return message(broker.Ingest, r, to, string(r.ID)+"."+strconv.Itoa(n), raw)
 }
 
 // Deliver is the message that the DELIVER stream holds: a stanza, routed by
@@ -86,16 +97,22 @@ func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Me
 }
 
 func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
-	data, err := json.Marshal(r)
+	r.MessageID = clip(r.MessageID)
+	data, err := r.encode()
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
 	}
+	full := to.String()
+	bare := full
+	if !to.IsBare() {
+		bare = to.Bare().String()
+	}
 	return broker.Message{
 		Stage:     stage,
-		Route:     to.Bare().String(),
-		Recipient: to.String(),
+		Route:     bare,
+		Recipient: full,
 		ID:        id,
-		Header:    map[string]string{header: string(data)},
+		Header:    map[string]string{header: data},
 		Body:      body,
 	}, nil
 }
@@ -126,7 +143,7 @@ func Read(d *broker.Delivery) (Record, error) {
 	if !ok {
 		return bad(errors.New("there is no record"))
 	}
-	if err := json.Unmarshal([]byte(data), &r); err != nil {
+	if err := r.decode(data); err != nil {
 		return bad(fmt.Errorf("record: %w", err))
 	}
 	// The ids of the next stages are made of these: without them two messages
@@ -152,4 +169,24 @@ func clip(s string) string {
 		n--
 	}
 	return s[:n]
+}
+
+// Revive returns what makes of a dead message the one that is sent on its way
+// again, at now: at the stage where it died, or where it would be delivered.
+func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
+	return func(p *broker.Peeked) (broker.Message, error) {
+		r, err := Read(&p.Delivery)
+		if err != nil {
+			return broker.Message{}, err
+		}
+		r.Revived, r.Parked, r.Reason, r.Source = now, time.Time{}, "", 0
+		stage := p.From
+		if stage == broker.Park {
+			stage = broker.Deliver
+		}
+		// Under another id: the old one may be remembered as stored.
+		msg, err := message(stage, r, r.JID, fmt.Sprintf("r%d.%s", now.UnixNano(), p.FromID), nil)
+		msg.Route, msg.BodyOf = p.Route, &p.Delivery
+		return msg, err
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -22,6 +23,18 @@ import (
 type Rules struct {
 	Converter *convert.Converter
 	Filters   *filters.Chain
+	// Local says whether the users of a domain are ours. The messages to another
+	// domain wait, and are tried, together. Nil: all are.
+	Local func(domain string) bool
+}
+
+// route is what order and retries are for: the recipient, or a domain that is
+// not ours.
+func (r Rules) route(to jid.JID) string {
+	if r.Local == nil || r.Local(to.Domain()) {
+		return to.Bare().String()
+	}
+	return to.Domain()
 }
 
 // Conversion turns messages of the INGEST stage into stanzas of the DELIVER
@@ -30,6 +43,7 @@ type Conversion struct {
 	Rules  func() Rules
 	Limits mcmt.Limits
 	Trace  *trace.Bus
+	Node   string // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
 	Log zerolog.Logger
@@ -74,9 +88,10 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	}
 	var st *stanza.Stanza
 	var action filters.Action
+	var why string
 	err = guard(func() (err error) {
 		if st, err = c.convert(rules, &rec, d); err == nil {
-			st, action = c.filter(ctx, rules, rec, st)
+			st, action, why = c.filter(ctx, rules, rec, st)
 		}
 		return err
 	})
@@ -86,15 +101,17 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	switch action {
 	case filters.Drop:
 		c.filtered.Add(1)
-		return broker.Ack(), false
+		return settled(broker.Ack(), custody.Outcome{Record: rec, End: custody.Filtered, Why: why, Attempts: d.Attempt, Node: c.Node}), false
 	case filters.Defer:
 		c.deferred(rec, d, "a filter put it off")
 		return broker.Retry(filterRetry), true
 	}
-	msg, err := custody.Deliver(rec, d.ID, st.Append(nil, ""))
+	// Mostly somewhat less than the message it was made from.
+	msg, err := custody.Deliver(rec, d.ID, st.Append(make([]byte, 0, len(d.Body)), ""))
 	if err != nil {
 		return c.fail(rec, d, err)
 	}
+	msg.Route = rules.route(rec.JID)
 	c.converted.Add(1)
 	return broker.Move(msg), false
 }
@@ -121,19 +138,25 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
 	}
+	if msg.Email != nil {
+		rec.MessageID = msg.Email.MessageID
+	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
 	return res.Stanza, nil
 }
 
-// filter returns the stanza as the filters leave it and what they decided, and
+// filter returns the stanza as the filters leave it, what they decided and why, and
 // tells each verdict.
-func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record, st *stanza.Stanza) (*stanza.Stanza, filters.Action) {
+func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record, st *stanza.Stanza) (_ *stanza.Stanza, _ filters.Action, why string) {
 	it := &filters.Item{Stanza: st, Direction: filters.In, Domain: st.To.Domain()}
 	outcome := rules.Filters.Apply(ctx, it)
 	for _, v := range outcome.Verdicts {
 		if v.Err != nil {
 			c.Log.Warn().Err(v.Err).Str("id", string(rec.ID)).Str("filter", v.Filter).Msg("filter failed, the message goes on")
+		}
+		if !v.Shadow && v.Action == outcome.Action {
+			why = v.Filter + ": " + v.Reason
 		}
 		verdict := v.Action
 		if verdict == filters.Continue {
@@ -141,7 +164,7 @@ func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record
 		}
 		c.Trace.Emit(event(trace.Filtered, rec, trace.Event{Filter: v.Filter, Verdict: verdict.String(), Shadow: v.Shadow, Reason: v.Reason}))
 	}
-	return it.Stanza, outcome.Action
+	return it.Stanza, outcome.Action, why
 }
 
 // fail decides about a message that could not be converted: it is given again
@@ -153,16 +176,14 @@ func (c *Conversion) fail(rec custody.Record, d *broker.Delivery, err error) (_ 
 		return broker.Retry(0).Because(err), true
 	}
 	c.failed.Add(1)
-	if rec.ID == "" {
-		rec.ID = unknownID(d)
-	}
+	rec = known(rec, d)
 	reason := failure(err)
 	var bug *panicError
 	if errors.As(err, &bug) {
 		c.Log.Error().Str("id", string(rec.ID)).Interface("panic", bug.value).Bytes("stack", bug.stack).Msg("conversion panicked")
 	}
 	c.Trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	return broker.Term(reason), false
+	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: c.Node}), false
 }
 
 // failure is the reason of a dead message: its kind, a colon, and what a person

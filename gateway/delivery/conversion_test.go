@@ -35,6 +35,25 @@ func draft(t testing.TB, xmpp string) []byte {
 	return raw
 }
 
+// same compares dispositions but for what they record.
+func same(got, want broker.Disposition) bool {
+	return reflect.DeepEqual(got.Recorded("", "", nil), want.Recorded("", "", nil))
+}
+
+// end is what a disposition records, zero for nothing.
+func end(t testing.TB, d broker.Disposition) custody.Outcome {
+	t.Helper()
+	r := d.Record()
+	if r == nil {
+		return custody.Outcome{}
+	}
+	o, err := custody.DecodeOutcome(r.Data)
+	if err != nil || r.ID != string(o.ID) || r.Recipient != o.Address || o.Ended.IsZero() {
+		t.Errorf("record %+v of %+v: %v", r, o, err)
+	}
+	return o
+}
+
 func rules(t testing.TB, specs ...filters.Spec) Rules {
 	t.Helper()
 	c, err := convert.New(convert.Options{MailGatewayDomain: "mail.localhost", Roles: func(domain string) convert.Role {
@@ -50,7 +69,7 @@ func rules(t testing.TB, specs ...filters.Spec) Rules {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Rules{c, chain}
+	return Rules{Converter: c, Filters: chain}
 }
 
 // accepted is a message as the broker hands it to conversion.
@@ -72,7 +91,7 @@ func accepted(t testing.TB, raw []byte, change ...func(*custody.Record)) *broker
 func converter(r Rules) (*Conversion, *recorder) {
 	events, bus := newRecorder(), new(trace.Bus)
 	bus.Subscribe(events.add)
-	return &Conversion{Rules: func() Rules { return r }, Trace: bus}, events
+	return &Conversion{Rules: func() Rules { return r }, Trace: bus, Node: "here"}, events
 }
 
 // moved is the stanza of a disposition that moves one, nil for another one.
@@ -158,8 +177,11 @@ func TestFilters(t *testing.T) {
 			c, events := converter(rules(t, specs...))
 			out := c.Handle(t.Context(), []*broker.Delivery{accepted(t, draft(t, tc.raw))})
 			st, _ := moved(t, out[0])
-			if st == nil && !reflect.DeepEqual(out[0], tc.want) || st != nil && !reflect.DeepEqual(tc.want, broker.Disposition{}) {
+			if st == nil && !same(out[0], tc.want) || st != nil && !reflect.DeepEqual(tc.want, broker.Disposition{}) {
 				t.Fatalf("disposition %+v, want %+v", out[0], tc.want)
+			}
+			if o := end(t, out[0]); same(tc.want, broker.Ack()) && (o.End != custody.Filtered || !strings.HasPrefix(o.Why, tc.told.Filter+": ")) || st != nil && o.End != "" {
+				t.Errorf("recorded as %+v", o)
 			}
 			if st != nil && (st.Element.Child(receipts) == nil) != tc.strips {
 				t.Errorf("stanza %s, stripped: want %v", st, tc.strips)
@@ -245,8 +267,11 @@ func TestNotConverted(t *testing.T) {
 			if strings.Contains(failed[0].Reason, secret) {
 				t.Errorf("the reason tells the text: %s", failed[0].Reason)
 			}
-			if len(out) != 1 || !reflect.DeepEqual(out[0], broker.Term(failed[0].Reason)) || c.Stats().Failed != 1 {
+			if len(out) != 1 || !same(out[0], broker.Term(failed[0].Reason)) || c.Stats().Failed != 1 {
 				t.Errorf("disposition %+v, stats %+v", out, c.Stats())
+			}
+			if o := end(t, out[0]); o.End != custody.Failed || o.Why != failed[0].Reason || string(o.ID) != failed[0].ID || o.Node != "here" {
+				t.Errorf("recorded as %+v", o)
 			}
 		})
 	}
@@ -287,7 +312,7 @@ func TestConversionPanic(t *testing.T) {
 	var log bytes.Buffer
 	c.Log = zerolog.New(&log)
 	out := c.Handle(t.Context(), []*broker.Delivery{accepted(t, []byte(mail)), accepted(t, []byte(mail))})
-	if len(out) != 2 || !reflect.DeepEqual(out[0], broker.Term("panic: bug")) {
+	if len(out) != 2 || !same(out[0], broker.Term("panic: bug")) {
 		t.Fatalf("dispositions %+v, want the first dead", out)
 	}
 	if st, _ := moved(t, out[1]); st == nil {

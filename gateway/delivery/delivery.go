@@ -8,8 +8,15 @@
 //	live.go        DELIVER stage: a run of messages for one recipient
 //	send.go        one message to the router, and what it means when it is not taken
 //	prove.go       what sessions say about what they got
+//	owned.go       a slice of the stage that this process owns, and its routes
 //	route.go       the routes that are in use or have parked messages
-//	drain.go       PARK stage: what waited, when the recipient is back
+//	schedule.go    when a route that has failed is tried again
+//	drain.go       PARK stage: what waited, when its time has come
+//	resume.go      what a crash left in two stages
+//	before.go      what a crash left recorded and not acknowledged
+//	throttle.go    messages to one domain in some time
+//	outcome.go     how messages end
+//	orders.go      what operators want done with messages that wait
 package delivery
 
 import (
@@ -22,7 +29,9 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
@@ -41,6 +50,7 @@ type Broker interface {
 	Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error)
 	Routes(ctx context.Context, stage broker.Stage) (map[string]int, error)
 	Last(ctx context.Context, stage broker.Stage, route string) (*broker.Delivery, error)
+	Records(ctx context.Context, id, recipient string, since time.Time, limit int) ([]broker.Record, error)
 }
 
 // Router is what delivery needs of the router.
@@ -50,101 +60,81 @@ type Router interface {
 	DeliverKept(ctx context.Context, st *stanza.Stanza) (took []router.Session, had bool, err error)
 	// Reachable says whether DeliverKept would find anyone for a message to bare.
 	Reachable(bare jid.JID) bool
+	// Serves says whether the users of a domain are ours. Others' servers are
+	// asked by sending.
+	Serves(domain string) bool
 }
+
+// States keeps the schedule of routes beyond the life of a process. Save and
+// Forget do not block.
+type States interface {
+	Load(ctx context.Context, partitions []int) (map[string]store.RouteState, error)
+	Save(route string, s store.RouteState)
+	Forget(route string)
+}
+
+// Holds says what an operator holds back: recipients by their bare JID, domains.
+type Holds interface{ Held(names ...string) bool }
+
+// Options are what a Delivery is made of. Broker and Router are required.
+type Options struct {
+	Broker Broker
+	Router Router
+	// States and Holds; nil: schedules begin anew with the process, and nothing
+	// is held.
+	States States
+	Holds  Holds
+	// Exchange carries operators' orders; nil: there are none.
+	Exchange Exchange
+	// Outgoing says how messages are sent to a domain. It changes on reload.
+	// Nil: the defaults of the configuration for all.
+	Outgoing func(domain string) config.Outgoing
+	Trace    *trace.Bus
+	Log      zerolog.Logger
+	Node     string // of this process, for the record of what it delivered
+}
+
+// defaultOutgoing are the defaults of the options.
+var defaultOutgoing = config.Outgoing{RetryInterval: 30 * time.Second, MaxRetryInterval: 30 * time.Minute, Expiration: 14 * 24 * time.Hour}
 
 // Delivery owns the way from the DELIVER stage to the router.
 type Delivery struct {
-	broker Broker
-	router Router
-	trace  *trace.Bus
-	log    zerolog.Logger
-	wake   chan struct{} // holds one when woken is not empty
+	o        Options
+	broker   Broker
+	router   Router
+	trace    *trace.Bus
+	log      zerolog.Logger
+	throttle throttle
 
 	mu     sync.Mutex // guards what follows, and the fields of routes that say so
 	routes map[string]*route
-	woken  []string        // routes to be drained, each there once
-	marks  map[string]mark // see resume.go
+	owned  []*owned
 
-	delivered, deferred, failed atomic.Uint64
+	delivered, deferred, failed, expired, dropped atomic.Uint64
 }
 
 // Stats are counts since the start; Parked is what waits now.
 type Stats struct {
-	Delivered, Deferred, Failed uint64
-	Parked, ParkedRoutes        int
+	Delivered, Deferred, Failed, Expired, Dropped uint64
+	Parked, ParkedRoutes                          int
 }
 
 // New returns a Delivery; Run makes it work.
-func New(b Broker, r Router, bus *trace.Bus, log zerolog.Logger) *Delivery {
-	return &Delivery{broker: b, router: r, trace: bus, log: log,
-		wake: make(chan struct{}, 1), routes: make(map[string]*route)}
+func New(o Options) *Delivery {
+	if o.Outgoing == nil {
+		o.Outgoing = func(string) config.Outgoing { return defaultOutgoing }
+	}
+	return &Delivery{o: o, broker: o.Broker, router: o.Router, trace: o.Trace, log: o.Log, routes: make(map[string]*route)}
 }
 
 // Run delivers until ctx ends, then finishes what it began, for o.Grace at
-// most. The error is the broker's; broker.ErrFenced means that another process
-// has taken over.
+// most. The error is the broker's.
 func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
-	switch err := dl.recoverParked(ctx); {
-	case ctx.Err() != nil:
-		return nil // before it began
-	case err != nil:
-		return err
-	}
 	if o.Grace <= 0 {
 		o.Grace = grace
 	}
-	ctx, stop := context.WithCancel(ctx)
-	defer stop()
-	work, abort := context.WithCancel(context.WithoutCancel(ctx))
-	defer abort()
-
-	var parts sync.WaitGroup
-	idle := make(chan struct{})
-	parts.Go(func() {
-		defer close(idle)
-		dl.drainer(ctx, work)
-	})
-	parts.Go(func() {
-		<-ctx.Done()
-		t := time.NewTimer(o.Grace)
-		defer t.Stop()
-		select {
-		case <-t.C:
-			abort()
-		case <-idle:
-		}
-	})
-	err := dl.broker.Consume(ctx, broker.Deliver, dl, o)
-	stop()
-	if err != nil {
-		abort() // the new owner is at it already
-	}
-	parts.Wait()
-	return err
-}
-
-// recoverParked finds what a former process has parked, and has it tried: its
-// recipients may have logged in already.
-func (dl *Delivery) recoverParked(ctx context.Context) error {
-	parked, err := dl.broker.Routes(ctx, broker.Park)
-	if err != nil {
-		return fmt.Errorf("delivery: parked routes: %w", err)
-	}
-	total := 0
-	if err := dl.findMarks(ctx, parked); err != nil {
-		return err
-	}
-	for name, n := range parked {
-		rt := dl.lock(name)
-		rt.parked.Add(int64(n))
-		dl.unlock(name, rt)
-		dl.wakeRoute(name)
-		total += n
-	}
-	if total > 0 {
-		dl.log.Info().Int("messages", total).Int("routes", len(parked)).Msg("waiting for their recipients")
-	}
-	return nil
+	o.Own = dl.own
+	return dl.broker.Consume(ctx, broker.Deliver, dl, o)
 }
 
 // Keep takes custody of a message from one Jabber user to another who is away
@@ -167,7 +157,8 @@ func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 
 // Stats returns the counts since the start, and what waits now.
 func (dl *Delivery) Stats() Stats {
-	s := Stats{Delivered: dl.delivered.Load(), Deferred: dl.deferred.Load(), Failed: dl.failed.Load()}
+	s := Stats{Delivered: dl.delivered.Load(), Deferred: dl.deferred.Load(), Failed: dl.failed.Load(),
+		Expired: dl.expired.Load(), Dropped: dl.dropped.Load()}
 	dl.mu.Lock()
 	defer dl.mu.Unlock()
 	for _, rt := range dl.routes {

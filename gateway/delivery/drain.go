@@ -7,120 +7,208 @@ import (
 	"time"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/custody"
 )
 
-const (
-	// drains is how many parked routes are drained at the same time. Each waits
-	// for its client, so it is not the processor that bounds it, but each has a
-	// consumer at the server.
-	drains = 256
+// drains is how many parked routes of a slice are drained at the same time. Each
+// waits for its client, so it is not the processor that bounds it.
+const drains = 256
 
-	// drainTries is how often a route whose recipient is there, but takes
-	// nothing, is tried in a row; then the sweep or a login tries again.
-	drainTries = 6
-
-	// sweepEvery is how often parked routes are tried without an event.
-	sweepEvery = 30 * time.Second
-)
-
-// drainer empties parked routes whose recipient is back, several at a time,
-// until ctx ends. What was begun goes on with work.
-func (dl *Delivery) drainer(ctx, work context.Context) {
+// drainer empties parked routes whose recipient is back or whose time has come,
+// several at a time, until ctx ends. What was begun goes on with work.
+func (dl *Delivery) drainer(ctx, work context.Context, o *owned) {
 	busy := make(chan struct{}, drains)
-	sweep := time.NewTicker(sweepEvery)
-	defer sweep.Stop()
 	var running sync.WaitGroup
 	defer running.Wait()
 	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-dl.wake:
-		case <-sweep.C:
-			for _, name := range dl.parkedRoutes() {
-				dl.wakeRoute(name)
-			}
-		}
-		for name := dl.nextWoken(); name != ""; name = dl.nextWoken() {
-			if !dl.reachable(name) {
-				continue
-			}
-			select {
-			case busy <- struct{}{}:
-			case <-ctx.Done():
+		rt, due := dl.nextRoute(o)
+		if rt == nil {
+			if !dl.await(ctx, o) {
 				return
 			}
-			running.Go(func() {
-				defer func() { <-busy }()
-				dl.drain(ctx, work, name)
-			})
+			continue
 		}
-	}
-}
-
-// drain delivers what is parked for one route, in several tries where the
-// recipient is there but does not take it.
-func (dl *Delivery) drain(ctx, work context.Context, name string) {
-	wait := retry
-	for range drainTries {
-		n, again := dl.drainOnce(ctx, work, name)
-		if !again {
-			return
-		}
-		if n > 0 {
-			wait = retry
-		}
-		t := time.NewTimer(wait)
 		select {
-		case <-t.C:
+		case busy <- struct{}{}:
 		case <-ctx.Done():
-			t.Stop()
 			return
 		}
-		wait *= 2
+		running.Go(func() {
+			defer func() { <-busy }()
+			dl.drain(ctx, work, rt.name, due)
+		})
 	}
 }
 
-// drainOnce delivers parked messages until there are none left or one is not
-// taken. The route's mutex is held for as long, so nothing newer overtakes. It
-// returns how many messages are settled and whether to try again soon.
-func (dl *Delivery) drainOnce(ctx, work context.Context, name string) (n int, again bool) {
-	rt := dl.lock(name)
-	defer dl.unlock(name, rt)
-	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure || !dl.reachable(name) {
-		return 0, false
+// await waits until a route is woken or due, and says whether ctx is still alive.
+func (dl *Delivery) await(ctx context.Context, o *owned) bool {
+	var due <-chan time.Time
+	dl.mu.Lock()
+	if rt := o.due.first(); rt != nil {
+		t := time.NewTimer(time.Until(rt.Next))
+		defer t.Stop()
+		due = t.C
 	}
-	n, err := dl.broker.Drain(work, broker.Park, name, &drainHandler{dl: dl, over: ctx})
-	if err == nil {
+	dl.mu.Unlock()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-o.wake:
+	case <-due:
+	}
+	return true
+}
+
+// nextRoute takes the next route that there is something to do for, nil for none
+// now. due says that its time has come; else it was woken.
+func (dl *Delivery) nextRoute(o *owned) (_ *route, due bool) {
+	for {
+		rt, due := dl.pop(o)
+		switch {
+		case rt == nil:
+			return nil, false
+		case rt.parked.Load() == 0:
+		case dl.held(rt):
+			if due {
+				dl.rest(rt, dl.o.Outgoing(rt.domain()).MaxRetryInterval) // its release wakes it
+			}
+		case due || dl.reachable(rt):
+			return rt, due
+		}
+	}
+}
+
+// pop takes a route that was woken, or one whose time has come.
+func (dl *Delivery) pop(o *owned) (_ *route, due bool) {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	if len(o.woken) > 0 {
+		name := o.woken[0]
+		if o.woken = o.woken[1:]; len(o.woken) == 0 {
+			o.woken = nil // the memory of a wave of logins
+		}
+		rt := dl.routes[name]
+		if rt == nil {
+			return &route{name: name}, false // nothing waits for it any more
+		}
+		rt.woken = false
+		return rt, false
+	}
+	rt := o.due.first()
+	if rt == nil || time.Now().Before(rt.Next) {
+		return nil, false
+	}
+	o.due.remove(rt)
+	return rt, true
+}
+
+// drain delivers what is parked for one route, until there is none left or one is
+// not taken, or gives up what is too old. The route's mutex is held for as long,
+// so nothing newer overtakes.
+func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
+	rt := dl.lock(name)
+	defer dl.unlock(rt)
+	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure {
+		return
+	}
+	h := &drainHandler{dl: dl, rt: rt, over: ctx, absent: !dl.reachable(rt)}
+	if h.absent {
+		h.reason = absent
+		switch {
+		case !due:
+			return
+		case !rt.expires.IsZero() && time.Now().Before(rt.expires):
+			dl.putOff(rt, h.reason)
+			return
+		}
+	}
+	n, err := dl.broker.Drain(work, broker.Park, name, h)
+	if n > 0 {
+		dl.taken(rt)
+		dl.log.Info().Str("route", name).Int("messages", n).Int64("left", max(0, rt.parked.Load()-int64(n))).Msg("parked messages settled")
+	}
+	switch {
+	case err == nil:
 		// It is empty: the count is exact again, whatever it was.
 		rt.parked.Store(0)
-	} else {
-		rt.parked.Store(max(1, rt.parked.Load()-int64(n)))
+		return
+	case ctx.Err() != nil:
+	case errors.Is(err, broker.ErrPutOff) && h.wait > 0:
+		dl.rest(rt, h.wait)
+	case errors.Is(err, broker.ErrPutOff):
+		dl.putOff(rt, h.reason)
+	default:
+		dl.log.Warn().Err(err).Str("route", name).Msg("parked messages not read")
+		dl.putOff(rt, err.Error())
 	}
-	if err != nil && !errors.Is(err, broker.ErrPutOff) && ctx.Err() == nil {
-		dl.log.Warn().Err(err).Str("jid", name).Msg("parked messages not read")
-	}
-	if n > 0 {
-		dl.log.Info().Str("jid", name).Int("messages", n).Int64("left", rt.parked.Load()).Msg("parked messages settled")
-	}
-	return n, err != nil
+	rt.parked.Store(max(1, rt.parked.Load()-int64(n)))
 }
+
+// absent is why nothing is sent to a user of ours who is not there.
+const absent = "recipient has no available resource"
 
 // drainHandler delivers parked messages until over ends; those that cannot be
 // delivered stay where they are.
 type drainHandler struct {
 	dl   *Delivery
-	over context.Context // the end of Run; a run that was begun goes on beyond it
+	rt   *route
+	over context.Context // the end of ownership; a run that was begun goes on beyond it
+	// absent: the recipient is not there, and only what is too old is dealt with.
+	absent bool
 	// steady: the run before was delivered as a whole.
 	steady bool
+	reason string        // why the first that stays was not delivered
+	wait   time.Duration // how long to wait for the domain's throttle
 }
 
 // Handle delivers a run of parked messages of one route.
 func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
-	if h.over.Err() != nil {
+	if h.over.Err() != nil || h.dl.held(h.rt) {
 		return nil
 	}
-	done, _ := h.dl.deliver(ctx, ds, !h.steady)
-	h.steady = len(done) == len(ds)
+	if h.absent {
+		return h.giveUp(ds)
+	}
+	for _, d := range ds {
+		d.Redelivered = d.Redelivered || h.rt.recovered // by a former owner
+	}
+	n, wait := h.dl.throttle.allow(h.rt.domain(), h.dl.o.Outgoing(h.rt.domain()).Throttle, len(ds))
+	if n == 0 {
+		h.wait = wait
+		return nil
+	}
+	done, notNow := h.dl.deliver(ctx, ds[:n], !h.steady)
+	h.steady = len(done) == n && notNow == nil
+	h.reason, h.rt.expires = unproven, time.Time{}
+	if notNow != nil {
+		h.reason = notNow.Error()
+	}
+	if len(done) == n && n < len(ds) {
+		h.wait = time.Millisecond // it is asked again at once, and then says how long
+	}
+	h.dl.note(h.rt, ds[:len(done)])
+	return done
+}
+
+// unproven is why messages that were sent are sent again.
+const unproven = "delivery not proven"
+
+// giveUp ends the messages that are too old.
+func (h *drainHandler) giveUp(ds []*broker.Delivery) (done []broker.Disposition) {
+	now := time.Now()
+	for _, d := range ds {
+		rec, err := custody.Read(d)
+		if err != nil {
+			done = append(done, h.dl.bury(rec, d, "unreadable: "+err.Error()))
+			continue
+		}
+		reason := h.dl.outlived(rec, now)
+		if reason == "" {
+			h.rt.expires = rec.Expires(h.dl.o.Outgoing(rec.JID.Domain()).Expiration)
+			break
+		}
+		done = append(done, h.dl.expire(rec, d, reason))
+	}
+	h.dl.note(h.rt, ds[:len(done)])
 	return done
 }

@@ -12,33 +12,75 @@ import (
 	"mcmt2xmpp/xmpp/router"
 )
 
-// retry is the pause after a session died with stanzas unproven: time for the
-// client to come back, or for its absence to be known.
-const retry = 200 * time.Millisecond
-
 // Handle delivers a run of messages of one route, or parks it when the
 // recipient is away or earlier messages wait.
 func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
-	name := ds[0].Route
-	rt := dl.lock(name)
-	defer dl.unlock(name, rt)
+	rt := dl.lock(ds[0].Route)
+	defer dl.unlock(rt)
 
-	done := dl.alreadyParked(name, ds)
+	done, err := dl.alreadyParked(ctx, rt, ds)
+	if err != nil {
+		dl.log.Warn().Err(err).Msg("not known what is parked already, trying again")
+		return nil
+	}
 	ds = ds[len(done):]
 	if len(ds) == 0 {
 		return done
 	}
+	waiting := rt.parked.Load() > 0
 	reason := "earlier messages wait"
-	if rt.parked.Load() == 0 {
-		settled, err := dl.deliver(ctx, ds, ds[0].Attempt > 1)
+	switch {
+	case waiting:
+	case dl.held(rt):
+		reason = "held by an operator"
+	default:
+		settled, over, err := dl.live(ctx, rt, ds)
 		done, ds = append(done, settled...), ds[len(settled):]
-		if err == nil || ctx.Err() != nil || slices.ContainsFunc(settled, broker.Disposition.Dead) {
-			// What is missing is given again. It is parked only after the dead
-			// before it are stored: see alreadyParked.
+		if over {
 			return done
 		}
 		reason = err.Error()
 	}
+	parked := dl.parkAll(ctx, rt, ds, reason)
+	if !waiting && len(parked) > 0 {
+		dl.putOff(rt, reason)
+	}
+	if dl.reachableLocally(rt) {
+		// Back since, or there all the while with a drain broken off: no login
+		// will tell.
+		dl.WakeRoute(rt.name)
+	}
+	return append(done, parked...)
+}
+
+// live delivers messages that nothing waits before. over says that what is missing
+// is given again; else it is to be parked for the reason of the error.
+func (dl *Delivery) live(ctx context.Context, rt *route, ds []*broker.Delivery) (settled []broker.Disposition, over bool, err error) {
+	n, wait := dl.throttle.allow(rt.domain(), dl.o.Outgoing(rt.domain()).Throttle, len(ds))
+	if n == 0 {
+		if ds[0].Behind > maxBehind || wait > maxWait {
+			return nil, false, errThrottled
+		}
+		return []broker.Disposition{broker.Retry(wait)}, true, nil
+	}
+	settled, err = dl.deliver(ctx, ds[:n], ds[0].Attempt > 1)
+	// It is parked only after the dead before it are stored: see alreadyParked.
+	over = err == nil || ctx.Err() != nil || slices.ContainsFunc(settled, broker.Disposition.Dead)
+	return settled, over, err
+}
+
+// A route that waits for the throttle of its domain keeps its messages in the
+// DELIVER stage, where they take room from others, only for so many of them and
+// for so long.
+const (
+	maxBehind = 256
+	maxWait   = 5 * time.Second
+)
+
+var errThrottled = errors.New("more messages than outbound_throttle_messages allows")
+
+// parkAll parks messages in order, as far as the store takes them.
+func (dl *Delivery) parkAll(ctx context.Context, rt *route, ds []*broker.Delivery, reason string) (done []broker.Disposition) {
 	for _, d := range ds {
 		out, ok := dl.park(ctx, rt, d, reason)
 		if !ok {
@@ -49,11 +91,6 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		if out.Dead() {
 			break
 		}
-	}
-	if dl.reachable(name) {
-		// Back since, or there all the while with a drain broken off: no login
-		// will tell.
-		dl.wakeRoute(name)
 	}
 	return done
 }
@@ -72,7 +109,9 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	}
 	switch {
 	case err == nil:
-		rt.parked.Add(1)
+		if rt.parked.Add(1) == 1 {
+			rt.expires = rec.Expires(dl.o.Outgoing(rec.JID.Domain()).Expiration)
+		}
 		dl.deferred.Add(1)
 		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 		return broker.Ack(), true
@@ -122,38 +161,30 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 		}
 		sent = append(sent, out)
 	}
-	answers := ask(ctx, sent)
+	answers := ask(ctx, sent, ds[0].Backlog)
 	defer answers.end()
 	done = make([]broker.Disposition, 0, len(ds))
 	for i, out := range sent {
 		var err error
-		if out.dead != "" {
-			done = append(done, dl.bury(out.rec, ds[i], out.dead))
+		if out.end != nil {
+			done = append(done, out.end())
 			continue
 		}
 		proof := router.ProofAck
 		if !out.had {
 			proof, err = answers.about(out.sessions)
 		}
+		if errors.Is(err, router.ErrSuspended) {
+			// The session waits for its client (XEP-0198 §5), for longer than a route
+			// may stand still. When it is resumed it knows what it has had.
+			return done, true, err
+		}
 		if err != nil {
 			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")
 			return append(done, broker.Retry(retry).Because(err)), false, nil
 		}
-		dl.delivered.Add(1)
-		dl.trace.Emit(event(trace.Delivered, out.rec, trace.Event{Proof: string(proof), Took: time.Since(start), Attempt: ds[i].Attempt}))
-		done = append(done, broker.Ack())
+		done = append(done, dl.arrived(out.rec, string(proof), ds[i].Attempt, time.Since(start)))
 	}
 	return done, true, notNow
-}
-
-// bury gives a message up. What stands before the colon of the reason names its
-// kind among the dead messages.
-func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	if rec.ID == "" {
-		rec.ID = unknownID(d)
-	}
-	dl.failed.Add(1)
-	dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	return broker.Term(reason)
 }

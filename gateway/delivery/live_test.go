@@ -357,7 +357,7 @@ func TestStopWithoutAnswer(t *testing.T) {
 
 // stubbed is a Delivery without a broker, for what takes time.
 func stubbed(deliver func(st *stanza.Stanza) ([]router.Session, error)) *Delivery {
-	return New(nil, stubRouter(deliver), nil, zerolog.Nop())
+	return New(Options{Router: stubRouter(deliver), Log: zerolog.Nop()})
 }
 
 type stubRouter func(st *stanza.Stanza) ([]router.Session, error)
@@ -367,6 +367,7 @@ func (r stubRouter) DeliverKept(_ context.Context, st *stanza.Stanza) ([]router.
 	return took, false, err
 }
 func (stubRouter) Reachable(jid.JID) bool { return true }
+func (stubRouter) Serves(string) bool     { return true }
 
 // given is a message as the broker hands it over.
 func given(t testing.TB, id string) *broker.Delivery {
@@ -420,8 +421,8 @@ func TestTemporaryErrors(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dl := stubbed(func(*stanza.Stanza) ([]router.Session, error) { return nil, err })
-			if out, got := dl.send(t.Context(), given(t, "m1"), time.Now()); got == nil || out.dead != "" {
-				t.Errorf("%v: dead %q, want not now", got, out.dead)
+			if out, got := dl.send(t.Context(), given(t, "m1"), time.Now()); got == nil || out.end != nil {
+				t.Errorf("%v: dead %t, want not now", got, out.end != nil)
 			}
 		})
 	}
@@ -444,7 +445,7 @@ func TestHadBefore(t *testing.T) {
 	t.Parallel()
 	bus, events := new(trace.Bus), newRecorder()
 	bus.Subscribe(events.add)
-	dl := New(nil, hadRouter{}, bus, zerolog.Nop())
+	dl := New(Options{Router: hadRouter{}, Trace: bus, Log: zerolog.Nop()})
 	if done := dl.Handle(t.Context(), []*broker.Delivery{given(t, "m1")}); len(done) != 1 || dl.Stats().Delivered != 1 {
 		t.Errorf("%v settled, stats %+v", done, dl.Stats())
 	}

@@ -19,7 +19,8 @@ const proofTime = 2 * time.Minute
 // session is asked once, as a proof covers all that went before, and all at the
 // same time: one that is half dead must not hold up another.
 type answers struct {
-	cancel context.CancelFunc
+	cancel context.CancelCauseFunc
+	slow   *time.Timer // of press; nil: nobody waits behind
 	asking sync.WaitGroup
 	come   chan answer
 	known  map[router.Session]answer
@@ -31,10 +32,31 @@ type answer struct {
 	err     error
 }
 
-// ask begins to ask. The answers need an end.
-func ask(ctx context.Context, sent []outgoing) *answers {
+// A client that has proven nothing for slowTime is waited for no longer while
+// more than maxBacklog messages wait behind: they take room that others need.
+const (
+	slowTime   = 5 * time.Second
+	maxBacklog = 1024
+)
+
+// errNotProven ends the waiting for a client that took too long.
+var errNotProven = errors.New("nothing was proven")
+
+// ask begins to ask. backlog tells how many messages wait behind those that were
+// sent; nil: none does. The answers need an end.
+func ask(ctx context.Context, sent []outgoing, backlog func() int) *answers {
 	a := &answers{known: make(map[router.Session]answer, 1)}
-	ctx, a.cancel = context.WithTimeout(ctx, proofTime)
+	ctx, a.cancel = context.WithCancelCause(ctx)
+	ctx, expire := context.WithTimeoutCause(ctx, proofTime, errNotProven)
+	context.AfterFunc(ctx, expire) // its timer goes with a.cancel
+	if backlog != nil {
+		made := make(chan struct{})
+		a.slow = time.AfterFunc(slowTime, func() {
+			<-made
+			a.press(ctx, backlog)
+		})
+		close(made)
+	}
 	asked := make(map[router.Session]bool, 1)
 	for _, out := range sent {
 		for _, s := range out.sessions {
@@ -48,10 +70,22 @@ func ask(ctx context.Context, sent []outgoing) *answers {
 	return a
 }
 
+// press gives up on who has not answered when too much waits, and looks again
+// otherwise.
+func (a *answers) press(ctx context.Context, backlog func() int) {
+	switch {
+	case ctx.Err() != nil: // it is over
+	case backlog() > maxBacklog:
+		a.cancel(errNotProven)
+	default:
+		a.slow.Reset(slowTime / 5)
+	}
+}
+
 // prove asks one session.
 func prove(ctx context.Context, s router.Session) answer {
 	proof, err := s.Prove(ctx)
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
+	if err != nil && errors.Is(context.Cause(ctx), errNotProven) {
 		s.Close(&stream.Error{Condition: stream.ConnectionTimeout, Text: "nothing was proven"})
 	}
 	return answer{s, proof, err}
@@ -80,6 +114,9 @@ func (a *answers) about(sessions []router.Session) (router.Proof, error) {
 
 // end stops asking and waits for those who were.
 func (a *answers) end() {
-	a.cancel()
+	a.cancel(nil)
+	if a.slow != nil {
+		a.slow.Stop()
+	}
 	a.asking.Wait()
 }

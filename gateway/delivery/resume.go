@@ -5,13 +5,11 @@ import (
 	"fmt"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 )
 
-// mark is how far a former process had come with parking a route: up to that
+// mark is how far a former owner had come with parking a route: up to that
 // position of DELIVER everything of the route is parked, delivered or dead, even
 // where a crash kept DELIVER from knowing.
 type mark struct {
@@ -19,55 +17,69 @@ type mark struct {
 	at  time.Time // when that message was parked
 }
 
-// findMarks looks at the last message of each route that has parked ones.
-// Without it a message whose copy is in PARK would be given again by DELIVER, and
-// arrive twice.
-func (dl *Delivery) findMarks(ctx context.Context, parked map[string]int) error {
-	const parallel = 64
-	var g errgroup.Group
-	g.SetLimit(parallel)
-	for name := range parked {
-		g.Go(func() error {
-			d, err := dl.broker.Last(ctx, broker.Park, name)
-			if err != nil {
-				return fmt.Errorf("delivery: last parked message of a route: %w", err)
-			}
-			if d == nil {
-				return nil
-			}
-			rec, err := custody.Read(d)
-			if err != nil || rec.Source == 0 {
-				return nil // unreadable: its drain makes it a dead one
-			}
-			dl.mu.Lock()
-			defer dl.mu.Unlock()
-			if dl.marks == nil {
-				dl.marks = make(map[string]mark)
-			}
-			dl.marks[name] = mark{rec.Source, rec.Parked}
-			return nil
-		})
+// note remembers how far parking had come, from messages of a former owner that
+// leave PARK. The marks are of the slice: the route may be forgotten before
+// DELIVER gives its messages again.
+func (dl *Delivery) note(rt *route, ds []*broker.Delivery) {
+	if !rt.recovered || len(ds) == 0 {
+		return
 	}
-	return g.Wait()
+	if rec, err := custody.Read(ds[len(ds)-1]); err == nil && rec.Source > 0 {
+		dl.setMark(rt.name, mark{rec.Source, rec.Parked})
+	}
+}
+
+func (dl *Delivery) setMark(name string, m mark) {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	if o := dl.owner(name); o != nil && m.seq > o.marks[name].seq {
+		o.marks[name] = m
+	}
 }
 
 // alreadyParked acknowledges the messages at the beginning of ds that a former
-// process has dealt with. Positions start again when DELIVER is made anew, so
-// only messages from before this process, and from before the one parked last,
-// are taken for such.
-func (dl *Delivery) alreadyParked(name string, ds []*broker.Delivery) (done []broker.Disposition) {
+// owner has dealt with: without it a message whose copy is in PARK would be given
+// again by DELIVER, and arrive twice. Positions start again when DELIVER is made
+// anew, so only messages from before this ownership, and from before the one
+// parked last, are taken for such.
+func (dl *Delivery) alreadyParked(ctx context.Context, rt *route, ds []*broker.Delivery) (done []broker.Disposition, err error) {
+	if ds[0].Redelivered && rt.recovered && !rt.marked && rt.parked.Load() > 0 {
+		if err := dl.findMark(ctx, rt); err != nil {
+			return nil, err
+		}
+	}
 	dl.mu.Lock()
 	defer dl.mu.Unlock()
-	m, ok := dl.marks[name]
+	o := dl.owner(rt.name)
+	if o == nil {
+		return nil, nil
+	}
+	m, ok := o.marks[rt.name]
 	if !ok {
-		return nil
+		return nil, nil
 	}
 	for _, d := range ds {
 		if !d.Redelivered || d.Seq > m.seq || d.Stored.After(m.at) {
-			delete(dl.marks, name) // this one and all after it are new
+			delete(o.marks, rt.name) // this one and all after it are new
 			break
 		}
 		done = append(done, broker.Ack())
 	}
-	return done
+	return done, nil
+}
+
+// findMark looks at the last parked message of a route.
+func (dl *Delivery) findMark(ctx context.Context, rt *route) error {
+	d, err := dl.broker.Last(ctx, broker.Park, rt.name)
+	if err != nil {
+		return fmt.Errorf("last parked message of %s: %w", rt.name, err)
+	}
+	rt.marked = true
+	if d == nil {
+		return nil
+	}
+	if rec, err := custody.Read(d); err == nil && rec.Source > 0 { // unreadable: its drain makes it a dead one
+		dl.setMark(rt.name, mark{rec.Source, rec.Parked})
+	}
+	return nil
 }

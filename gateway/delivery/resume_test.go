@@ -73,11 +73,13 @@ func TestMarkOfAnotherStream(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			dl := &Delivery{marks: map[string]mark{"alice@localhost": {seq: 9, at: at}}}
-			if got := dl.alreadyParked("alice@localhost", []*broker.Delivery{&c.d}); len(got) != c.want {
-				t.Errorf("%d taken for parked, want %d", len(got), c.want)
+			o := &owned{slice: broker.Slice{Index: 0, Of: 1}, marks: map[string]mark{"alice@localhost": {seq: 9, at: at}}}
+			dl := &Delivery{owned: []*owned{o}}
+			got, err := dl.alreadyParked(t.Context(), &route{name: "alice@localhost"}, []*broker.Delivery{&c.d})
+			if err != nil || len(got) != c.want {
+				t.Errorf("%d taken for parked, %v, want %d", len(got), err, c.want)
 			}
-			if _, kept := dl.marks["alice@localhost"]; kept != (c.want == 1) {
+			if _, kept := o.marks["alice@localhost"]; kept != (c.want == 1) {
 				t.Errorf("mark kept: %v", kept)
 			}
 		})

@@ -1,33 +1,51 @@
 package delivery
 
 import (
+	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 )
 
-// route is one recipient's way. Whoever holds its mutex delivers for it: the
-// handler of live messages and the drain of parked ones never run at once. It
-// exists while somebody uses it or messages are parked for it.
+// route is one recipient's way, or that of all recipients in a domain that is
+// not ours. Whoever holds its mutex delivers for it: the handler of live messages
+// and the drain of parked ones never run at once. It exists while somebody uses
+// it or messages are parked for it.
 type route struct {
+	name      string // bare JID or domain
+	recovered bool   // it had parked messages when the slice was taken over
+
 	mu sync.Mutex
 	// parked is how many messages PARK holds for it, or more after the store did
 	// not say what it did; zero is always exact. Changed only with mu held.
 	parked atomic.Int64
-	// unsure: the first live message may be in PARK too. Guarded by mu.
-	unsure bool
+	// Guarded by mu.
+	unsure  bool      // the first live message may be in PARK too
+	expires time.Time // of the first parked message; zero: not known
+	marked  bool      // the mark of resume.go was looked for
 
-	users int  // goroutines that hold or wait for mu; guarded by Delivery.mu
-	woken bool // it is in Delivery.woken; guarded by Delivery.mu
+	// Guarded by Delivery.mu.
+	users            int  // goroutines that hold or wait for mu
+	woken            bool // it is in owned.woken
+	saved            bool // States knows of it
+	place            int  // in the schedule, from 1; zero: it is not there
+	store.RouteState      // the schedule
 }
+
+// domain is that of a route's recipients.
+func (rt *route) domain() string { return domainOf(rt.name) }
+
+func domainOf(name string) string { return name[strings.IndexByte(name, '@')+1:] }
 
 // lock takes the route's mutex.
 func (dl *Delivery) lock(name string) *route {
 	dl.mu.Lock()
 	rt := dl.routes[name]
 	if rt == nil {
-		rt = new(route)
+		rt = &route{name: name}
 		dl.routes[name] = rt
 	}
 	rt.users++
@@ -36,73 +54,79 @@ func (dl *Delivery) lock(name string) *route {
 	return rt
 }
 
-// unlock releases it, and forgets a route that nobody uses and nothing waits for.
-func (dl *Delivery) unlock(name string, rt *route) {
+// unlock releases it, and forgets a route that nobody uses and nothing waits
+// for, or that is another process's now.
+func (dl *Delivery) unlock(rt *route) {
 	rt.mu.Unlock()
 	dl.mu.Lock()
 	defer dl.mu.Unlock()
 	rt.users--
-	if rt.users == 0 && rt.parked.Load() == 0 {
-		delete(dl.routes, name)
-	}
-}
-
-// Wake says that the recipient with the bare JID bare may be reachable now. It
-// does not block, and costs nothing where no message waits.
-func (dl *Delivery) Wake(bare jid.JID) { dl.wakeRoute(bare.String()) }
-
-// wakeRoute has a route drained. One that is not known needs no waking: whoever
-// is about to use it will find the recipient there.
-func (dl *Delivery) wakeRoute(name string) {
-	dl.mu.Lock()
-	rt := dl.routes[name]
-	news := rt != nil && !rt.woken
-	if news {
-		rt.woken = true
-		dl.woken = append(dl.woken, name)
-	}
-	dl.mu.Unlock()
-	if !news {
+	if rt.users > 0 {
 		return
 	}
-	select {
-	case dl.wake <- struct{}{}:
-	default: // it is being looked after
+	o := dl.owner(rt.name)
+	if o != nil && rt.parked.Load() > 0 {
+		return
 	}
-}
-
-// nextWoken takes the first of the routes that were woken, "" for none.
-func (dl *Delivery) nextWoken() string {
-	dl.mu.Lock()
-	defer dl.mu.Unlock()
-	if len(dl.woken) == 0 {
-		dl.woken = nil // the memory of a wave of logins
-		return ""
-	}
-	name := dl.woken[0]
-	dl.woken = dl.woken[1:]
-	if rt := dl.routes[name]; rt != nil {
-		rt.woken = false
-	}
-	return name
-}
-
-// parkedRoutes returns the routes for which messages are parked.
-func (dl *Delivery) parkedRoutes() []string {
-	dl.mu.Lock()
-	defer dl.mu.Unlock()
-	var names []string
-	for name, rt := range dl.routes {
-		if rt.parked.Load() > 0 {
-			names = append(names, name)
+	delete(dl.routes, rt.name)
+	if o != nil {
+		o.due.remove(rt)
+		if rt.saved {
+			dl.o.States.Forget(rt.name)
 		}
 	}
-	return names
 }
 
-// reachable asks the router without sending: a sweep over thousands of absent
-// recipients must not touch the broker.
-func (dl *Delivery) reachable(name string) bool {
-	to, err := jid.Parse(name)
-	return err == nil && dl.router.Reachable(to)
+// Wake says that the recipient with the bare JID bare, or a whole domain, may be
+// reachable now. It does not block, and costs nothing where no message waits.
+func (dl *Delivery) Wake(bare jid.JID) { dl.WakeRoute(bare.String()) }
+
+// WakeRoute has a route drained. One that is not known needs no waking: whoever
+// is about to use it will find the recipient there.
+func (dl *Delivery) WakeRoute(name string) {
+	dl.mu.Lock()
+	rt := dl.routes[name]
+	o := dl.owner(name)
+	if rt != nil && o != nil {
+		o.push(rt)
+	}
+	dl.mu.Unlock()
+	if rt != nil && o != nil {
+		o.nudge()
+	}
+}
+
+// WakeAll has the routes drained that are name, or that lead into the domain of
+// that name, and returns how many messages are parked for them.
+func (dl *Delivery) WakeAll(name string) (messages int) {
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	for _, rt := range dl.routes {
+		if rt.parked.Load() == 0 || rt.name != name && rt.domain() != name {
+			continue
+		}
+		if o := dl.owner(rt.name); o != nil {
+			messages += int(rt.parked.Load())
+			o.push(rt)
+			o.nudge()
+		}
+	}
+	return messages
+}
+
+// reachable asks the router without sending: a schedule of thousands of absent
+// recipients must not touch the broker. A domain that is not ours is asked by
+// sending.
+func (dl *Delivery) reachable(rt *route) bool {
+	return !dl.router.Serves(rt.domain()) || dl.reachableLocally(rt)
+}
+
+// reachableLocally says whether the recipient is a user of ours, and there.
+func (dl *Delivery) reachableLocally(rt *route) bool {
+	to, err := jid.Parse(rt.name)
+	return err == nil && dl.router.Serves(rt.domain()) && dl.router.Reachable(to)
+}
+
+func (dl *Delivery) held(rt *route) bool {
+	return dl.o.Holds != nil && dl.o.Holds.Held(rt.name, rt.domain())
 }

@@ -17,13 +17,15 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// outgoing is a message that was handed to sessions, that a client had before,
-// or that is dead.
+// outgoing is a message that was handed to sessions, that a client had before, or
+// that has ended otherwise.
 type outgoing struct {
 	rec      custody.Record
 	sessions []router.Session
 	had      bool
-	dead     string // why; empty: it is not
+	// end gives it up, for one that has ended otherwise; nil: it has not. It is
+	// called when all before it have ended.
+	end func() broker.Disposition
 }
 
 // errNobody puts off a headline that nobody would see. RFC 6121 §8.5.2.2.1 has a
@@ -35,11 +37,17 @@ var errNobody = errors.New("nobody is there to see a headline")
 func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time) (outgoing, error) {
 	rec, err := custody.Read(d)
 	if err != nil {
-		return outgoing{rec: rec, dead: "unreadable: " + err.Error()}, nil
+		return dl.dead(rec, d, "unreadable: "+err.Error()), nil
+	}
+	if dl.endedBefore(ctx, d, rec) {
+		return outgoing{rec: rec, end: broker.Ack}, nil
+	}
+	if reason := dl.outlived(rec, now); reason != "" {
+		return outgoing{rec: rec, end: func() broker.Disposition { return dl.expire(rec, d, reason) }}, nil
 	}
 	st, err := read(d, rec, now)
 	if err != nil {
-		return outgoing{rec: rec, dead: "unreadable: " + err.Error()}, nil
+		return dl.dead(rec, d, "unreadable: "+err.Error()), nil
 	}
 	var sessions []router.Session
 	var had bool
@@ -52,13 +60,13 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	switch {
 	case errors.As(err, &bug):
 		dl.log.Error().Str("id", string(rec.ID)).Interface("panic", bug.value).Bytes("stack", bug.stack).Msg("delivery panicked")
-		return outgoing{rec: rec, dead: bug.Error()}, nil
+		return dl.dead(rec, d, bug.Error()), nil
 	case errors.Is(err, router.ErrOffline):
 		return outgoing{}, err
 	// Not any error that says it is permanent: a broken connection does, and
 	// means only that this session is gone.
 	case errors.As(err, &refused) && !refused.Temporary():
-		return outgoing{rec: rec, dead: "refused: " + refused.Error()}, nil
+		return dl.dead(rec, d, "refused: "+refused.Error()), nil
 	case err != nil:
 		return outgoing{}, err
 	case had:
@@ -68,7 +76,12 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	case st.Type == stanza.TypeHeadline && (st.To.IsBare() || !dl.router.Reachable(st.To.Bare())):
 		return outgoing{}, errNobody
 	}
-	return outgoing{rec: rec, dead: fmt.Sprintf("ignored: no resource takes a message of type %.20q", st.Type)}, nil
+	return dl.dead(rec, d, fmt.Sprintf("ignored: no resource takes a message of type %.20q", st.Type)), nil
+}
+
+// dead is a message that is given up.
+func (dl *Delivery) dead(rec custody.Record, d *broker.Delivery, reason string) outgoing {
+	return outgoing{rec: rec, end: func() broker.Disposition { return dl.bury(rec, d, reason) }}
 }
 
 // read returns the stanza as it is to leave now.
@@ -97,6 +110,18 @@ func storedLimits(body []byte) xmlwire.Limits {
 	lim.Attrs += 16
 	lim.Children += 16
 	return lim
+}
+
+// known is rec with what the broker knows of a message whose record cannot be
+// read.
+func known(rec custody.Record, d *broker.Delivery) custody.Record {
+	if rec.ID == "" {
+		rec.ID = unknownID(d)
+	}
+	if rec.JID.IsZero() {
+		rec.JID, _ = jid.Parse(d.Recipient) // it may be what is wrong
+	}
+	return rec
 }
 
 // unknownID names a message that has no record by the id it has in the broker.

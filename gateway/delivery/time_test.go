@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -12,6 +13,8 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
@@ -39,14 +42,23 @@ func (s *stubBroker) Last(context.Context, broker.Stage, string) (*broker.Delive
 	return nil, nil
 }
 
+func (s *stubBroker) Records(context.Context, string, string, time.Time, int) ([]broker.Record, error) {
+	return nil, nil
+}
+
 func (s *stubBroker) Store(context.Context, ...broker.Message) error { return s.store }
 
-func (s *stubBroker) Consume(ctx context.Context, _ broker.Stage, _ broker.Handler, _ broker.ConsumeOptions) error {
+func (s *stubBroker) Consume(ctx context.Context, _ broker.Stage, _ broker.Handler, o broker.ConsumeOptions) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	owned := make(chan error, 1)
+	go func() { owned <- o.Own(ctx, ctx, broker.Slice{Index: 0, Of: 1}, func() {}) }()
 	select {
 	case <-ctx.Done():
-		return nil
+		return <-owned
 	case <-s.block:
-		return s.consume
+		cancel()
+		return errors.Join(s.consume, <-owned)
 	}
 }
 
@@ -68,75 +80,168 @@ func (p *presence) Reachable(bare jid.JID) bool {
 	return p.here[bare.String()]
 }
 
+func (p *presence) Serves(domain string) bool { return domain == "localhost" }
+
 func (p *presence) DeliverKept(context.Context, *stanza.Stanza) ([]router.Session, bool, error) {
 	return nil, false, router.ErrOffline
 }
 
-// TestSweep: parked messages are tried without an event, as often as they must,
-// and not for who is absent.
-func TestSweep(t *testing.T) {
+// parkedFor is a stub for the schedule: PARK holds messages of routes, and each
+// drain is noted with its time.
+type parkedFor struct {
+	*stubBroker
+	start time.Time
+
+	mu    sync.Mutex
+	tries map[string][]time.Duration
+}
+
+func newParkedFor(routes map[string]int, drained func(route string, try int) (int, error)) *parkedFor {
+	p := &parkedFor{stubBroker: &stubBroker{parked: routes}, start: time.Now(), tries: make(map[string][]time.Duration)}
+	p.drained = func(route string) (int, error) {
+		p.mu.Lock()
+		p.tries[route] = append(p.tries[route], time.Since(p.start))
+		try := len(p.tries[route])
+		p.mu.Unlock()
+		return drained(route, try)
+	}
+	return p
+}
+
+// within says whether a pause is one of the schedule: d, or up to a fifth less.
+func within(got, d time.Duration) bool { return got <= d && got >= d-d/5-time.Millisecond }
+
+// TestSchedule: a domain that is down is tried after retry_interval and then after
+// twice as long each time, up to max_retry_interval, and beside it another one
+// whose link is up again is not held back.
+func TestSchedule(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		start := time.Now()
-		var tries []time.Duration
-		b := &stubBroker{parked: map[string]int{"alice@localhost": 3, "bob@localhost": 1}}
-		b.drained = func(route string) (int, error) {
-			if route != "alice@localhost" {
-				t.Errorf("drained %s, who is absent", route)
+		b := newParkedFor(map[string]int{"down.example": 3, "up.example": 1}, func(route string, _ int) (int, error) {
+			if route == "up.example" {
+				return 1, nil
 			}
-			tries = append(tries, time.Since(start))
-			if len(tries) < drainTries+2 {
-				return 0, fmt.Errorf("drain: %w", broker.ErrPutOff)
-			}
-			return 3, nil
-		}
-		p := &presence{here: make(map[string]bool)}
-		dl := New(b, p, nil, zerolog.Nop())
+			return 0, fmt.Errorf("drain: %w", broker.ErrPutOff)
+		})
+		out := config.Outgoing{RetryInterval: 30 * time.Second, MaxRetryInterval: 4 * time.Minute, Expiration: time.Hour}
+		dl := New(Options{Broker: b, Router: &presence{}, Outgoing: func(string) config.Outgoing { return out }, Log: zerolog.Nop()})
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- dl.Run(ctx, broker.ConsumeOptions{}) }()
-		synctest.Wait()
-		p.set("alice@localhost", true) // and nobody says so
-		time.Sleep(5 * sweepEvery)
+		time.Sleep(30 * time.Minute)
+		if s := dl.Stats(); s.Parked != 3 || s.ParkedRoutes != 1 {
+			t.Errorf("stats %+v", s)
+		}
 		cancel()
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}
-		if len(tries) != drainTries+2 || tries[0] != sweepEvery {
-			t.Fatalf("tried at %v, want the first at %s", tries, sweepEvery)
+		if got := b.tries["up.example"]; len(got) != 1 || got[0] != 0 {
+			t.Errorf("the domain that is up was tried at %v, want once and at once", got)
 		}
-		// In a row with growing pauses, then left to the next sweep.
-		if pause := tries[1] - tries[0]; pause != retry {
-			t.Errorf("second try after %s, want %s", pause, retry)
+		got, want := b.tries["down.example"], []time.Duration{30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 4 * time.Minute}
+		if len(got) < len(want)+1 {
+			t.Fatalf("tried at %v", got)
 		}
-		if row := tries[drainTries-1] - tries[0]; row > sweepEvery/2 {
-			t.Errorf("a row of tries takes %s", row)
-		}
-		if tries[drainTries] != 2*sweepEvery {
-			t.Errorf("tried at %v, want again at %s", tries, 2*sweepEvery)
-		}
-		if s := dl.Stats(); s.Parked != 1 || s.ParkedRoutes != 1 {
-			t.Errorf("stats %+v, want bob's left", s)
+		for i, d := range want {
+			if pause := got[i+1] - got[i]; !within(pause, d) {
+				t.Errorf("pause %d is %s, want %s and up to a fifth less", i+1, pause, d)
+			}
 		}
 	})
 }
 
-// TestFenced: when another process has taken the stage over nothing more is done,
-// and the error says so.
-func TestFenced(t *testing.T) {
+// TestPresentButRefusing: a user who is there and takes nothing is tried soon, and
+// less often each time.
+func TestPresentButRefusing(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		b := &stubBroker{consume: broker.ErrFenced, block: make(chan struct{})}
-		dl := New(b, &presence{}, nil, zerolog.Nop())
+		b := newParkedFor(map[string]int{"alice@localhost": 3}, func(_ string, try int) (int, error) {
+			if try < 5 {
+				return 0, fmt.Errorf("drain: %w", broker.ErrPutOff)
+			}
+			return 3, nil
+		})
+		p := &presence{here: map[string]bool{"alice@localhost": true}}
+		dl := New(Options{Broker: b, Router: p, Log: zerolog.Nop()})
+		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
-		go func() { done <- dl.Run(t.Context(), broker.ConsumeOptions{}) }()
-		synctest.Wait()
-		start := time.Now()
-		close(b.block)
-		if err := <-done; !errors.Is(err, broker.ErrFenced) || time.Since(start) > 0 {
-			t.Errorf("%v after %s", err, time.Since(start))
+		go func() { done <- dl.Run(ctx, broker.ConsumeOptions{}) }()
+		time.Sleep(time.Hour)
+		cancel()
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		got := b.tries["alice@localhost"]
+		if len(got) != 5 || got[0] != 0 {
+			t.Fatalf("tried at %v, want at once and four times more", got)
+		}
+		for i := range 4 {
+			if pause := got[i+1] - got[i]; !within(pause, retry<<i) {
+				t.Errorf("pause %d is %s, want %s", i+1, pause, retry<<i)
+			}
+		}
+		if s := dl.Stats(); s.Parked != 0 {
+			t.Errorf("stats %+v", s)
 		}
 	})
+}
+
+// memory is a States that a process leaves to the next.
+type memory map[string]store.RouteState
+
+func (m memory) Load(context.Context, []int) (map[string]store.RouteState, error) {
+	return maps.Clone(m), nil
+}
+func (m memory) Save(route string, s store.RouteState) { m[route] = s }
+func (m memory) Forget(route string)                   { delete(m, route) }
+
+// TestScheduleGoesOn: whoever takes a route over goes on with its schedule. A clock
+// that was set back meanwhile does not put the next attempt off beyond the longest
+// pause, and one that was set forward makes it come early.
+func TestScheduleGoesOn(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		next time.Duration // as stored, from now
+		want time.Duration
+	}{
+		{"in ten minutes", 10 * time.Minute, 10 * time.Minute},
+		{"the clock was set back by a year", 365 * 24 * time.Hour, 30 * time.Minute},
+		{"the clock was set forward by a year", -365 * 24 * time.Hour, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				b := newParkedFor(map[string]int{"down.example": 1}, func(_ string, try int) (int, error) {
+					if try == 1 {
+						return 0, broker.ErrPutOff
+					}
+					return 1, nil
+				})
+				states := memory{"down.example": {Attempts: 5, Next: time.Now().Add(c.next), First: time.Now().Add(-time.Hour), Reason: "refused"}}
+				dl := New(Options{Broker: b, Router: &presence{}, States: states, Log: zerolog.Nop()})
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan error, 1)
+				go func() { done <- dl.Run(ctx, broker.ConsumeOptions{}) }()
+				time.Sleep(c.want + time.Second)
+				if got := b.tries["down.example"]; len(got) != 1 || got[0] != c.want {
+					t.Errorf("tried at %v, want %s", got, c.want)
+				}
+				if s := states["down.example"]; s.Attempts != 6 || !s.Next.After(time.Now()) {
+					t.Errorf("state %+v, want the sixth failure", s)
+				}
+				time.Sleep(time.Hour)
+				cancel()
+				if err := <-done; err != nil {
+					t.Fatal(err)
+				}
+				if len(states) != 0 {
+					t.Errorf("states %v left of a route that is well", states)
+				}
+			})
+		})
+	}
 }
 
 // TestNeverParkable: a message that PARK can never take is a dead one: it must
@@ -145,7 +250,7 @@ func TestNeverParkable(t *testing.T) {
 	t.Parallel()
 	events, bus := newRecorder(), new(trace.Bus)
 	bus.Subscribe(events.add)
-	dl := New(&stubBroker{store: broker.ErrInvalid}, &presence{}, bus, zerolog.Nop())
+	dl := New(Options{Broker: &stubBroker{store: broker.ErrInvalid}, Router: &presence{}, Trace: bus, Log: zerolog.Nop()})
 	done := dl.Handle(t.Context(), []*broker.Delivery{given(t, "m1"), given(t, "m2")})
 	if failed := events.of(trace.Failed); len(done) != 1 || !done[0].Dead() || len(failed) != 1 || dl.Stats().Failed != 1 || dl.Stats().Parked != 0 {
 		t.Errorf("%d settled, told %+v, stats %+v", len(done), failed, dl.Stats())

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/goleak"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
@@ -30,8 +31,8 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
 
-// patience bounds every wait. It is shorter than sweepEvery, so that what only
-// the sweep would bring about counts as missing.
+// patience bounds every wait. It is shorter than the first retry interval, so that
+// what only that would bring about counts as missing.
 const patience = 20 * time.Second
 
 var (
@@ -51,6 +52,8 @@ type world struct {
 	dl     *Delivery
 	events *recorder
 	count  int // messages put
+
+	outgoing func(domain string) config.Outgoing // nil: the defaults
 }
 
 // hooks stand between the Delivery and the broker and router. A nil one does
@@ -90,11 +93,15 @@ func (r hookedRouter) DeliverKept(ctx context.Context, st *stanza.Stanza) ([]rou
 	return r.w.router.DeliverKept(ctx, st)
 }
 
+func (r hookedRouter) Serves(domain string) bool { return r.w.router.Serves(domain) }
+
 func (r hookedRouter) Reachable(bare jid.JID) bool { return r.w.router.Reachable(bare) }
 
-func newWorld(t testing.TB) *world {
+func newWorld(t testing.TB) *world { return newWorldOf(t, nil) }
+
+func newWorldOf(t testing.TB, outgoing func(domain string) config.Outgoing) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, dir: t.TempDir(), outgoing: outgoing}
 	w.open()
 	return w
 }
@@ -117,7 +124,7 @@ func (w *world) open() {
 	})
 	bus := new(trace.Bus)
 	bus.Subscribe(w.events.add)
-	w.dl = New(hookedBroker{b, w}, hookedRouter{w}, bus, zerolog.Nop())
+	w.dl = New(Options{Broker: hookedBroker{b, w}, Router: hookedRouter{w}, Outgoing: w.outgoing, Trace: bus, Log: zerolog.Nop(), Node: "here"})
 	w.router.OnAvailable(w.dl.Wake)
 }
 
@@ -205,6 +212,19 @@ func (w *world) waiting() map[string]int {
 	return routes
 }
 
+// due makes the time of every route come.
+func (w *world) due() {
+	w.dl.mu.Lock()
+	defer w.dl.mu.Unlock()
+	for name, rt := range w.dl.routes {
+		if o := w.dl.owner(name); o != nil && rt.parked.Load() > 0 {
+			rt.Next = time.Now()
+			o.due.add(rt)
+			o.nudge()
+		}
+	}
+}
+
 func (w *world) dead() uint64 { return w.broker.Stats().Stages[broker.Dead].Messages }
 
 // idle fails where routes are remembered that nothing waits for.
@@ -213,7 +233,12 @@ func (w *world) idle() {
 	eventually(w.t, "routes forgotten", func() bool {
 		w.dl.mu.Lock()
 		defer w.dl.mu.Unlock()
-		return len(w.dl.routes) == 0 && len(w.dl.woken) == 0
+		for _, o := range w.dl.owned {
+			if len(o.woken) > 0 || len(o.due.routes) > 0 {
+				return false
+			}
+		}
+		return len(w.dl.routes) == 0
 	})
 }
 
@@ -231,9 +256,10 @@ type client struct {
 	hold     chan struct{} // answers pings after this is closed; nil: at once
 	asked    chan struct{} // closed at the first ping
 	pings    int
-	proofs   func(n int)        // called at the n-th ping; nil: nothing
-	sent     func(id string)    // called for each stanza; nil: nothing
-	proved   func(ids []string) // called with what was sent before a ping that is answered; nil: nothing
+	proofs   func(n int)             // called at the n-th ping; nil: nothing
+	sent     func(id string)         // called for each stanza; nil: nothing
+	received func(st *stanza.Stanza) // likewise
+	proved   func(ids []string)      // called with what was sent before a ping that is answered; nil: nothing
 }
 
 func newClient(full string) *client {
@@ -282,6 +308,9 @@ func (c *client) Send(_ context.Context, st *stanza.Stanza) error {
 	c.got = append(c.got, st)
 	if c.sent != nil {
 		c.sent(st.ID)
+	}
+	if c.received != nil {
+		c.received(st)
 	}
 	c.mu.Unlock()
 	select {

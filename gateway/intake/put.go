@@ -126,7 +126,7 @@ func (in *Intake) store(ctx context.Context, sub submission) error {
 			return err
 		}
 		msgs[i] = msg
-		in.emit(trace.Accepted, recs[i], sub)
+		in.emit(trace.Accepted, sub, recs[i], msg.Recipient)
 	}
 	err := in.o.Broker.Store(ctx, msgs...)
 	switch {
@@ -138,8 +138,8 @@ func (in *Intake) store(ctx context.Context, sub submission) error {
 		return refuse(451, [3]int{4, 3, 0}, 503, "the message cannot be stored now", err)
 	}
 	in.stored.Add(uint64(len(msgs)))
-	for _, rec := range recs {
-		in.emit(trace.Stored, rec, sub)
+	for i, rec := range recs {
+		in.emit(trace.Stored, sub, rec, msgs[i].Recipient)
 	}
 	return nil
 }
@@ -160,9 +160,9 @@ func (in *Intake) record(sub submission, to target) custody.Record {
 	return rec
 }
 
-func (in *Intake) emit(stage trace.Stage, r custody.Record, sub submission) {
+func (in *Intake) emit(stage trace.Stage, sub submission, r custody.Record, to string) {
 	in.o.Trace.Emit(trace.Event{
 		Stage: stage, ID: string(r.ID), Listener: r.Listener, Peer: r.Peer, From: r.From,
-		To: r.To.Address, JID: r.JID.String(), Size: len(sub.raw), Took: time.Since(sub.start), Since: time.Since(r.Accepted),
+		To: r.To.Address, JID: to, Size: len(sub.raw), Took: time.Since(sub.start), Since: time.Since(r.Accepted),
 	})
 }

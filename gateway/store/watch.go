@@ -2,7 +2,6 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -36,29 +35,21 @@ func (b *Builtin) follow(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("watch bucket: %w", err)
 	}
-	defer endWatch(w)
 	first, inFirst := newSnapshot(), true
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case e, ok := <-w.Updates():
-			switch {
-			case !ok:
-				return errors.New("watcher ended")
-			case e == nil:
-				inFirst = false
-				b.replace(first)
-			case inFirst:
-				b.report(first.apply(e))
-			default:
-				b.mu.Lock()
-				err := b.now.apply(e)
-				b.mu.Unlock()
-				b.report(err)
-			}
+	return follow(ctx, w, func(e jetstream.KeyValueEntry) {
+		switch {
+		case e == nil:
+			inFirst = false
+			b.replace(first)
+		case inFirst:
+			b.report(first.apply(e))
+		default:
+			b.mu.Lock()
+			err := b.now.apply(e)
+			b.mu.Unlock()
+			b.report(err)
 		}
-	}
+	})
 }
 
 // watchQuiet is how long a watcher that was stopped may be silent before it counts

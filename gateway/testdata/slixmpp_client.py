@@ -1,10 +1,13 @@
 """A Jabber client for the tests, by slixmpp.
 
-    slixmpp_client.py HOST PORT JID PASSWORD MECHANISM [TO TEXT]
+    slixmpp_client.py HOST PORT JID PASSWORD MECHANISM [--managed] [TO TEXT]
 
 Logs in over STARTTLS with one SASL mechanism, or of its own choice where that is
 empty, prints a line of JSON for each
 event, and sends TEXT to TO when they are given. It ends when its stdin does.
+
+With --managed it enables stream management (XEP-0198). The line "cut" on stdin loses
+its connection, "connect" makes a new one.
 """
 import asyncio
 import json
@@ -14,6 +17,9 @@ import sys
 
 import slixmpp
 
+managed = "--managed" in sys.argv
+if managed:
+    sys.argv.remove("--managed")
 host, port, jid, password, mechanism = sys.argv[1:6]
 logging.basicConfig(level=logging.WARNING, stream=sys.stderr)
 
@@ -27,6 +33,11 @@ class Client(slixmpp.ClientXMPP):
         super().__init__(jid, password, sasl_mech=mechanism or None)
         for plugin in ("xep_0030", "xep_0092", "xep_0199", "xep_0203", "xep_0359"):
             self.register_plugin(plugin)
+        if managed:
+            self.register_plugin("xep_0198")
+            self.add_event_handler("sm_enabled", lambda e: say(event="enabled", id=e["id"]))
+            self.add_event_handler("session_resumed", lambda _: say(event="resumed"))
+            self.add_event_handler("sm_failed", lambda _: say(event="sm_failed"))
         self.add_event_handler("session_start", self.started)
         self.add_event_handler("message", self.message)
         self.add_event_handler("failed_all_auth", lambda _: say(event="failed_auth"))
@@ -49,6 +60,9 @@ class Client(slixmpp.ClientXMPP):
             self.send_message(mto=sys.argv[6], mbody=sys.argv[7], mtype="chat")
             say(event="sent")
 
+    def reach(self):
+        self.connect(address=(host, int(port)), force_starttls=True)
+
     def message(self, msg):
         delay = msg.xml.find("{urn:xmpp:delay}delay")
         say(event="message", id=msg["id"], type=msg["type"], body=msg["body"], subject=msg["subject"],
@@ -59,11 +73,15 @@ async def stdin_closed():
     loop = asyncio.get_event_loop()
     reader = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
-    await reader.read()
+    while line := await reader.readline():
+        if line == b"cut\n":
+            client.transport.abort()
+        elif line == b"connect\n":
+            client.reach()
 
 
 client = Client()
-client.connect(address=(host, int(port)), force_starttls=True)
+client.reach()
 client.loop.run_until_complete(stdin_closed())
 client.disconnect(wait=1.0)
 client.loop.run_until_complete(asyncio.wait_for(client.disconnected, 5))

@@ -44,9 +44,9 @@ func Log(log zerolog.Logger) func(Event) {
 // end of a message.
 func level(e Event) zerolog.Level {
 	switch e.Stage {
-	case Failed:
+	case Failed, Expired:
 		return zerolog.WarnLevel
-	case Stored, Deferred, Delivered:
+	case Stored, Deferred, Delivered, Dropped:
 		return zerolog.InfoLevel
 	case Filtered:
 		if e.Verdict == "drop" && !e.Shadow {

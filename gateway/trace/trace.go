@@ -20,6 +20,8 @@ const (
 	Deferred  Stage = "deferred"  // it waits for its recipient
 	Delivered Stage = "delivered" // proven to have reached a client
 	Failed    Stage = "failed"    // it never will; kept as a dead message
+	Expired   Stage = "expired"   // it was too old; likewise
+	Dropped   Stage = "dropped"   // by an operator
 )
 
 // Event is one step of one message for one recipient. Fields that say nothing

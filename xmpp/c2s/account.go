@@ -5,11 +5,9 @@ import (
 	"errors"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/roster"
 	"mcmt2xmpp/xmpp/stanza"
-	"mcmt2xmpp/xmpp/xmlwire"
 )
-
-var nameRoster = xmlwire.Name{Space: "jabber:iq:roster", Local: "query"}
 
 // account answers an IQ on behalf of the client's own account (RFC 6120 §10.3.3,
 // RFC 6121 §8.5.2.1.3). The answer comes from where the request went, which is
@@ -20,7 +18,10 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 	}
 	to := st.To
 	st.To = c.full.Bare()
-	answer, err := c.answer(st)
+	if query := st.Element.Child(roster.Name); query != nil {
+		return c.roster(ctx, st, query, to)
+	}
+	answer, err := c.server.o.Router.Answer(st)
 	var refused *stanza.Error
 	switch {
 	case errors.As(err, &refused):
@@ -28,6 +29,11 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 	case err != nil:
 		return err
 	}
+	return c.replyAs(ctx, answer, to)
+}
+
+// replyAs sends an answer of the account to what was addressed to it as to.
+func (c *session) replyAs(ctx context.Context, answer *stanza.Stanza, to jid.JID) error {
 	if answer == nil {
 		return nil
 	}
@@ -35,22 +41,4 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 		answer.From = jid.JID{}
 	}
 	return c.reply(ctx, answer)
-}
-
-func (c *session) answer(st *stanza.Stanza) (*stanza.Stanza, error) {
-	if st.Element.Child(nameRoster) != nil {
-		return roster(st)
-	}
-	return c.server.o.Router.Answer(st)
-}
-
-// roster answers as an account does that has no contacts and can have none: a
-// client that asks at login goes on (RFC 6121 §2.1.3, §2.1.6).
-func roster(st *stanza.Stanza) (*stanza.Stanza, error) {
-	if st.Type == stanza.TypeSet {
-		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.NotAllowed, Text: "no rosters here"}
-	}
-	answer := st.Reply(stanza.TypeResult)
-	answer.Element.Add(xmlwire.New(nameRoster.Space, nameRoster.Local))
-	return answer, nil
 }

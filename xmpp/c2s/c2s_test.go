@@ -18,6 +18,7 @@ import (
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmpptest"
 )
 
 // accounts has clear-text passwords by localpart, all of them at localhost.
@@ -63,6 +64,9 @@ func serve(t testing.TB, ro router.Options, o Options, co ConnOptions) *fixture 
 		co.TLS = serverTLS
 	}
 	o.Router = router.New(ro)
+	if rosters, ok := ro.Rosters.(*xmpptest.Rosters); ok {
+		rosters.OnChange = o.Router.RosterChanged
+	}
 	o.Connection = func(net.Addr) ConnOptions { return co }
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

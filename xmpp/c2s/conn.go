@@ -19,12 +19,35 @@ import (
 	"mcmt2xmpp/xmpp/stream"
 )
 
-// handle is the life of one connection. A slot is taken for it, which it gives
-// back when the negotiation is over.
+// handle is the life of one connection, and of its session while that waits for
+// another. A slot is taken for it, which it gives back when the negotiation is over.
 func (v *Server) handle(ctx context.Context, conn net.Conn) {
+	log := v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()
+	var c *session
+	var wake chan struct{}
+	survive(log, func() { c, wake = v.connection(ctx, conn, log) }, func() { _ = conn.Close() })
+	if wake != nil {
+		survive(log, func() { v.hibernate(ctx, c, wake) }, c.unbind)
+	}
+}
+
+// survive keeps a bug that one connection brings out from taking the process, and
+// everybody's messages, with it.
+func survive(log zerolog.Logger, f, otherwise func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			otherwise()
+			log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("bug: connection dropped")
+		}
+	}()
+	f()
+}
+
+// connection negotiates, and runs the session. It returns a session that is
+// suspended with what letGo has made.
+func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logger) (c *session, wake chan struct{}) {
 	v.stats.open.Add(1)
 	defer v.stats.open.Add(-1)
-	log := v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()
 	free := sync.OnceFunc(func() {
 		if v.o.Slots != nil {
 			v.o.Slots.Release()
@@ -35,11 +58,10 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	s := stream.New(conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log),
 	})
+	closed := false
 	defer func() {
-		// One connection must not take the process, and everybody's messages, with it.
-		if p := recover(); p != nil {
-			_ = s.Abort()
-			log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("bug: connection dropped")
+		if !closed {
+			_ = s.Abort() // a panic
 		}
 	}()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -47,15 +69,18 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	leave, err := v.admit(conn.RemoteAddr())
 	defer leave()
 
-	var c *session
+	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel)}
 	if err == nil {
 		v.stats.negotiating.Add(1)
-		c, err = v.negotiate(ctx, cancel, s, o, log)
+		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
 	}
 	free()
 	if err == nil {
-		err = v.serve(ctx, c)
+		if n.resumed {
+			n.c.log = log.With().Stringer("jid", n.c.full).Logger() // it has another peer now
+		}
+		wake, err = v.serve(ctx, n.c, n.resumed)
 	} else {
 		level := zerolog.InfoLevel
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
@@ -64,84 +89,150 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 		log.WithLevel(level).Str("reason", reason(err)).Msg("connection ended before a session")
 	}
 	v.stats.ended(err)
+	closed = true
 	if o.Direct && s.TLS() == nil {
 		_ = s.Abort() // a stream error in clear text is nothing that the client can read
-		return
+		return n.c, wake
 	}
 	// Whatever ended ctx, saying so and closing has a deadline of its own.
 	_ = s.End(context.WithoutCancel(ctx), err)
+	return n.c, wake
 }
 
-// serve runs a bound session to its end.
-func (v *Server) serve(ctx context.Context, c *session) error {
-	v.stats.logins.Add(1)
+// serve runs a session to the end of the connection.
+func (v *Server) serve(ctx context.Context, c *session, resumed bool) (wake chan struct{}, err error) {
 	v.stats.sessions.Add(1)
 	defer v.stats.sessions.Add(-1)
-	defer c.unbind() // run has done it, unless it panicked
-	c.opened()
-	err := c.run(ctx)
-	c.log.Info().Str("reason", reason(err)).Dur("after", time.Since(c.began)).
-		Uint64("received", c.received).Uint64("sent", c.sent.Load()).Msg("session ended")
+	defer func() {
+		if wake == nil {
+			c.unbind() // run has done it, unless it panicked
+		}
+	}()
+	if resumed {
+		v.stats.resumed.Add(1)
+		c.log.Info().Str("sid", c.s.ID()).Msg("session resumed")
+		c.changed()
+	} else {
+		v.stats.logins.Add(1)
+		c.opened()
+	}
+	log := c.log // a connection that carries the session on changes it
+	wake, err = c.run(ctx)
+	if wake == nil {
+		c.tellEnd(reason(err))
+	} else {
+		log.Info().Str("reason", reason(err)).Msg("session suspended")
+	}
+	return wake, err
+}
+
+// negotiation brings a connection to a session that is registered with the router.
+type negotiation struct {
+	v   *Server
+	s   *stream.Stream
+	o   ConnOptions
+	log zerolog.Logger
+	by  *carrier
+
+	c       *session // nil: not yet
+	resumed bool     // it is that of a former connection
+}
+
+func (n *negotiation) run(ctx context.Context) error {
+	switch {
+	case n.o.Direct && n.o.TLS == nil:
+		return errors.New("tls: no certificate")
+	case n.o.Direct:
+		cfg := n.o.TLS.Clone()
+		cfg.NextProtos = []string{"xmpp-client"} // XEP-0368 §2.1, and no other protocol's bytes
+		if err := n.s.UpgradeTLS(ctx, cfg); err != nil {
+			return fmt.Errorf("tls: handshake: %w", err)
+		}
+	}
+	login := n.login()
+	manage := new(stream.Management)
+	if n.o.ResumeTime >= time.Second {
+		manage.Resume = n.resume
+	}
+	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
+		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+	if err != nil && n.c != nil {
+		n.c.unbind()
+	}
 	return err
 }
 
-// negotiate brings the connection to a bound session, which is registered with
-// the router.
-func (v *Server) negotiate(ctx context.Context, end context.CancelCauseFunc, s *stream.Stream, o ConnOptions, log zerolog.Logger) (*session, error) {
-	switch {
-	case o.Direct && o.TLS == nil:
-		return nil, errors.New("tls: no certificate")
-	case o.Direct:
-		cfg := o.TLS.Clone()
-		cfg.NextProtos = []string{"xmpp-client"} // XEP-0368 §2.1, and no other protocol's bytes
-		if err := s.UpgradeTLS(ctx, cfg); err != nil {
-			return nil, fmt.Errorf("tls: handshake: %w", err)
-		}
-	}
-	login := &stream.SASL{
+func (n *negotiation) login() *stream.SASL {
+	return &stream.SASL{
 		Offer: sasl.Offer{
-			Store: o.Accounts, Digest: o.Digest, AllowPlainWithoutTLS: o.AllowPlainWithoutTLS,
-			Secret: v.o.Secret, Iterations: v.o.Iterations,
+			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
+			Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
 		},
-		RequireTLS: o.TLSRequired, Tries: o.Tries, Delay: o.FailureDelay,
+		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries, Delay: n.o.FailureDelay,
 		Failed: func(mechanism string, err error) {
-			v.stats.failedLogins.Add(1)
-			log.Warn().Str("mechanism", mechanism).Err(err).Msg("login failed")
+			n.v.stats.failedLogins.Add(1)
+			n.log.Warn().Str("mechanism", mechanism).Err(err).Msg("login failed")
 		},
 	}
-	var c *session
-	bind := &stream.Bind{Assign: func(ctx context.Context, s *stream.Stream, full jid.JID) (err error) {
-		c, err = v.assign(ctx, s, full, o, end, log)
-		return err
-	}}
-	err := s.Accept(ctx, stream.StartTLS{Config: o.TLS, Required: o.TLSRequired},
-		login, stream.Bindings{SASL: login}, bind, stream.Session{})
-	if err != nil {
-		if c != nil {
-			c.unbind()
-		}
-		return nil, err
-	}
-	return c, nil
 }
 
 // assign makes the session and binds it. A client with a session of the same
 // name takes it over: that one is likely a connection that died without our
 // knowledge (RFC 6120 §7.7.2.2).
-func (v *Server) assign(ctx context.Context, s *stream.Stream, full jid.JID, o ConnOptions, end context.CancelCauseFunc, log zerolog.Logger) (*session, error) {
-	c := newSession(v, s, full, o, end, log)
+func (n *negotiation) assign(ctx context.Context, s *stream.Stream, full jid.JID) error {
+	c := newSession(n.v, s, full, n.o, n.by, n.log)
 	// Of this process or of another one.
-	if old, ok := v.o.Router.Session(full).(interface{ Retire(ctx context.Context) }); ok {
+	if old, ok := n.v.o.Router.Session(full).(interface{ Retire(ctx context.Context) }); ok {
 		old.Retire(ctx)
 	}
-	if err := v.o.Router.Bind(c); err != nil {
-		if errors.Is(err, router.ErrTooManySessions) {
-			// §7.6.2.1: the account has reached its limit.
-			return nil, &stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint, Text: "too many sessions"}
+	err := n.v.o.Router.Bind(c)
+	if errors.Is(err, router.ErrTooManySessions) {
+		// A client that does not come back must not keep its own account out.
+		if old := n.v.o.Hibernation.oldest(full.Bare()); old != nil {
+			old.lapse()
+			old.unbind()
+			err = n.v.o.Router.Bind(c)
 		}
-		return nil, err
 	}
-	return c, nil
+	switch {
+	case errors.Is(err, router.ErrTooManySessions):
+		// §7.6.2.1: the account has reached its limit.
+		return &stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint, Text: "too many sessions"}
+	case err != nil:
+		return err
+	}
+	n.c = c
+	return nil
+}
+
+// resume finds the session that the client wants to resume among those of its
+// account (XEP-0198 §5): nobody can take over that of another.
+func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd string, h uint32) error {
+	bare := s.User()
+	for _, other := range n.v.o.Router.Sessions(bare) {
+		c, ok := other.(*session)
+		if !ok || !c.named(previd) {
+			continue
+		}
+		err := c.carryOn(ctx, s, n.by, n.o, h)
+		if err == nil {
+			n.c, n.resumed = c, true
+			return nil
+		}
+		if !errors.Is(err, errLate) {
+			n.v.stats.resumeFailed.Add(1)
+			n.log.Info().Stringer("jid", bare).Err(err).Msg("resumption refused")
+			return err
+		}
+	}
+	n.v.stats.resumeFailed.Add(1)
+	why := "the session is over"
+	if !n.v.o.Hibernation.ours(previd) {
+		why = "the session is none of this process, or from before its start"
+	}
+	n.log.Info().Stringer("jid", bare).Str("reason", why).Msg("resumption refused")
+	handled, known := n.v.o.Hibernation.recall(previd, bare)
+	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
 }
 
 // reason is why a connection ended, in the words of the log.

@@ -158,7 +158,7 @@ func TestIntroduceLatest(t *testing.T) {
 	v := New(Options{Router: router.New(router.Options{})})
 	s := stream.New(near, stream.Options{Receiving: true})
 	defer s.Abort()
-	c := newSession(v, s, jid.MustParse("alice@localhost/a"), ConnOptions{}, func(error) {}, zerolog.Nop())
+	c := newSession(v, s, jid.MustParse("alice@localhost/a"), ConnOptions{}, newCarrier(func(error) {}), zerolog.Nop())
 	show := func(id string) *stanza.Stanza {
 		st := stanza.NewPresence(jid.JID{}, c.full, "")
 		st.ID = id

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/xmpptest"
 )
 
 // canned is a connection whose client has said all it has to say.
@@ -38,13 +39,19 @@ func FuzzSession(f *testing.F) {
 		"<presence to='alice@localhost/a'/><presence to='alice@localhost' type='subscribe'/>",
 		"<iq type='error' id='1'/><iq type='get' id='1' to='alice@localhost/a'><ping xmlns='urn:xmpp:ping'/></iq>",
 		"<message from='bob@localhost' to='@'/>",
+		"<presence to='bob@localhost' type='subscribe'/><presence to='bob@localhost/x' type='unsubscribed'/><presence to='alice@localhost' type='probe'/>",
+		"<iq type='set' id='1'><query xmlns='jabber:iq:roster'><item jid='bob@localhost' name='Bob'><group>A</group></item></query></iq>" +
+			"<iq type='get' id='2'><query xmlns='jabber:iq:roster' ver='x-1'/></iq><presence/>" +
+			"<iq type='set' id='3'><query xmlns='jabber:iq:roster'><item jid='bob@localhost' subscription='remove'/></query></iq>",
 		"<message type='error' to='nobody@localhost'/><message xmlns='jabber:server'/>",
 	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, said string) {
 		var log bytes.Buffer
-		r := router.New(router.Options{Domains: func(d string) bool { return d == "localhost" }})
+		rosters := new(xmpptest.Rosters)
+		r := router.New(router.Options{Domains: func(d string) bool { return d == "localhost" }, Rosters: rosters})
+		rosters.OnChange = r.RosterChanged
 		v := New(Options{Router: r, Log: zerolog.New(&log), Connection: func(net.Addr) ConnOptions {
 			return ConnOptions{Accounts: users, AllowPlainWithoutTLS: true}
 		}})

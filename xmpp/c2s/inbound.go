@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"mcmt2xmpp/xmpp/roster"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -11,6 +12,19 @@ import (
 
 // take handles one element from the client. An error ends the stream.
 func (c *session) take(ctx context.Context, e *xmlwire.Element) error {
+	if e.Name.Space == stream.NSManagement {
+		return c.manage(ctx, e)
+	}
+	c.received++
+	c.server.stats.received.Add(1)
+	if err := c.stanza(ctx, e); err != nil {
+		return err
+	}
+	c.sm.handled++ // from here on it is ours (XEP-0198 §4)
+	return nil
+}
+
+func (c *session) stanza(ctx context.Context, e *xmlwire.Element) error {
 	if e.Name.Space != stream.NSClient {
 		return &stream.Error{Condition: stream.UnsupportedStanzaType, Text: "not a stanza of jabber:client"}
 	}
@@ -33,7 +47,7 @@ func (c *session) take(ctx context.Context, e *xmlwire.Element) error {
 	if st.To.IsZero() {
 		st.To = c.full.Bare() // RFC 6120 §10.3.1
 	}
-	return c.server.o.Router.Route(ctx, c, st)
+	return c.server.o.Router.Route(ctx, self{c}, st)
 }
 
 // stamp sets the sender to what was bound and refuses a client that says it is
@@ -55,7 +69,7 @@ func (c *session) reply(ctx context.Context, st *stanza.Stanza) error {
 	if st == nil {
 		return nil
 	}
-	return c.Send(ctx, st)
+	return self{c}.Send(ctx, st)
 }
 
 // iq handles what is for the account here, and routes the rest.
@@ -74,17 +88,22 @@ func (c *session) iq(ctx context.Context, st *stanza.Stanza) error {
 		return err
 	case account:
 		return c.account(ctx, st)
+	case c.othersRoster(st):
+		return c.reply(ctx, st.ErrorReply(&stanza.Error{Condition: stanza.Forbidden})) // RFC 6121 §2.3.3
 	}
-	return c.server.o.Router.Route(ctx, c, st)
+	return c.server.o.Router.Route(ctx, self{c}, st)
 }
 
 // presence handles the client's own presence and routes directed presence.
 func (c *session) presence(ctx context.Context, st *stanza.Stanza) error {
+	if _, ok := roster.KindOf(st.Type); ok && !st.To.IsZero() {
+		return c.subscription(ctx, st)
+	}
 	if !st.To.IsZero() {
 		if !c.shows.direct(st) {
 			return nil
 		}
-		return c.server.o.Router.Route(ctx, c, st)
+		return c.server.o.Router.Route(ctx, self{c}, st)
 	}
 	switch st.Type {
 	case "":

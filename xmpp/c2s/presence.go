@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
@@ -26,6 +27,7 @@ func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
 	c.broadcast(ctx, st)
 	if !was {
 		c.introduce(ctx)
+		c.arrived(ctx)
 	}
 	if p >= 0 && (!was || old < 0) {
 		c.server.o.Router.Available(c)
@@ -39,7 +41,11 @@ type shows struct {
 	priority atomic.Int32                  // or unavailable; changed with mu held
 	last     atomic.Pointer[stanza.Stanza] // while available; likewise
 
+	asleep atomic.Bool // the session is suspended; likewise
+
 	mu       sync.Mutex
+	since    time.Time            // when the priority became what it is, or the session was resumed
+	slept    time.Time            // when it was suspended; zero: it is not
 	directed map[jid.JID]struct{} // who was sent directed presence (RFC 6121 §4.6.3)
 	retired  bool                 // nothing may be shown any more
 }
@@ -52,8 +58,34 @@ func (s *shows) set(st *stanza.Stanza, priority int32) bool {
 		return false
 	}
 	s.last.Store(st)
-	s.priority.Store(priority)
+	if s.priority.Swap(priority) != priority {
+		s.since = time.Now()
+	}
 	return true
+}
+
+// sleep notes that the session is suspended, or is not any more. What others know
+// of its presence stays.
+func (s *shows) sleep(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asleep.Store(on)
+	if s.slept = time.Now(); !on {
+		s.since, s.slept = s.slept, time.Time{}
+	}
+}
+
+// sendSlack is more than may pass between the choice of the sessions for a message
+// and its sending to the last of them.
+const sendSlack = 30 * time.Second
+
+// got says whether a message that went, at some time, to all sessions with a
+// priority went to this one too. In doubt it did not.
+func (s *shows) got(priority int32, at time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.priority.Load() == priority && s.since.Before(at.Add(-sendSlack)) &&
+		(s.slept.IsZero() || s.slept.After(at.Add(sendSlack)))
 }
 
 // maxDirected bounds the addresses to remember for directed presence. Beyond
@@ -101,13 +133,17 @@ func priority(st *stanza.Stanza) (p int8, ok bool) {
 	return int8(n), err == nil
 }
 
-// broadcast sends presence to all available resources of the account, this one
-// included (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
+// broadcast sends presence to the contacts, and to all available resources of the
+// account, this one included (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
 func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
+	c.server.o.Router.Broadcast(ctx, st)
 	out := *st
 	out.To = c.full.Bare()
 	for _, s := range c.server.o.Router.Sessions(out.To) {
-		if _, ok := s.Priority(); ok {
+		if s == router.Session(c) {
+			s = self{c}
+		}
+		if router.Present(s) {
 			// One that is going away needs no presence any more.
 			_ = s.Send(ctx, &out)
 		}
@@ -119,7 +155,7 @@ func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
 func (c *session) introduce(ctx context.Context) {
 	for _, s := range c.server.o.Router.Sessions(c.full.Bare()) {
 		if other, ok := s.(*session); ok && other != c {
-			other.Introduce(ctx, c)
+			other.Introduce(ctx, self{c})
 		}
 	}
 }
@@ -163,9 +199,12 @@ func (c *session) leave(ctx context.Context, st *stanza.Stanza, retire bool) {
 		}
 	}
 	for to := range directed {
+		if was && c.subscribed(to) {
+			continue // the broadcast has told it
+		}
 		out := *st
 		out.To = to
-		_ = c.server.o.Router.Route(ctx, c, &out) // nobody waits for an answer
+		_ = c.server.o.Router.Route(ctx, self{c}, &out) // nobody waits for an answer
 	}
 }
 

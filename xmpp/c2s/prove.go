@@ -3,6 +3,7 @@ package c2s
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"sync"
 	"time"
 
@@ -42,12 +43,24 @@ type proofs struct {
 	pings    sync.WaitGroup // goroutines that send pings
 }
 
-// Prove returns when the client has answered a ping that was sent after the
-// call began: streams keep their order, so it has received all that was sent
+// Prove returns when the client has acknowledged what was sent before, where stream
+// management is enabled (XEP-0198 §4); it fails with router.ErrSuspended where the
+// connection is lost meanwhile. Otherwise it returns when the client has answered a
+// ping that was sent after the call began: streams keep their order, so it has received all that was sent
 // before. Any answer will do, an error too. There is one ping on the way at a
 // time; who comes while it is shares the next. A client that takes longer than
 // Options.ProofTime is disconnected.
 func (c *session) Prove(ctx context.Context) (router.Proof, error) {
+	if w := c.out(); w.Managed() {
+		switch err := w.Prove(ctx); {
+		case err == nil:
+			return router.ProofAck, nil
+		case errors.Is(err, stream.ErrClosed):
+			return "", errGone
+		default:
+			return "", err
+		}
+	}
 	p := c.proofs.join()
 	if p == nil {
 		return "", errGone
@@ -91,7 +104,7 @@ func (ps *proofs) start(p *proof) {
 	if ps.pingable {
 		name = namePing
 	}
-	st := stanza.NewIQ(c.full, c.s.Local(), stanza.TypeGet, p.id, xmlwire.New(name.Space, name.Local))
+	st := stanza.NewIQ(c.full, c.local, stanza.TypeGet, p.id, xmlwire.New(name.Space, name.Local))
 	ps.pings.Go(func() {
 		// The writer's patience bounds this, and failing ends the session.
 		if err := c.Send(context.Background(), st); err != nil {
@@ -133,11 +146,18 @@ func announcesPing(st *stanza.Stanza) bool {
 	return false
 }
 
-// close fails all proofs: nobody will answer any more.
+// close fails all proofs, now and later: nobody will answer any more.
 func (ps *proofs) close() {
 	ps.mu.Lock()
-	defer ps.mu.Unlock()
 	ps.over = true
+	ps.mu.Unlock()
+	ps.fail(errGone)
+}
+
+// fail fails the proofs of now.
+func (ps *proofs) fail(err error) {
+	ps.mu.Lock()
+	defer ps.mu.Unlock()
 	for _, p := range []*proof{ps.current, ps.next} {
 		if p == nil {
 			continue
@@ -145,7 +165,7 @@ func (ps *proofs) close() {
 		if p.timer != nil {
 			p.timer.Stop()
 		}
-		p.err = errGone
+		p.err = err
 		close(p.done)
 	}
 	ps.current, ps.next = nil, nil
@@ -170,6 +190,10 @@ func (c *session) probe() error {
 		return nil // white space came meanwhile, which returns no element
 	}
 	c.pinged = time.Now()
+	if c.sm.enabled {
+		c.out().Probe()
+		return nil
+	}
 	if c.proofs.join() == nil {
 		return errGone
 	}

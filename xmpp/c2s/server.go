@@ -2,14 +2,18 @@
 // stream, binds the session to the router and carries its stanzas (RFC 6120,
 // RFC 6121).
 //
-//	server.go    Server, its options, accepting
-//	conn.go      one connection from accept to close
-//	session.go   a bound session, as the router sees it
-//	inbound.go   what a client may send (RFC 6120 §8.1, §10.3)
-//	presence.go  presence and priority (RFC 6121 §4)
-//	account.go   IQs that an account answers for its owner
-//	prove.go     liveness (XEP-0199)
-//	wire.go      the wire in the log
+//	server.go        Server, its options, accepting
+//	conn.go          one connection from accept to close
+//	session.go       a bound session, as the router sees it
+//	inbound.go       what a client may send (RFC 6120 §8.1, §10.3)
+//	presence.go      presence and priority (RFC 6121 §4)
+//	roster.go        the roster, its versions and pushes (RFC 6121 §2)
+//	subscription.go  subscriptions, and who is shown the presence (RFC 6121 §3)
+//	manage.go        stream management (XEP-0198), life.go sessions that are
+//	                 suspended and resumed, hibernation.go what the servers share
+//	account.go       IQs that an account answers for its owner
+//	prove.go         liveness (XEP-0199)
+//	wire.go          the wire in the log
 package c2s
 
 import (
@@ -62,6 +66,10 @@ type ConnOptions struct {
 	// where it does not answer within Options.ProofTime. Zero: never.
 	IdleTime time.Duration
 
+	// ResumeTime is how long the session of a client with stream management waits
+	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
+	ResumeTime time.Duration
+
 	// Limits of the stream; zero fields mean the defaults.
 	Limits stream.Limits
 }
@@ -77,9 +85,12 @@ type Options struct {
 	Slots Slots
 	// PerAddress bounds the connections from one IP address. Zero: 1000.
 	PerAddress int
-	// ProofTime is how long a client may take to answer a ping before its
-	// session counts as dead. Zero: 30 s.
+	// ProofTime is how long a client may take to answer a ping, or to acknowledge
+	// stanzas (XEP-0198), before its connection counts as dead. Zero: 30 s.
 	ProofTime time.Duration
+	// Hibernation is shared by the servers of the process. Nil: the server has its
+	// own.
+	Hibernation *Hibernation
 	// Secret and Iterations are what [sasl.Offer] calls so.
 	Secret     []byte
 	Iterations int
@@ -102,6 +113,9 @@ func New(o Options) *Server {
 	}
 	if o.ProofTime <= 0 {
 		o.ProofTime = 30 * time.Second
+	}
+	if o.Hibernation == nil {
+		o.Hibernation = NewHibernation(HibernationOptions{})
 	}
 	return &Server{o: o, addresses: make(map[netip.Addr]int)}
 }

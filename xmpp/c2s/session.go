@@ -12,8 +12,10 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // errGone is the error of what is asked of a session that is over.
@@ -22,36 +24,45 @@ var errGone = errors.New("session is over")
 // unavailable stands for the priority of a session that is not available.
 const unavailable = 1 << 16
 
+// slow ends the connection of a client that does not read.
+var slow = &stream.Error{Condition: stream.ResourceConstraint, Text: "you do not read"}
+
 // session is one bound resource. It is a router.Session: what the router calls is
 // safe for concurrent use, the rest belongs to the goroutine of run.
 type session struct {
 	server *Server
-	s      *stream.Stream
-	out    *stream.Writer
+	writer atomic.Pointer[stream.Writer] // another one after each resumption
 	full   jid.JID
-	idle   time.Duration
+	local  jid.JID // the domain, as the client addresses it
 	began  time.Time
 	log    zerolog.Logger
-	end    context.CancelCauseFunc
 	ready  chan struct{} // closed when the answer to bind is queued
-	ended  chan struct{} // closed when run is over
+	ended  chan struct{} // closed when the session is over
 	once   sync.Once     // of unbind
 
-	shows shows // see presence.go
-	sent  atomic.Uint64
+	life     life     // see life.go
+	shows    shows    // see presence.go
+	contacts contacts // see roster.go
+	sent     atomic.Uint64
 
-	// Only run touches these.
-	received uint64
-	pinged   time.Time // when silence was last probed
+	// Only run touches these, and carryOn between two of them.
+	s          *stream.Stream
+	idle       time.Duration
+	resumeTime time.Duration
+	received   uint64
+	pinged     time.Time // when silence was last probed
+	sm         management
 
 	proofs proofs
 }
 
-func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, end context.CancelCauseFunc, log zerolog.Logger) *session {
+func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, by *carrier, log zerolog.Logger) *session {
 	c := &session{
-		server: v, s: s, out: s.Writer(), full: full, idle: o.IdleTime, began: time.Now(), end: end,
+		server: v, s: s, full: full, local: s.Local(), idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
+	c.life.by = by
+	c.writer.Store(s.Writer())
 	c.log = log.With().Stringer("jid", full).Logger()
 	c.shows.priority.Store(unavailable)
 	c.proofs.c = c
@@ -61,18 +72,62 @@ func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, end co
 // JID is the full JID.
 func (c *session) JID() jid.JID { return c.full }
 
-// Priority is that of the last presence (RFC 6121 §4.7.2.3).
+// out is the way to the client; while the session is suspended it holds stanzas.
+func (c *session) out() *stream.Writer { return c.writer.Load() }
+
+// Priority is that of the last presence (RFC 6121 §4.7.2.3). While the session is
+// suspended it is not available: messages wait in custody.
 func (c *session) Priority() (p int8, available bool) {
 	n := c.shows.priority.Load()
-	if n == unavailable {
+	if n == unavailable || c.Suspended() {
 		return 0, false
 	}
 	return int8(n), true
 }
 
+// Present says whether others see the client as available: while the session is
+// suspended too.
+func (c *session) Present() bool { return c.shows.priority.Load() != unavailable }
+
+// Suspended says whether the session waits for its client (XEP-0198 §5).
+func (c *session) Suspended() bool { return c.shows.asleep.Load() }
+
 // Send queues a stanza. A client that does not read for so long that its queue
 // stays full is disconnected, because whoever sends to it would wait as long each time.
+// A session that is suspended holds the stanza for its client, but for a message
+// that custody can keep: it is router.ErrSuspended.
 func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
+	if c.Suspended() && router.Storable(st) {
+		return router.ErrSuspended
+	}
+	return c.write(ctx, func(w *stream.Writer) error { return w.SendStanza(ctx, st) })
+}
+
+// SendKept is Send for a message that custody has. See router.Session.
+func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, err error) {
+	if c.Suspended() {
+		return false, router.ErrSuspended
+	}
+	err = c.write(ctx, func(w *stream.Writer) error {
+		had, err = w.SendKept(ctx, st, keptID(st))
+		return err
+	})
+	return had, err
+}
+
+var nameOrigin = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
+
+// keptID names a message that custody sends again: by its id, and by the origin id
+// too, since a careless sender uses an id twice (XEP-0359 §3.1).
+func keptID(st *stanza.Stanza) string {
+	if e := st.Element.Child(nameOrigin); e != nil && st.ID != "" {
+		return st.ID + "\x00" + e.Attr("id")
+	}
+	return st.ID
+}
+
+// write queues a stanza by f and does with the session what f's error asks for.
+func (c *session) write(ctx context.Context, f func(*stream.Writer) error) error {
 	select {
 	case <-c.ready:
 	default:
@@ -85,29 +140,39 @@ func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
 			return ctx.Err()
 		}
 	}
-	err := c.out.SendStanza(ctx, st)
+	err := f(c.out())
+	if errors.Is(err, stream.ErrSlow) && ctx.Err() == nil {
+		c.end(slow)
+		if c.resumable() {
+			c.out().Suspend()
+			err = f(c.out()) // which is held now
+		}
+	}
 	switch {
 	case err == nil:
 		c.sent.Add(1)
 		c.server.stats.sent.Add(1)
-	case errors.Is(err, stream.ErrSlow) && ctx.Err() == nil:
-		c.end(&stream.Error{Condition: stream.ResourceConstraint, Text: "you do not read"})
+	case errors.Is(err, stream.ErrUnacked):
+		c.overflow()
 	}
 	return err
 }
 
-// SendKept is Send: a session that has ended is not resumed.
-func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, err error) {
-	return false, c.Send(ctx, st)
+// self is the session as its own reader sends to it, who must not wait for
+// acknowledgements that nobody else reads.
+type self struct{ *session }
+
+// Send queues an answer to the client.
+func (c self) Send(ctx context.Context, st *stanza.Stanza) error {
+	return c.write(ctx, func(w *stream.Writer) error { return w.SendAnswer(ctx, st) })
 }
 
-// Close ends the session. The goroutine of run does it.
-func (c *session) Close(reason *stream.Error) {
-	if reason == nil {
-		c.end(nil)
-		return
-	}
-	c.end(reason)
+// overflow ends a session for whose client more waits than may. It is not resumed
+// then, because it could only be with something missing: what waits goes back to
+// custody and to its senders instead, and the client begins anew, knowing that it
+// does.
+func (c *session) overflow() {
+	c.Close(&stream.Error{Condition: stream.PolicyViolation, Text: "you do not acknowledge"})
 }
 
 // opened lets stanzas in and says so in the log.
@@ -130,16 +195,41 @@ func (c *session) unbind() {
 	})
 }
 
-// run carries the client's stanzas until the stream ends. The error says how: an
-// *stream.Error is still to be sent.
-func (c *session) run(ctx context.Context) error {
-	err := c.read(ctx)
-	// First nobody finds the session, then those who had presence from it learn
-	// that it is gone.
+// run carries the client's stanzas until the connection ends. The error says how:
+// a stream error is still to be sent. wake is that of a session which is suspended
+// then, nil for one that is over.
+func (c *session) run(ctx context.Context) (wake chan struct{}, err error) {
+	err = c.read(ctx)
+	if wake = c.letGo(err); wake != nil {
+		c.proofs.fail(router.ErrSuspended)
+		c.changed()
+		return wake, err
+	}
+	c.lastAck(ctx)
+	c.finish(ctx)
+	return nil, err
+}
+
+// finish ends the session: first nobody finds it, then those who had presence from
+// it learn that it is gone, and then what has not arrived goes elsewhere.
+func (c *session) finish(ctx context.Context) {
+	priority := c.shows.priority.Load()
 	c.unbind()
 	c.Retire(context.WithoutCancel(ctx))
 	c.proofs.wait()
-	return err
+	c.giveBack(ctx, priority)
+}
+
+// tellEnd says in the log that the session is over.
+func (c *session) tellEnd(why string) {
+	c.log.Info().Str("reason", why).Dur("after", time.Since(c.began)).
+		Uint64("received", c.received).Uint64("sent", c.sent.Load()).Msg("session ended")
+}
+
+// changed tells the router that Priority has.
+func (c *session) changed() {
+	c.server.o.Router.Changed(c)
+	c.server.o.Router.Available(c)
 }
 
 func (c *session) read(ctx context.Context) error {
@@ -154,13 +244,11 @@ func (c *session) read(ctx context.Context) error {
 			}
 			continue
 		case err != nil:
-			if dead := c.out.Err(); dead != nil {
+			if dead := c.out().Err(); dead != nil {
 				return dead // the writer closed the connection: its reason is the reason
 			}
 			return fmt.Errorf("receive: %w", err)
 		}
-		c.received++
-		c.server.stats.received.Add(1)
 		if err := c.take(ctx, e); err != nil {
 			if ctx.Err() != nil {
 				return ended(ctx)

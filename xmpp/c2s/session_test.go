@@ -52,7 +52,7 @@ func TestSendBeforeBound(t *testing.T) {
 	s := stream.New(near, stream.Options{Receiving: true})
 	defer s.Abort()
 	full := jid.MustParse("bob@localhost/x")
-	c := newSession(v, s, full, ConnOptions{}, func(error) {}, zerolog.Nop())
+	c := newSession(v, s, full, ConnOptions{}, newCarrier(func(error) {}), zerolog.Nop())
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	st := stanza.NewMessage(full, jid.JID{}, "chat", "early")
@@ -131,7 +131,7 @@ func TestSlowReader(t *testing.T) {
 	if !errors.Is(err, stream.ErrSlow) {
 		t.Fatalf("got %v", err)
 	}
-	if n := s.(*session).out.Queued(); n > 10<<10+2*len(st.String()) {
+	if n := s.(*session).out().Queued(); n > 10<<10+2*len(st.String()) {
 		t.Errorf("%d bytes are queued", n)
 	}
 	eventually(t, func() bool { return len(f.router.All()) == 0 }, "the session is over")

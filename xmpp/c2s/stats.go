@@ -7,11 +7,12 @@ import (
 	"mcmt2xmpp/xmpp/stream"
 )
 
-// Stats are counts since New; the first four are of now.
+// Stats are counts since New; the first five are of now.
 type Stats struct {
 	Open        int64 // connections
 	Negotiating int64 // of them, not bound yet
 	Sessions    int64 // of them, bound
+	Suspended   int64 // sessions that wait for their client (XEP-0198)
 	Queued      int64 // bytes waiting to be written to sessions
 
 	Connections  uint64 // accepted
@@ -19,6 +20,10 @@ type Stats struct {
 	FailedLogins uint64
 	Received     uint64 // stanzas from clients
 	Sent         uint64 // stanzas to clients
+
+	Resumed      uint64 // suspended sessions, or those of another connection, resumed
+	ResumeFailed uint64 // refused resumptions
+	Expired      uint64 // suspended sessions that ended without
 
 	// Limits hit, each answered with its error.
 	PerAddress   uint64 // connections over the number from one address
@@ -29,7 +34,8 @@ type Stats struct {
 }
 
 type counters struct {
-	open, negotiating, sessions                           atomic.Int64
+	open, negotiating, sessions, suspended                atomic.Int64
+	resumed, resumeFailed, expired                        atomic.Uint64
 	connections, logins, failedLogins, received, sent     atomic.Uint64
 	perAddress, tooLarge, tooSlow, timeouts, streamErrors atomic.Uint64
 }
@@ -59,15 +65,16 @@ func (c *counters) ended(err error) {
 func (v *Server) Stats() Stats {
 	c := &v.stats
 	st := Stats{
-		Open: c.open.Load(), Negotiating: c.negotiating.Load(), Sessions: c.sessions.Load(),
+		Open: c.open.Load(), Negotiating: c.negotiating.Load(), Sessions: c.sessions.Load(), Suspended: c.suspended.Load(),
 		Connections: c.connections.Load(), Logins: c.logins.Load(), FailedLogins: c.failedLogins.Load(),
 		Received: c.received.Load(), Sent: c.sent.Load(),
+		Resumed: c.resumed.Load(), ResumeFailed: c.resumeFailed.Load(), Expired: c.expired.Load(),
 		PerAddress: c.perAddress.Load(), TooLarge: c.tooLarge.Load(), TooSlow: c.tooSlow.Load(),
 		Timeouts: c.timeouts.Load(), StreamErrors: c.streamErrors.Load(),
 	}
 	for _, s := range v.o.Router.All() {
 		if own, ok := s.(*session); ok && own.server == v {
-			st.Queued += int64(own.out.Queued())
+			st.Queued += int64(own.out().Queued())
 		}
 	}
 	return st

@@ -2,10 +2,13 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
 
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/roster"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmpptest"
@@ -19,6 +22,23 @@ func (discard) Keep(context.Context, *stanza.Stanza) error { return nil }
 // noStates drops chat states on their way to storage, as the gateway's filter does.
 func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
 	return !keep || !strings.Contains(st.String(), "http://jabber.org/protocol/chatstates")
+}
+
+// rosters are those of alice and bob, from their records.
+func rosters(t *testing.T, alice, bob string) *xmpptest.Rosters {
+	t.Helper()
+	m := new(xmpptest.Rosters)
+	for user, record := range map[string]string{"alice": alice, "bob": bob} {
+		r, err := roster.ParseRecord([]byte(record), roster.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		change := func(old *roster.Roster) error { return old.Import(r, true) }
+		if err := m.Update(t.Context(), jid.MustParse(user+"@localhost"), change, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
 }
 
 func TestTranscripts(t *testing.T) {
@@ -43,6 +63,18 @@ func TestTranscripts(t *testing.T) {
 				ro.MaxSessions = 1
 			case "one-connection":
 				o.PerAddress = 1
+			case "rosters":
+				ro.Rosters = new(xmpptest.Rosters)
+			case "friends":
+				ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"both"}}`, `{"alice@localhost":{"subscription":"both"}}`)
+			case "one-sided":
+				ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"to"},"nobody@localhost":{"subscription":"to"}}`, `{}`)
+			case "small-rosters":
+				ro.Rosters = &xmpptest.Rosters{Limits: roster.Limits{Items: 2, Name: 10, Group: 10, Groups: 2}}
+			case "full-disk":
+				rosters := new(xmpptest.Rosters)
+				rosters.Fail(errors.New("disk is full"))
+				ro.Rosters = rosters
 			case "custody":
 				ro.Custody, ro.Filter = discard{}, noStates
 			case "small": // the defaults are what is tested
@@ -50,6 +82,12 @@ func TestTranscripts(t *testing.T) {
 				co.Limits.Negotiation = 400 * time.Millisecond
 			case "idle":
 				co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
+			case "resumption":
+				co.ResumeTime = 5 * time.Minute
+			case "short-resumption":
+				co.ResumeTime = time.Second
+			case "impatient":
+				o.ProofTime = 200 * time.Millisecond
 			default:
 				t.Fatalf("no such use: %s", use)
 			}

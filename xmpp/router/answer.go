@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -70,12 +71,12 @@ func (r *Router) version() *xmlwire.Element {
 	return q.Add(xmlwire.New(nsVersion, "version").AddText(r.o.Version))
 }
 
-// disco answers XEP-0030 for a domain, and for an account to its owner: others
-// are not subscribed to it and may not know (§8).
+// disco answers XEP-0030 for a domain, and for an account to its owner and to who is
+// subscribed to his presence: others may not know that it is there (§8).
 func (r *Router) disco(st, answer *stanza.Stanza, query *xmlwire.Element) (*stanza.Stanza, error) {
 	account := st.To.Local() != ""
 	switch {
-	case account && st.From.Bare() != st.To.Bare():
+	case account && st.From.Bare() != st.To.Bare() && !r.Roster(st.To).State(st.From).HasFrom():
 		return nil, unavailable
 	case query.Attr("node") != "":
 		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound} // §7
@@ -90,7 +91,8 @@ func (r *Router) disco(st, answer *stanza.Stanza, query *xmlwire.Element) (*stan
 		q.Add(xmlwire.New(nsInfo, "identity", "category", "account", "type", "registered"))
 	} else {
 		q.Add(xmlwire.New(nsInfo, "identity", "category", "server", "type", "im", "name", r.o.Name))
-		features = append(features, nsVersion)
+		// A client's stream has it; that is said in its features too.
+		features = append(features, nsVersion, stream.NSManagement)
 		if r.o.Custody != nil {
 			features = append(features, "msgoffline") // XEP-0160
 		}

@@ -80,7 +80,7 @@ func (r *Router) known(ctx context.Context, bare jid.JID) error {
 func choose(sessions []Session, st *stanza.Stanza) ([]Session, error) {
 	if !st.To.IsBare() {
 		for i, s := range sessions {
-			if s.JID() == st.To {
+			if s.JID() == st.To && !(suspended(s) && Storable(st)) {
 				return sessions[i : i+1 : i+1], nil // §8.5.3.1
 			}
 		}

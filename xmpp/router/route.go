@@ -69,6 +69,9 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if !r.passes(ctx, st, false) {
 		return nil
 	}
+	if s := r.Session(st.To); s != nil && suspended(s) && !r.passes(ctx, st, true) {
+		return nil // it would wait for the client
+	}
 	_, err := r.Deliver(ctx, st)
 	if errors.Is(err, ErrOffline) {
 		return r.keep(ctx, st)
@@ -112,20 +115,18 @@ func hasBody(st *stanza.Stanza) bool {
 	return false
 }
 
-// presence delivers directed presence (RFC 6121 §4.6, §8.5.2.1.2, §8.5.3). To
-// nobody it is ignored (§8.5.1), and so are probes: nothing is subscribed to.
+// presence delivers presence, broadcast or directed (RFC 6121 §4.2.3, §4.6, §8.5.2.1.2,
+// §8.5.3). To nobody it is ignored (§8.5.1).
 func (r *Router) presence(ctx context.Context, st *stanza.Stanza) error {
 	switch st.Type {
 	case "", "unavailable", stanza.TypeError:
 	case "probe":
-		return nil
+		return r.probed(ctx, st)
 	default:
-		// No subscription can be asked for or granted here.
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.FeatureNotImplemented}
+		return r.subscription(ctx, st)
 	}
 	for _, s := range r.Sessions(st.To.Bare()) {
-		_, available := s.Priority()
-		if s.JID() == st.To || st.To.IsBare() && available && st.Type != stanza.TypeError {
+		if s.JID() == st.To || st.To.IsBare() && Present(s) && st.Type != stanza.TypeError {
 			// A session that is going away needs no presence any more.
 			_ = s.Send(ctx, st)
 		}

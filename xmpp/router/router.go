@@ -2,10 +2,13 @@
 // to which sessions it goes, whether the server answers it, whether it is kept
 // for later, or which error its sender gets.
 //
-//	deliver.go   messages to local accounts (RFC 6121 §8.5)
-//	route.go     stanzas that a client sends (RFC 6120 §10)
-//	answer.go    IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
-//	registry.go  the sessions of this process
+//	deliver.go       messages to local accounts (RFC 6121 §8.5)
+//	route.go         stanzas that a client sends (RFC 6120 §10)
+//	presence.go      presence to and from contacts (RFC 6121 §4)
+//	subscription.go  subscriptions, and changes of rosters (RFC 6121 §2, §3)
+//	answer.go        IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
+//	suspended.go     sessions that wait for their client (XEP-0198)
+//	registry.go      the sessions of this process
 package router
 
 import (
@@ -96,6 +99,10 @@ var (
 	ErrTooManySessions = errors.New("too many sessions of the account")
 	// ErrOffline means that no resource takes the message now. It is temporary.
 	ErrOffline = errors.New("recipient has no available resource")
+	// ErrSuspended means that a session waits for its client to resume it
+	// (XEP-0198 §5), and takes no message meanwhile. It is temporary: what Prove
+	// leaves open with it, the session's next SendKept may know.
+	ErrSuspended = stream.ErrSuspended
 )
 
 // Options are what a router is made of. Only Domains is needed.
@@ -108,6 +115,8 @@ type Options struct {
 	Registry Registry
 	// MaxSessions bounds the sessions of one account. Zero: 100.
 	MaxSessions int
+	// Rosters keeps the rosters. Nil: they are empty, and nobody can subscribe.
+	Rosters Rosters
 	// Custody keeps messages for users who are offline. Nil: their senders get
 	// service-unavailable.
 	Custody Custody

@@ -10,10 +10,11 @@ type Stats struct {
 	Filtered        uint64 // messages that the filter dropped
 	Conflicts       uint64 // sessions replaced by a new one with their JID
 	TooManySessions uint64 // refused for want of room in their account
+	RosterLimits    uint64 // changes of a roster that a limit forbids
 }
 
 type counters struct {
-	delivered, kept, refused, filtered, conflicts, tooManySessions atomic.Uint64
+	delivered, kept, refused, filtered, conflicts, tooManySessions, rosterLimits atomic.Uint64
 }
 
 // Stats returns the counts.
@@ -21,6 +22,6 @@ func (r *Router) Stats() Stats {
 	c := &r.stats
 	return Stats{
 		Delivered: c.delivered.Load(), Kept: c.kept.Load(), Refused: c.refused.Load(), Filtered: c.filtered.Load(),
-		Conflicts: c.conflicts.Load(), TooManySessions: c.tooManySessions.Load(),
+		Conflicts: c.conflicts.Load(), TooManySessions: c.tooManySessions.Load(), RosterLimits: c.rosterLimits.Load(),
 	}
 }

@@ -56,6 +56,9 @@ func kindOf(n xmlwire.Name) Kind {
 	return 0
 }
 
+// Is reports whether an element of that name is a stanza.
+func Is(n xmlwire.Name) bool { return kindOf(n) != 0 }
+
 // Types that more than one kind has, or that decide something here (RFC 6120
 // §8.2.3, RFC 6121 §4.7.1, §5.2.2). The type attribute may hold any text.
 const (

@@ -32,6 +32,13 @@ type ClientOptions struct {
 	// password be sent by PLAIN then. For tests and loopback.
 	ClearText bool
 
+	// Manage enables stream management where the server offers it (XEP-0198):
+	// Receive acknowledges what it returns.
+	Manage bool
+	// Resume goes on with the stream of a client whose connection is lost. It has
+	// the same JID. Where the server refuses, a resource is bound as else.
+	Resume *Client
+
 	Limits Limits
 	Wire   func(out bool, e *xmlwire.Element) // as in Options
 }
@@ -39,7 +46,8 @@ type ClientOptions struct {
 // Client is a logged-in XMPP client. Send may be called from any goroutine, the
 // other methods from one.
 type Client struct {
-	s *Stream
+	s  *Stream
+	sm clientManagement
 }
 
 // Dial connects, logs in and binds a resource. No presence is sent yet. A refused
@@ -62,19 +70,21 @@ func Connect(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, erro
 	// A server's features and challenges are its to choose: the budget is for peers
 	// that come to us.
 	s.in.left = -1
+	c := &Client{s: s}
 	domain, err := jid.New("", o.JID.Domain(), "")
 	if err == nil {
 		s.local = domain
-		err = s.login(ctx, o)
+		err = c.login(ctx, o)
 	}
 	if err != nil {
 		_ = s.End(context.WithoutCancel(ctx), err) // the first error is the one to tell
 		return nil, err
 	}
-	return &Client{s: s}, nil
+	return c, nil
 }
 
-func (s *Stream) login(ctx context.Context, o ClientOptions) error {
+func (c *Client) login(ctx context.Context, o ClientOptions) error {
+	s := c.s
 	cfg := o.TLS
 	if cfg == nil {
 		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -89,11 +99,18 @@ func (s *Stream) login(ctx context.Context, o ClientOptions) error {
 			return fmt.Errorf("tls: handshake: %w", err)
 		}
 	}
-	return s.Initiate(ctx,
+	resume := &requestResume{old: o.Resume}
+	err := s.Initiate(ctx,
 		RequestTLS{Config: cfg, Optional: o.ClearText},
 		Login{Login: sasl.Login{Username: o.JID.Local(), Password: o.Password, AllowPlainWithoutTLS: o.ClearText}},
+		resume,
 		RequestBind{Resource: o.JID.Resource()},
 	)
+	c.sm = resume.clientManagement
+	if err != nil || !o.Manage || c.sm.resumed || !resume.offered {
+		return err
+	}
+	return c.enable(ctx)
 }
 
 // JID is the full JID that the server bound.
@@ -121,14 +138,21 @@ func (c *Client) Available(ctx context.Context, priority int8) error {
 // see that the client lives. io.EOF means that the server closed the stream.
 func (c *Client) Receive(ctx context.Context) (*stanza.Stanza, error) {
 	for {
-		e, err := c.s.Receive(ctx, time.Time{})
+		e, err := c.next(ctx)
 		if err != nil {
 			return nil, err
+		}
+		if e.Name.Space == NSManagement {
+			if err := c.manage(ctx, e); err != nil {
+				return nil, fmt.Errorf("stream management: %w", err)
+			}
+			continue
 		}
 		st, err := stanza.Parse(e)
 		if err != nil {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
+		c.sm.handled++
 		answer := alive(st)
 		if answer == nil {
 			return st, nil
@@ -137,6 +161,17 @@ func (c *Client) Receive(ctx context.Context) (*stanza.Stanza, error) {
 			return nil, fmt.Errorf("answer iq: %w", err)
 		}
 	}
+}
+
+// next is the next element, those first that came too early.
+func (c *Client) next(ctx context.Context) (*xmlwire.Element, error) {
+	if len(c.sm.early) > 0 {
+		e := c.sm.early[0]
+		c.sm.early = c.sm.early[1:]
+		c.sm.handled-- // it came before the counting began
+		return e, nil
+	}
+	return c.s.Receive(ctx, time.Time{})
 }
 
 const (
@@ -165,6 +200,11 @@ func alive(st *stanza.Stanza) *stanza.Stanza {
 
 // Close logs out in order.
 func (c *Client) Close(ctx context.Context) error {
+	if c.sm.managed {
+		// XEP-0198 §4: or the server may send again what has arrived. An error shows
+		// in the next step.
+		_ = c.s.Send(ctx, Ack(c.sm.handled))
+	}
 	err := c.s.Close(ctx)
 	if errors.Is(err, net.ErrClosed) || errors.Is(err, io.EOF) {
 		return nil

@@ -30,7 +30,9 @@ func (s *Stream) Close(ctx context.Context) error {
 
 // Fail ends the stream with an error, sent within an opened stream and flushed
 // before the connection is closed (RFC 6120 §4.9.1.1, §4.9.1.2).
-func (s *Stream) Fail(ctx context.Context, e *Error) error {
+func (s *Stream) Fail(ctx context.Context, e *Error) error { return s.fail(ctx, e.Element()) }
+
+func (s *Stream) fail(ctx context.Context, e *xmlwire.Element) error {
 	var last []byte
 	if !s.answered {
 		if !s.o.Receiving {
@@ -39,9 +41,9 @@ func (s *Stream) Fail(ctx context.Context, e *Error) error {
 		last = s.appendHeader(last)
 	}
 	if s.o.Wire != nil {
-		s.o.Wire(true, e.Element())
+		s.o.Wire(true, e)
 	}
-	last = xmlwire.Append(last, e.Element(), s.o.Content)
+	last = xmlwire.Append(last, e, s.o.Content)
 	until := time.Now().Add(s.o.Limits.Close)
 	s.out.finish(append(last, "</stream:stream>"...), until)
 	return s.leave(ctx, until)
@@ -75,14 +77,17 @@ func (s *Stream) leave(ctx context.Context, until time.Time) error {
 	return s.raw.Close()
 }
 
-// End ends the stream as err deserves: an *Error is sent, the peer's own end is
-// answered, a broken connection is closed.
+// End ends the stream as err deserves: an *Error or *AckError is sent, the peer's
+// own end is answered, a broken connection is closed.
 func (s *Stream) End(ctx context.Context, err error) error {
-	var own *Error
+	var own interface {
+		error
+		StreamError() *xmlwire.Element
+	}
 	var theirs *PeerError
 	switch {
 	case errors.As(err, &own):
-		return s.Fail(ctx, own)
+		return s.fail(ctx, own.StreamError())
 	case err == nil, s.peerClosed, errors.As(err, &theirs), errors.Is(err, io.EOF):
 		return s.Close(ctx)
 	}

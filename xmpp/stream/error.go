@@ -65,6 +65,9 @@ func (e *Error) Temporary() bool {
 	return false
 }
 
+// StreamError is Element, as for every error that ends the stream.
+func (e *Error) StreamError() *xmlwire.Element { return e.Element() }
+
 // Element is the <error/> element for the wire (RFC 6120 §4.9.2).
 func (e *Error) Element() *xmlwire.Element {
 	el := xmlwire.New(xmlwire.Streams, "error")

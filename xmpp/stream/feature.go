@@ -17,7 +17,8 @@ const (
 	Done                 // not at all: the stream is ready
 )
 
-// Feature is a stream feature as the receiving entity plays it.
+// Feature is a stream feature as the receiving entity plays it. One that is asked
+// for by more than one element has a method Answers(xmlwire.Name) bool too.
 type Feature interface {
 	// Name is the element by which the peer asks for the feature; for one that
 	// is asked for by an IQ, the child of that.
@@ -89,7 +90,8 @@ func (s *Stream) find(open []Feature, req *xmlwire.Element) (Feature, error) {
 		}
 	}
 	for _, f := range open {
-		if f.Name() == want {
+		more, ok := f.(interface{ Answers(xmlwire.Name) bool })
+		if f.Name() == want || ok && more.Answers(want) {
 			return f, nil
 		}
 	}

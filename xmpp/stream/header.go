@@ -16,7 +16,7 @@ const version = "1.0"
 
 // sendHeader opens our direction of the stream (RFC 6120 §4.7).
 func (s *Stream) sendHeader(ctx context.Context) error {
-	err := s.out.queue(ctx, func(b []byte) []byte { return s.appendHeader(b) })
+	err := s.out.queue(ctx, item{}, func(b []byte) []byte { return s.appendHeader(b) })
 	if err != nil {
 		return fmt.Errorf("send stream header: %w", err)
 	}

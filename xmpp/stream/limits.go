@@ -33,6 +33,12 @@ type Limits struct {
 	// Patience is how long a Send waits for room in the queue. Default 5 s.
 	Patience time.Duration
 
+	// Unacked and UnackedBytes are how many stanzas, and of what length in all, a
+	// managed stream may have sent without an acknowledgement (XEP-0198), beyond which
+	// Send blocks; one more stanza always fits. Twice as much is held while it is
+	// suspended. Kept ones have no length. Defaults 1000 and 512 KiB.
+	Unacked, UnackedBytes int
+
 	// Close is how long a peer is given to answer </stream:stream>, and to read
 	// a stream error. Default 2 s.
 	Close time.Duration
@@ -56,6 +62,12 @@ func (l Limits) orDefault() Limits {
 	}
 	if l.Patience <= 0 {
 		l.Patience = 5 * time.Second
+	}
+	if l.Unacked <= 0 {
+		l.Unacked = 1000
+	}
+	if l.UnackedBytes <= 0 {
+		l.UnackedBytes = 512 << 10
 	}
 	if l.Close <= 0 {
 		l.Close = 2 * time.Second

@@ -12,6 +12,8 @@
 //	sasl.go      SASL (RFC 6120 §6), XEP-0440 channel binding types; login.go the client's side
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
+//	sm.go         stream management (XEP-0198): managed.go its part of the writer,
+//	              ack.go the counting, resume.go the client's side
 //
 // Stanzas are no matter of this package: it carries them.
 package stream
@@ -91,6 +93,7 @@ func New(conn net.Conn, o Options) *Stream {
 	s.dec = xmlwire.NewDecoder(s.in, o.Limits.Before)
 	s.out = newWriter(conn, o.Content, o.Limits.Queue, o.Limits.Write)
 	s.out.wire, s.out.patience = o.Wire, o.Limits.Patience
+	s.out.unacked, s.out.unackedBytes = o.Limits.Unacked, o.Limits.UnackedBytes
 	return s
 }
 
@@ -103,6 +106,9 @@ func (s *Stream) ID() string { return s.id }
 // Local is the domain that the peer addressed, or the one we log in as; zero
 // before the header.
 func (s *Stream) Local() jid.JID { return s.local }
+
+// User is the bare JID that the peer has authenticated as; zero before.
+func (s *Stream) User() jid.JID { return s.user }
 
 // Lang is the default language of the peer's stanzas (RFC 6120 §4.7.4), empty
 // for none.

@@ -34,7 +34,12 @@ type Writer struct {
 
 	raw net.Conn // below TLS
 
+	// Bounds on what a managed stream may have sent without an acknowledgement.
+	unacked, unackedBytes int
+
 	mu      sync.Mutex
+	m       *managed // nil without stream management
+	next    *Writer  // where the stream was resumed; nil: it was not
 	conn    net.Conn
 	buf     []byte // queued
 	flying  int    // bytes being written now; they count as queued
@@ -62,15 +67,35 @@ func (w *Writer) Send(ctx context.Context, e *xmlwire.Element) error {
 	if w.wire != nil {
 		w.wire(true, e)
 	}
-	return w.queue(ctx, func(b []byte) []byte { return xmlwire.Append(b, e, w.content) })
+	return w.queue(ctx, item{stanza: stanza.Is(e.Name)}, func(b []byte) []byte { return xmlwire.Append(b, e, w.content) })
 }
 
 // SendStanza queues a stanza, like Send.
 func (w *Writer) SendStanza(ctx context.Context, st *stanza.Stanza) error {
+	return w.sendStanza(ctx, st, item{stanza: true})
+}
+
+func (w *Writer) sendStanza(ctx context.Context, st *stanza.Stanza, it item) error {
 	if w.wire != nil {
 		w.wire(true, flat(st))
 	}
-	return w.queue(ctx, func(b []byte) []byte { return st.Append(b, w.content) })
+	return w.queue(ctx, it, func(b []byte) []byte { return st.Append(b, w.content) })
+}
+
+// SendAnswer is SendStanza for whoever reads the stream. It does not wait for
+// acknowledgements, which only the caller could read; twice as much as else may
+// wait for them, and beyond that the error is ErrUnacked.
+func (w *Writer) SendAnswer(ctx context.Context, st *stanza.Stanza) error {
+	return w.sendStanza(ctx, st, item{stanza: true, answer: true})
+}
+
+// item is how something that is queued counts in stream management; the zero
+// value does not.
+type item struct {
+	stanza bool
+	answer bool   // of whoever reads the stream
+	kept   bool   // see unacked
+	id     string // likewise
 }
 
 // flat is a stanza's element with the addressing fields written into it.
@@ -82,12 +107,10 @@ func flat(st *stanza.Stanza) *xmlwire.Element {
 	return e
 }
 
-func (w *Writer) queue(ctx context.Context, write func([]byte) []byte) error {
+func (w *Writer) queue(ctx context.Context, it item, write func([]byte) []byte) error {
 	w.mu.Lock()
 	var patience *time.Timer
-	// One more stanza is let in while there is any room, so that a stanza larger
-	// than the queue can be sent: memory is bounded by limit + one stanza.
-	for w.err == nil && !w.closing && len(w.buf)+w.flying >= w.limit {
+	for w.full(it) {
 		if patience == nil {
 			patience = time.NewTimer(w.patience)
 			defer patience.Stop()
@@ -97,16 +120,41 @@ func (w *Writer) queue(ctx context.Context, write func([]byte) []byte) error {
 			return err
 		}
 	}
+	if next := w.next; next != nil {
+		w.mu.Unlock()
+		return next.queue(ctx, it, write)
+	}
 	defer w.mu.Unlock()
 	switch {
+	case w.m != nil && w.m.state == suspended:
+		return w.m.hold(it, write)
 	case w.err != nil:
 		return w.err
-	case w.closing:
+	case w.closing, w.m != nil && w.m.state == over:
 		return ErrClosed
+	case it.answer && w.m != nil && w.m.full(2):
+		return ErrUnacked
 	}
+	start := len(w.buf)
 	w.buf = write(w.buf)
+	if it.stanza && w.m != nil {
+		w.count(it, start)
+	}
 	w.signal()
 	return nil
+}
+
+// full says whether an item has to wait; w.mu is held. One more stanza is let in
+// while there is any room, so that a stanza larger than the queue can be sent:
+// memory is bounded by limit + one stanza.
+func (w *Writer) full(it item) bool {
+	switch {
+	case w.err != nil || w.closing || w.next != nil || w.m != nil && w.m.state != live:
+		return false // and will not be
+	case it.stanza && !it.answer && w.m != nil && w.m.full(1):
+		return true
+	}
+	return len(w.buf)+w.flying >= w.limit
 }
 
 // wait gives up the lock until something was written, or the patience is over.
@@ -201,6 +249,9 @@ func (w *Writer) fail(err error) {
 		w.err = err
 	}
 	w.buf = nil
+	if w.m != nil {
+		w.m.lost(w.err)
+	}
 	w.broadcast()
 	_ = w.raw.Close()
 }
@@ -254,6 +305,9 @@ func (w *Writer) take(out *[]byte) bool {
 	}
 	if w.err != nil || len(w.buf) == 0 {
 		return false
+	}
+	if w.m != nil && w.m.sent() > w.m.requested {
+		w.request(false)
 	}
 	*out, w.buf = w.buf, (*out)[:0]
 	w.flying = len(*out)

@@ -22,7 +22,14 @@ type pipe struct {
 	net.Conn
 	gate   chan struct{} // nil: open
 	mu     sync.Mutex
+	broken bool // writes fail
 	writes [][]byte
+}
+
+func (p *pipe) fail() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.broken = true
 }
 
 func (p *pipe) Write(b []byte) (int, error) {
@@ -31,6 +38,9 @@ func (p *pipe) Write(b []byte) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if p.broken {
+		return 0, errors.New("broken pipe")
+	}
 	p.writes = append(p.writes, bytes.Clone(b))
 	return len(b), nil
 }

@@ -107,7 +107,7 @@ func (p *player) play(a *actor, st step) error {
 		return a.eof()
 	}
 	if st.text == "</stream:stream>" {
-		e, err := a.dec.Next()
+		e, err := a.next(st.text)
 		switch {
 		case err == nil:
 			return fmt.Errorf("got %s", e)
@@ -143,11 +143,25 @@ func (a *actor) read(want string) (*xmlwire.Element, error) {
 		a.opened = true
 		return a.dec.Header()
 	}
-	e, err := a.dec.Next()
+	e, err := a.next(want)
 	if err == io.EOF {
 		return nil, errors.New("server closed its stream")
 	}
 	return e, err
+}
+
+var nameRequest = xmlwire.Name{Space: "urn:xmpp:sm:3", Local: "r"}
+
+// next is the next element. How many stanzas a server sends before it asks for
+// their acknowledgement (XEP-0198 §4) is a matter of time: where that is not wanted
+// it does not count.
+func (a *actor) next(want string) (*xmlwire.Element, error) {
+	for {
+		e, err := a.dec.Next()
+		if err != nil || e.Name != nameRequest || strings.HasPrefix(want, "<r ") {
+			return e, err
+		}
+	}
 }
 
 func (p *player) client(a *actor, text string) error {
@@ -157,9 +171,9 @@ func (p *player) client(a *actor, text string) error {
 		return a.handshake()
 	case "OPEN":
 		return a.open(rest)
-	case "LOGIN":
+	case "AUTH", "LOGIN":
 		address, password, _ := strings.Cut(rest, " ")
-		return p.login(a, address, password)
+		return p.login(a, address, password, verb == "LOGIN")
 	case "CLOSE":
 		return a.raw.Close()
 	}
@@ -208,8 +222,8 @@ func (a *actor) open(domain string) error {
 	return nil
 }
 
-// login goes the whole way to a bound resource.
-func (p *player) login(a *actor, address, password string) error {
+// login goes the whole way to authentication or, with bind, to a bound resource.
+func (p *player) login(a *actor, address, password string, bind bool) error {
 	j, err := jid.Parse(address)
 	if err != nil {
 		return err
@@ -233,10 +247,12 @@ func (p *player) login(a *actor, address, password string) error {
 	}
 	steps = append(steps,
 		func() error { return a.ask("<auth xmlns='"+ns+"sasl' mechanism='PLAIN'>"+plain+"</auth>", "success") },
-		open,
-		func() error {
+		open)
+	if bind {
+		steps = append(steps, func() error {
 			return a.ask("<iq type='set' id='bind'><bind xmlns='"+ns+"bind'><resource>"+j.Resource()+"</resource></bind></iq>", "iq")
 		})
+	}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err

@@ -16,6 +16,7 @@
 //	C: TLS                    handshake, after <proceed/> or first of all
 //	C: OPEN localhost         stream header, and the server's, which must be as it should
 //	C: LOGIN a@b/c password   everything up to the answer to bind: STARTTLS where offered, PLAIN
+//	C: AUTH a@b password      the same up to the features before it
 //	C: CLOSE                  the connection is closed without a word
 //
 // and hold {plain USER PASSWORD} for the base64 of a PLAIN response, {base64 TEXT},
@@ -25,7 +26,8 @@
 // attributes do not matter. A value or text * stands for any that is not empty; {name}
 // likewise, but the same in every place of the transcript, client steps included;
 // the text ... within an element for whatever else is in it. The <text/> of an
-// error need not be given.
+// error need not be given. Requests for an acknowledgement (XEP-0198) are passed over
+// where no S: step wants one.
 package xmpptest
 
 import (

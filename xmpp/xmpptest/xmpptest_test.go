@@ -82,6 +82,9 @@ func TestPlaySeesWhatIsWrong(t *testing.T) {
 	const head = "<stream:stream xmlns='jabber:client' xmlns:stream='" + xmlwire.Streams + "' id='0123456789abcdef' from='a' version='1.0'>"
 	for _, c := range []struct{ name, script, answer, err string }{
 		{"all well", "C: OPEN a\nS: <message/>\nS: </stream:stream>\nEOF\n", head + "<message/></stream:stream>", ""},
+		{"a request for an acknowledgement", "C: OPEN a\nS: <message/>\nS: <r xmlns='urn:xmpp:sm:3'/>\nS: </stream:stream>\nEOF\n", head + "<message/><r xmlns='urn:xmpp:sm:3'/></stream:stream>", ""},
+		{"one that is not wanted", "C: OPEN a\nS: <message/>\nS: </stream:stream>\nEOF\n", head + "<r xmlns='urn:xmpp:sm:3'/><message/><r xmlns='urn:xmpp:sm:3'/></stream:stream>", ""},
+		{"none that is wanted", "C: OPEN a\nS: <r xmlns='urn:xmpp:sm:3'/>\n", head + "<message/>", "want {urn:xmpp:sm:3}r"},
 		{"another element", "C: OPEN a\nS: <message/>\n", head + "<presence/>", "line 2"},
 		{"an element instead of the end", "C: OPEN a\nS: </stream:stream>\n", head + "<presence/>", "got <presence"},
 		{"the end instead of an element", "C: OPEN a\nS: <message/>\n", head + "</stream:stream>", "closed its stream"},

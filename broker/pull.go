@@ -1,0 +1,199 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+const (
+	// ackWait is when the server gives a message again of which it has heard
+	// nothing. While we hold one we say so every third of it.
+	ackWait = 10 * time.Minute
+
+	// Pulls: fewer than 256 messages each stall for up to two heartbeats
+	// (nats.go 1.55), and their bytes are bounded.
+	pullMessages  = 512
+	pullBytes     = 16 << 20
+	pullExpiry    = 5 * time.Second
+	pullHeartbeat = time.Second
+
+	// checkInterval is how often the server is asked how the consumer stands.
+	checkInterval = time.Second
+
+	// finalAck bounds the last acknowledgement of a Consume that ends.
+	finalAck = 2 * time.Second
+)
+
+// errNewEpoch ends one epoch, to be followed by the next: deliveries of this one
+// may have been lost.
+var errNewEpoch = errors.New("deliveries may have been lost")
+
+// pull gets the deliveries of one epoch into the flow.
+func (f *flow) pull(ctx, work context.Context, e *epoch) error {
+	lost := make(chan error, 1)
+	lose := func(err error) {
+		select {
+		case lost <- err:
+		default:
+		}
+	}
+	again := f.b.work.reconnected()
+	broken := false // belongs to the callback
+	f.last.Store(0)
+	f.mu.Lock()
+	f.lastAck = "" // of a consumer that is deleted
+	f.mu.Unlock()
+	cc, err := e.cons.Consume(func(m jetstream.Msg) {
+		if broken {
+			return
+		}
+		meta, err := m.Metadata()
+		if err == nil && meta.Sequence.Consumer != f.last.Load()+1 {
+			err = fmt.Errorf("%w: delivery %d after %d", errNewEpoch, meta.Sequence.Consumer, f.last.Load())
+		}
+		if err != nil {
+			// Later messages of a route must not overtake the lost one: from
+			// here on nothing of this epoch counts.
+			broken = true
+			lose(err)
+			return
+		}
+		f.last.Store(meta.Sequence.Consumer)
+		f.accept(work, m, meta)
+	},
+		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
+		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
+		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
+			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConnectionClosed) {
+				lose(err)
+				return
+			}
+			f.log.Debug().Err(err).Msg("pull")
+		}))
+	if err != nil {
+		return fmt.Errorf("pull: %w", err)
+	}
+	defer func() {
+		cc.Stop()
+		<-cc.Closed()
+	}()
+
+	t := time.NewTicker(checkInterval)
+	defer t.Stop()
+	var w watch
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-again:
+			return fmt.Errorf("%w: connection was lost", errNewEpoch)
+		case err := <-lost:
+			return err
+		case <-t.C:
+			if err := f.check(ctx, e, &w); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// watch is what check remembers from one time to the next.
+type watch struct {
+	idle    int    // times in a row that messages waited and nobody asked
+	behind  int    // times in a row that the server was ahead of us
+	last    uint64 // our last delivery then
+	checked int
+}
+
+// check asks the server how the consumer stands: for the statistics, for what
+// needs no remembering, and for deliveries that have not arrived.
+func (f *flow) check(ctx context.Context, e *epoch, w *watch) error {
+	ctx, cancel := context.WithTimeout(ctx, checkInterval)
+	defer cancel()
+	if w.checked++; w.checked%30 == 0 {
+		f.keepAlive()
+	}
+	info, err := e.cons.Info(ctx)
+	switch {
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return err
+	case err != nil:
+		return nil // the server is busy or away; its absence is noticed elsewhere
+	}
+	f.mu.Lock()
+	f.done.forget(info.AckFloor.Stream)
+	f.mu.Unlock()
+
+	w.idle++
+	if info.NumPending == 0 || info.NumWaiting > 0 || info.NumAckPending >= info.Config.MaxAckPending {
+		w.idle = 0
+	}
+	f.report(info.NumPending+uint64(info.NumAckPending), w.idle >= 3)
+	f.adjust(ctx, e)
+
+	last := f.last.Load()
+	w.behind++
+	if info.Delivered.Consumer <= last || last != w.last {
+		w.behind = 0
+	}
+	w.last = last
+	if w.behind >= 3 {
+		// Nothing follows that would show the gap.
+		return fmt.Errorf("%w: %d sent, %d received", errNewEpoch, info.Delivered.Consumer, last)
+	}
+	return nil
+}
+
+// report puts the slice's part into the statistics of the stage.
+func (f *flow) report(lag uint64, idle bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.c.lag.Add(lag - f.lag)
+	f.lag = lag
+	if f.idle != idle {
+		f.idle = idle
+		if idle {
+			f.c.stalled.Add(1)
+		} else {
+			f.c.stalled.Add(-1)
+		}
+	}
+}
+
+// maxAckPending is the slice's share of the most messages held at one time.
+func (f *flow) maxAckPending() int { return int(f.pool.share(int64(f.o.MaxAckPending))) }
+
+// adjust tells the server when the share has changed: slices came or went.
+func (f *flow) adjust(ctx context.Context, e *epoch) {
+	want := f.maxAckPending()
+	if e.cfg.MaxAckPending == want {
+		return
+	}
+	cfg := e.cfg
+	cfg.MaxAckPending = want
+	if _, err := f.b.admin.js.UpdateConsumer(ctx, streamOf(f.stage), cfg); err != nil {
+		f.log.Debug().Err(err).Int("messages", want).Msg("share of the messages held not set") // again at the next check
+		return
+	}
+	e.cfg = cfg
+}
+
+// checkStream forgets what was acknowledged when the stream is not the one of
+// the last epoch: positions count from one again. It returns the last position.
+func (f *flow) checkStream(ctx context.Context) (last uint64, err error) {
+	s, err := f.b.admin.js.Stream(ctx, streamOf(f.stage))
+	if err != nil {
+		return 0, fmt.Errorf("stream: %w", err)
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if created := s.CachedInfo().Created; !created.Equal(f.created) {
+		f.created = created
+		f.done = make(seqSet)
+	}
+	return s.CachedInfo().State.LastSeq, nil
+}

@@ -1,0 +1,95 @@
+package broker
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// Slice is the part of a stage that one process works on: the partitions p with
+// p % Of == Index. A single node has {0, 1}.
+type Slice struct{ Index, Of int }
+
+// Has says whether the partition of a route is in the slice.
+func (s Slice) Has(route string) bool { return s.has(PartitionOf(route)) }
+
+func (s Slice) has(partition int) bool { return s.Of > 0 && partition%s.Of == s.Index }
+
+// Partitions are those of the slice, in their order; nil: all there are.
+func (s Slice) Partitions() []int {
+	if s.Of == 1 {
+		return nil
+	}
+	var all []int
+	for p := s.Index; p < Partitions && s.Of > 0; p += s.Of {
+		all = append(all, p)
+	}
+	return all
+}
+
+// String is "<index>/<of>".
+func (s Slice) String() string { return fmt.Sprintf("%d/%d", s.Index, s.Of) }
+
+// overlaps says whether some partition is in both, which may be of different layouts.
+func (s Slice) overlaps(o Slice) bool {
+	for p := range Partitions {
+		if s.has(p) && o.has(p) {
+			return true
+		}
+	}
+	return false
+}
+
+// filters are the subjects of the slice in a stage; none: all that there are.
+func (s Slice) filters(stage Stage) []string {
+	if s.Of == 1 {
+		return nil
+	}
+	subjects := make([]string, 0, Partitions/s.Of+1)
+	for p := s.Index; p < Partitions; p += s.Of {
+		subjects = append(subjects, partitionFilter(stage, p))
+	}
+	return subjects
+}
+
+func partitionFilter(stage Stage, p int) string {
+	return string(stage) + "." + strconv.Itoa(p) + ".*.*"
+}
+
+// meets says whether a consumer with these filters gets messages of the slice.
+func (s Slice) meets(stage Stage, filters []string) bool {
+	if len(filters) == 0 {
+		return true
+	}
+	for _, f := range filters {
+		rest, _ := strings.CutPrefix(f, string(stage)+".")
+		p, _, _ := strings.Cut(rest, ".")
+		// What is not one of our filters may hold anything.
+		if n, err := strconv.Atoi(p); err != nil || s.has(n) {
+			return true
+		}
+	}
+	return false
+}
+
+// wantedOwner is the member that is to own the slice: the one with the highest
+// score (rendezvous hashing). A member that comes takes only what it is to own,
+// one that goes leaves the slices of all others where they are. Names are
+// different; "" when there are none.
+func wantedOwner(stage Stage, index int, names []string) string {
+	best, top := "", uint64(0)
+	for _, name := range names {
+		score := score(stage, index, name)
+		if best == "" || score > top || score == top && name > best {
+			best, top = name, score
+		}
+	}
+	return best
+}
+
+func score(stage Stage, index int, name string) uint64 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s.%d.%s", stage, index, name))
+	return binary.BigEndian.Uint64(sum[:])
+}

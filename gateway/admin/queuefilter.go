@@ -1,0 +1,171 @@
+package admin
+
+import (
+	"fmt"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// filterField is a field of a QueueFilter under its name in queries and bodies.
+type filterField struct{ name, value string }
+
+func (f QueueFilter) fields() []filterField {
+	return []filterField{{"id", f.ID}, {"recipient", f.Recipient}, {"domain", f.Domain}, {"state", string(f.State)}, {"reason", f.Reason}}
+}
+
+// set reads one field of the filter. Nothing may be empty: an unset variable in
+// a script must not select everything.
+func (f *QueueFilter) set(name string, value any) (err error) {
+	s, isText := value.(string)
+	switch name {
+	case "id":
+		f.ID, err = messageID(name, s)
+	case "recipient":
+		var j jid.JID
+		j, err = bareJID(name, s)
+		f.Recipient = j.String()
+	case "domain":
+		f.Domain, err = domain(name, s)
+	case "state":
+		f.State = QueueState(s)
+		if f.State != Deferred && f.State != Held && f.State != Dead {
+			err = badRequest("state must be deferred, held or dead")
+		}
+	case "reason":
+		f.Reason, err = text(name, s)
+	default:
+		return badRequest(fmt.Sprintf("there is no %q here, but id, recipient, domain, state and reason", name))
+	}
+	if !isText {
+		return badRequest(name + " must be a string")
+	}
+	return err
+}
+
+// messageID reads a queue id, stanza id or Message-ID; the last may come in the
+// angle brackets of its header (RFC 5322 §3.6.4), which are no part of it.
+func messageID(name, s string) (string, error) {
+	if inner, ok := strings.CutPrefix(s, "<"); ok {
+		if inner, ok = strings.CutSuffix(inner, ">"); ok {
+			s = inner
+		}
+	}
+	return text(name, s)
+}
+
+// domain reads the address of a domain.
+func domain(name, s string) (string, error) {
+	j, err := jid.New("", s, "")
+	if err != nil {
+		return "", badRequest(name + ": " + err.Error())
+	}
+	return j.Domain(), nil
+}
+
+// text reads what may be any text of one line.
+func text(name, s string) (string, error) {
+	switch {
+	case s == "":
+		return "", badRequest(name + " is empty")
+	case !utf8.ValidString(s) || strings.ContainsFunc(s, unicode.IsControl):
+		return "", badRequest(name + " must be text without control characters")
+	}
+	return s, nil
+}
+
+// maxLimit is how many messages one answer lists at most.
+const maxLimit = 1000
+
+// readQuery reads the filter of a query, and its limit unless the given one,
+// which is that of a query without one, is zero: then there is none.
+func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
+	fields, err := query(r)
+	if err != nil {
+		return f, 0, err
+	}
+	if written, ok := fields["limit"]; ok && limit > 0 {
+		if limit, err = strconv.Atoi(written); err != nil || limit < 1 || limit > maxLimit {
+			return f, 0, badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
+		}
+		delete(fields, "limit")
+	}
+	for _, name := range slices.Sorted(maps.Keys(fields)) {
+		if err := f.set(name, fields[name]); err != nil {
+			return f, 0, err
+		}
+	}
+	return f, limit, nil
+}
+
+// query reads the parameters of a request. A damaged one is an error: without
+// it the query would select more.
+func query(r *http.Request) (map[string]string, error) {
+	values, err := url.ParseQuery(r.URL.RawQuery)
+	if err != nil {
+		return nil, badRequest("query: " + err.Error())
+	}
+	all := make(map[string]string, len(values))
+	for name, v := range values {
+		if len(v) > 1 {
+			return nil, badRequest(name + " is given twice")
+		}
+		all[name] = v[0]
+	}
+	return all, nil
+}
+
+// noQuery refuses parameters: whoever writes them believes that they matter.
+func noQuery(r *http.Request) error {
+	if r.URL.RawQuery != "" {
+		return badRequest("there are no query parameters here")
+	}
+	return nil
+}
+
+// readSelection reads the filter of a body and holds it to what a can do.
+func readSelection(w http.ResponseWriter, r *http.Request, a QueueAction) (f QueueFilter, err error) {
+	if err := noQuery(r); err != nil {
+		return f, err
+	}
+	var body map[string]any
+	if err := readJSON(w, r, &body); err != nil {
+		return f, err
+	}
+	all, isBool := body["all"].(bool)
+	if _, written := body["all"]; written && !isBool {
+		return f, badRequest("all must be true or false")
+	}
+	delete(body, "all")
+	for _, name := range slices.Sorted(maps.Keys(body)) {
+		if err := f.set(name, body[name]); err != nil {
+			return f, err
+		}
+	}
+	if f == (QueueFilter{}) && !all {
+		return f, badRequest("an empty filter selects everything: \"all\": true says that it is meant")
+	}
+	return f.limitedTo(a)
+}
+
+// limitedTo is the filter as it holds for a. A retry concerns what is waiting:
+// the senders of dead messages may have been told that they were not delivered,
+// so those are tried again only where the state or an id names them.
+func (f QueueFilter) limitedTo(a QueueAction) (QueueFilter, error) {
+	switch {
+	case a.onRoutes() && (f.ID != "" || f.State != "" || f.Reason != ""):
+		return f, badRequest(string(a) + " is for a recipient or a domain, whatever messages there are")
+	case a == Retry && f.State == Held:
+		return f, badRequest("what is held is tried when it is released")
+	case a == Retry && f.State == "" && f.ID == "":
+		f.State = Deferred
+	}
+	return f, nil
+}

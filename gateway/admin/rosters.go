@@ -1,0 +1,113 @@
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"mime"
+	"net/http"
+
+	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/roster"
+)
+
+// Rosters are the rosters of accounts. The error is store.ErrNoAccount for somebody
+// who has none, store.ErrInvalid for a record that cannot be that of the account,
+// or what package roster says of it.
+type Rosters interface {
+	// Roster returns the roster of an account, which must not be changed.
+	Roster(ctx context.Context, user jid.JID) (*roster.Roster, error)
+	// Import adds the contacts of a record, or replaces all by them.
+	Import(ctx context.Context, user jid.JID, record *roster.Roster, replace bool) error
+}
+
+// maxRecord bounds the body of a request, in bytes: a roster of the default limits
+// takes less.
+const maxRecord = 4 << 20
+
+// rosterPaths are the paths of rosters. That under /riak is where the system being
+// replaced had them.
+func (s *Server) rosterPaths(mux *http.ServeMux) {
+	p := part{
+		name:    "rosters",
+		present: func() bool { return s.o.Rosters != nil },
+		absent:  "rosters are not kept here",
+		failing: "rosters cannot be read or changed now",
+		refusal: rosterRefusal,
+	}
+	for _, path := range []string{"/v1/rosters/{jid}", "/riak/xmpp/{jid}"} {
+		mux.Handle(path, s.guard(s.serve(p, map[string]action{
+			http.MethodGet: s.rosterOf(s.sendRoster),
+			http.MethodPost: s.rosterOf(func(w http.ResponseWriter, r *http.Request, user jid.JID) error {
+				return s.importRoster(w, r, user, false)
+			}),
+			http.MethodPut: s.rosterOf(func(w http.ResponseWriter, r *http.Request, user jid.JID) error {
+				return s.importRoster(w, r, user, true)
+			}),
+		})))
+	}
+}
+
+// rosterOf reads whose roster a path is about.
+func (s *Server) rosterOf(do func(w http.ResponseWriter, r *http.Request, user jid.JID) error) action {
+	return func(w http.ResponseWriter, r *http.Request) error {
+		user, err := bareJID("jid", r.PathValue("jid"))
+		if err != nil {
+			return err
+		}
+		return do(w, r, user)
+	}
+}
+
+func (s *Server) sendRoster(w http.ResponseWriter, r *http.Request, user jid.JID) error {
+	found, err := s.o.Rosters.Roster(r.Context(), user)
+	if err != nil {
+		return err
+	}
+	record, err := found.Record()
+	if err != nil {
+		return err
+	}
+	writeJSON(w, json.RawMessage(record))
+	return nil
+}
+
+// importRoster takes a record. Only JSON is taken, as in readUser.
+func (s *Server) importRoster(w http.ResponseWriter, r *http.Request, user jid.JID, replace bool) error {
+	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
+		return errNotJSON
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecord))
+	var large *http.MaxBytesError
+	switch {
+	case errors.As(err, &large):
+		return err
+	case err != nil:
+		return badRequest("body: " + err.Error())
+	}
+	record, err := roster.ParseRecord(body, roster.Limits{})
+	if err != nil {
+		return err
+	}
+	if err := s.o.Rosters.Import(r.Context(), user, record, replace); err != nil {
+		return err
+	}
+	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Int("contacts", record.Len()).Bool("replace", replace).Msg("roster imported")
+	w.WriteHeader(http.StatusNoContent)
+	return nil
+}
+
+func rosterRefusal(err error) (int, string) {
+	var limit *roster.LimitError
+	switch {
+	case errors.Is(err, store.ErrNoAccount):
+		return http.StatusNotFound, "no such account"
+	case errors.Is(err, store.ErrDamaged):
+		return http.StatusConflict, "what is stored is not a roster; PUT replaces it"
+	case errors.Is(err, roster.ErrRecord), errors.Is(err, store.ErrInvalid), errors.As(err, &limit):
+		return http.StatusBadRequest, err.Error()
+	}
+	return 0, ""
+}

@@ -1,0 +1,59 @@
+package delivery
+
+import (
+	"time"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/trace"
+)
+
+// settled is the disposition of a message that has ended, with its record for
+// the journal, which keeps one for each message and recipient.
+func settled(d broker.Disposition, o custody.Outcome) broker.Disposition {
+	r := journal(o)
+	return d.Recorded(r.ID, r.Recipient, r.Data)
+}
+
+// journal is the record of a message that ends now.
+func journal(o custody.Outcome) broker.Record {
+	o.Ended = time.Now().UTC()
+	return broker.Record{ID: string(o.ID), Recipient: o.JID.String(), Data: o.Encode(), At: o.Ended}
+}
+
+// arrived ends a message that is proven to have reached a client.
+func (dl *Delivery) arrived(rec custody.Record, proof string, attempt int, took time.Duration) broker.Disposition {
+	dl.delivered.Add(1)
+	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: attempt}))
+	return settled(broker.Ack(), custody.Outcome{Record: rec, End: custody.Delivered, Proof: proof, Attempts: attempt, Node: dl.o.Node})
+}
+
+// bury gives a message up. What stands before the colon of the reason names its
+// kind among the dead messages.
+func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	rec = known(rec, d)
+	dl.failed.Add(1)
+	dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+}
+
+// outlived is the reason to give a message up for its age, empty where there is
+// none.
+func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
+	after := dl.o.Outgoing(rec.JID.Domain()).Expiration
+	if now.Before(rec.Expires(after)) {
+		return ""
+	}
+	reason := "expired: on its way for more than " + after.String()
+	if rec.Reason != "" {
+		reason += ": " + rec.Reason
+	}
+	return reason
+}
+
+// expire gives a message up that has outlived its time.
+func (dl *Delivery) expire(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	dl.expired.Add(1)
+	dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Expired, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+}

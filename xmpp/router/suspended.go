@@ -1,0 +1,84 @@
+package router
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// suspended says whether a session waits for its client (XEP-0198 §5). A message
+// that can be stored is not for it then: it goes to another resource or into
+// custody, as if this one were gone (RFC 6121 §8.5.3.2.1). Presence and IQs are
+// held by the session, because its client relies on having missed none: it does not
+// ask for them again.
+func suspended(s Session) bool {
+	w, ok := s.(interface{ Suspended() bool })
+	return ok && w.Suspended()
+}
+
+// Present says whether others see the resource of s as available, which a
+// suspended one stays.
+func Present(s Session) bool {
+	if p, ok := s.(interface{ Present() bool }); ok {
+		return p.Present()
+	}
+	_, available := s.Priority()
+	return available
+}
+
+// Storable says whether custody would keep a message for a user who is offline
+// (RFC 6121 §8.5.2.2.1).
+func Storable(st *stanza.Stanza) bool {
+	if st.Kind != stanza.Message || !hasBody(st) {
+		return false
+	}
+	switch st.Type {
+	case stanza.TypeError, stanza.TypeGroupchat, stanza.TypeHeadline:
+		return false
+	}
+	return true
+}
+
+// Return takes back a stanza that went to a session at some time and is not known
+// to have arrived: it is treated as one for a resource that is not there (XEP-0198
+// §4). A message goes to another resource or into custody, marked with that time; the
+// sender of an IQ request gets an error. Others are of no use any more. The error is
+// that of a message which could not be kept; its sender is told.
+func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) error {
+	var err error
+	switch {
+	case st.Kind == stanza.Message:
+		delay(st, sent)
+		if _, err = r.Deliver(ctx, st); errors.Is(err, ErrOffline) {
+			err = r.keep(ctx, st)
+		}
+	case st.Kind == stanza.IQ && st.Type != stanza.TypeResult:
+		err = unavailable // RFC 6121 §8.5.3.2.3
+	}
+	if err == nil {
+		return nil
+	}
+	if answer := st.ErrorReply(r.refusal(err)); answer != nil {
+		// Of the error of an error nobody is told (RFC 6120 §8.3.1).
+		_, _ = r.route(ctx, answer)
+	}
+	var refused *stanza.Error
+	if errors.As(err, &refused) {
+		return nil // as its sender would have been told at once
+	}
+	return err
+}
+
+const nsDelay = "urn:xmpp:delay"
+
+// delay marks a message as held by its recipient's server since a time, unless
+// somebody has said so before (XEP-0203 §2).
+func delay(st *stanza.Stanza, since time.Time) {
+	if st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}) != nil {
+		return
+	}
+	st.Element.Add(xmlwire.New(nsDelay, "delay", "from", st.To.Domain(), "stamp", since.UTC().Format("2006-01-02T15:04:05Z")))
+}
