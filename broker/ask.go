@@ -33,9 +33,37 @@ var ErrNobody error = &refusal{"nobody answers", true}
 // errFailed is what Ask makes of failedPanic.
 var errFailed = errors.New("the other side failed to answer")
 
-// Reconnected returns a channel that closes when the connection has been lost and
-// is there again: what happened in between was missed.
-func (b *Broker) Reconnected() <-chan struct{} { return b.admin.reconnected() }
+// reunion tells when all connections are there again after some were lost.
+type reunion struct {
+	mu    sync.Mutex
+	again chan struct{}
+}
+
+// Reconnected returns a channel that closes when a connection has been lost and
+// all are there again: what happened in between was missed.
+func (b *Broker) Reconnected() <-chan struct{} {
+	b.reunion.mu.Lock()
+	defer b.reunion.mu.Unlock()
+	if b.reunion.again == nil {
+		b.reunion.again = make(chan struct{})
+	}
+	return b.reunion.again
+}
+
+// linkReturned is called when a connection is back.
+func (b *Broker) linkReturned() {
+	for _, l := range []*link{b.pub, b.work, b.admin} {
+		if !l.isUp() {
+			return // and will call
+		}
+	}
+	b.reunion.mu.Lock()
+	defer b.reunion.mu.Unlock()
+	if b.reunion.again != nil {
+		close(b.reunion.again)
+		b.reunion.again = nil
+	}
+}
 
 // Ask sends a request to whoever answers to subject, over core NATS, and waits
 // for the answer until ctx ends. It fails at once when there is nobody (ErrNobody)

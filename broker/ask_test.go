@@ -151,6 +151,39 @@ func TestAnswerEnds(t *testing.T) {
 	}
 }
 
+// TestStopWhileAsked: whoever asks just when the answering ends learns at once that
+// nobody is there.
+func TestStopWhileAsked(t *testing.T) {
+	t.Parallel()
+	a, b, _, _ := pair(t)
+	for range 10 {
+		var answered atomic.Int64
+		stop := answer(t, b, "test", func(context.Context, []byte) []byte { answered.Add(1); return nil })
+		var all sync.WaitGroup
+		for range 32 {
+			all.Go(func() {
+				for {
+					_, err := a.Ask(testContext(t), "test", nil)
+					switch {
+					case errors.Is(err, ErrNobody):
+						return
+					case err != nil:
+						t.Error(err)
+						return
+					}
+				}
+			})
+		}
+		for answered.Load() < 100 {
+			if !pause(testContext(t), time.Millisecond) {
+				t.Fatal("nothing is answered")
+			}
+		}
+		stop()
+		all.Wait()
+	}
+}
+
 // TestAskEnds: nothing keeps who asks longer than it wants to wait, or than there
 // is a connection.
 func TestAskEnds(t *testing.T) {
@@ -178,7 +211,8 @@ func TestAskEnds(t *testing.T) {
 	if err := <-done; !errors.Is(err, context.Canceled) {
 		t.Errorf("its context ended: %v", err)
 	}
-	back := a.Reconnected()
+	answer(t, a, "own", func(context.Context, []byte) []byte { return nil })
+	back, backB := a.Reconnected(), b.Reconnected()
 	done = ask(context.Background(), a)
 	stopServer()
 	if err := <-done; !errors.Is(err, ErrUnavailable) || errors.Is(err, ErrNobody) {
@@ -194,15 +228,12 @@ func TestAskEnds(t *testing.T) {
 	}
 	startServer()
 	await(t, "reconnection", back)
-	ctx = testContext(t)
-	for {
-		got, err := a.Ask(ctx, "test", nil)
-		if err == nil && string(got) == "here" {
-			break
-		}
-		if !pause(ctx, 10*time.Millisecond) {
-			t.Fatalf("after the reconnection: %v", err)
-		}
+	if _, err := a.Ask(testContext(t), "own", nil); err != nil {
+		t.Errorf("all connections are back: %v", err)
+	}
+	await(t, "reconnection of the other side", backB)
+	if got, err := a.Ask(testContext(t), "test", nil); err != nil || string(got) != "here" {
+		t.Errorf("after the reconnection: %q, %v", got, err)
 	}
 	done = ask(context.Background(), a)
 	closeTest(t, a)

@@ -40,6 +40,7 @@ type Broker struct {
 	admin   *link          // streams, buckets, reading back
 	leases  *link          // heartbeats and claims; embedded: admin
 	streams map[string]jetstream.Stream
+	reunion reunion // of pub, work and admin, see ask.go
 	// recovered is the last position of each stage when it was opened: up to
 	// there another process may have handed messages over.
 	recovered map[Stage]uint64
@@ -118,6 +119,9 @@ func (b *Broker) open(ctx context.Context) error {
 		if *l, err = dial(b.o, b.srv, role); err != nil {
 			return err
 		}
+	}
+	for _, l := range []*link{b.pub, b.work, b.admin} {
+		l.onReturn(b.linkReturned)
 	}
 	if err := b.ensureStreams(ctx); err != nil {
 		return err

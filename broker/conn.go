@@ -27,6 +27,8 @@ type link struct {
 	down context.CancelCauseFunc
 	// again is closed when a connection that was lost is back.
 	again chan struct{}
+	// returned is called after that; nil: nobody is told.
+	returned func()
 }
 
 // dial opens the connection for one role.
@@ -112,11 +114,28 @@ func (l *link) lost() {
 func (l *link) back() {
 	l.requests.back()
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.down(errDisconnected)
 	l.up, l.down = context.WithCancelCause(context.Background())
 	close(l.again)
 	l.again = make(chan struct{})
+	tell := l.returned
+	l.mu.Unlock()
+	if tell != nil {
+		tell()
+	}
+}
+
+// onReturn has f called each time that a connection that was lost is back.
+func (l *link) onReturn(f func()) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.returned = f
+}
+
+func (l *link) isUp() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.up.Err() == nil
 }
 
 // reconnected returns a channel that closes when the connection has been lost

@@ -28,7 +28,9 @@ func TestConflictElsewhere(t *testing.T) {
 		}
 		n.sees("bob@localhost", fmt.Sprintf("x %d", i+1))
 		next := n.bind("bob@localhost/x")
-		n.sees("bob@localhost", "x") // here at once
+		if got := n.list("bob@localhost"); !slices.Equal(got, []string{"x"}) {
+			t.Errorf("where it is bound, %q is known at once", got)
+		}
 		become(t, "the old session is closed", old.conflicted)
 		become(t, "the old session is not bound any more", func() bool { return len(other.sessions.All()) == 0 })
 		if other.router.Unbind(old) {
@@ -95,29 +97,33 @@ func TestConflictAtOnce(t *testing.T) {
 }
 
 // TestConflictApart binds a full JID on two nodes that cannot hear of each other.
-// Whichever writes first, it is the later session that is left.
+// Whichever writes first, and however alike the two are, it is the later session
+// that is left.
 func TestConflictApart(t *testing.T) {
 	t.Parallel()
-	for _, first := range []string{"earlier", "later"} {
-		t.Run(first, func(t *testing.T) {
+	for _, tc := range []struct {
+		first    string
+		priority int8 // of the earlier one; that of the later is 2
+	}{{"earlier", 1}, {"later", 1}, {"earlier", 2}, {"later", 2}} {
+		t.Run(fmt.Sprint(tc.first, " ", tc.priority), func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
 			a, b := c.node(), c.node()
 			releaseA, releaseB := a.gate.hold(), b.gate.hold()
-			earlier := a.online("bob@localhost/x", 1)
+			earlier := a.online("bob@localhost/x", tc.priority)
 			later := b.online("bob@localhost/x", 2)
 			one, other := releaseA, releaseB
-			if first == "later" {
+			if tc.first == "later" {
 				one, other = releaseB, releaseA
 			}
 			one()
 			d := c.node()
 			become(t, "one is known", func() bool { return len(d.list("bob@localhost")) == 1 })
 			other()
+			become(t, "the earlier one is closed", earlier.conflicted)
 			for _, n := range []*node{a, b, d} {
 				n.sees("bob@localhost", "x 2")
 			}
-			become(t, "the earlier one is closed", earlier.conflicted)
 			if later.conflicted() {
 				t.Error("the later one is closed")
 			}
@@ -247,6 +253,42 @@ func TestForeignHand(t *testing.T) {
 	}
 	b.keys(1)
 	b.sees("bob@localhost", "x 1")
+}
+
+// TestLateWord: what a writer learns too late, of a bucket that is another one by now
+// or of an entry that has changed since, is looked at again.
+func TestLateWord(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a := c.node()
+	bob := a.online("bob@localhost/x", 1)
+	a.keys(1)
+	r := a.sessions
+	r.mu.Lock()
+	cl := r.claims[sessionKey(bob.full)]
+	r.mu.Unlock()
+	become(t, "the writer is done", func() bool { r.mu.Lock(); defer r.mu.Unlock(); return !cl.queued && !cl.busy })
+	r.end() // and no other one begins
+	r.work.Wait()
+	for name, tc := range map[string]struct {
+		round int
+		rev   uint64
+	}{"of another bucket": {-1, 1 << 40}, "of an earlier entry": {0, 0}} {
+		r.mu.Lock()
+		before := cl.rev
+		cl.queued = false
+		w := wish{round: r.round + tc.round, session: bob, binding: cl.binding, rank: 1}
+		r.mu.Unlock()
+		r.written(cl, w, tc.rev)
+		if cl.rev != before || !cl.queued {
+			t.Errorf("written, %s: position %d after %d, looked at again: %v", name, cl.rev, before, cl.queued)
+		}
+	}
+	cl.queued = false
+	r.found(cl, wish{round: r.round - 1}, nil)
+	if cl.rev == 0 || !cl.queued {
+		t.Errorf("missing in another bucket: position %d, looked at again: %v", cl.rev, cl.queued)
+	}
 }
 
 // TestMarkers: what is left of a removed entry goes too, and leaves nothing.

@@ -137,6 +137,7 @@ func TestProofsHoldNothingUp(t *testing.T) {
 		t.Run(fmt.Sprint(n), func(t *testing.T) {
 			t.Parallel()
 			c := newCluster(t)
+			c.times.ask = time.Hour // no place is given back before release
 			a, b := c.node(), c.node()
 			slow, quick := b.online("bob@localhost/slow", 1), b.online("carol@localhost/quick", 1)
 			_, _, release := slow.blocks()
@@ -149,7 +150,7 @@ func TestProofsHoldNothingUp(t *testing.T) {
 			for i := range 64 {
 				all.Go(func() {
 					for j := range 20 {
-						if err := q.Send(context.Background(), message("carol@localhost", fmt.Sprint(i, j), "x")); err != nil {
+						if err := q.Send(soon(t), message("carol@localhost", fmt.Sprint(i, j), "x")); err != nil {
 							t.Error(err)
 						}
 					}
@@ -342,9 +343,14 @@ func TestUnknownNode(t *testing.T) {
 		defer a.sessions.mu.RUnlock()
 		return len(a.sessions.remotes) == 1
 	})
+	before := a.revision("bob@localhost/x")
+	<-time.After(5 * c.times.check) // for several looks of the reaper
 	a.sees("bob@localhost")
 	c.living.set(b.broker.Node(), true)
 	a.sees("bob@localhost", "x 1")
+	if after := a.revision("bob@localhost/x"); after != before {
+		t.Error("the entry was removed")
+	}
 	if !a.wasAble(jid.MustParse("bob@localhost")) {
 		t.Error("nobody is told that the recipient can be reached")
 	}
@@ -416,6 +422,37 @@ func TestPresenceElsewhere(t *testing.T) {
 	a.sees("bob@localhost", "first 1", "second 2")
 	b.die()
 	become(t, "the resource of a dead node is gone", func() bool { return slices.Contains(first.presences(), "second unavailable") })
+}
+
+// TestReunited: while a node had no connection both sides may have missed presence.
+// It is sent again.
+func TestReunited(t *testing.T) {
+	t.Parallel()
+	c := newCluster(t)
+	a, b := c.node(), c.node()
+	first, second := a.online("bob@localhost/first", 1), b.online("bob@localhost/second", 2)
+	for _, n := range []*node{a, b} {
+		n.sees("bob@localhost", "first 1", "second 2")
+	}
+	become(t, "they are introduced", func() bool { return len(first.presences()) > 0 && len(second.presences()) > 0 })
+	mark := func(s *client) func() bool {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.show = stanza.NewPresence(s.full.Bare(), s.full, "")
+		s.show.ID = "missed" // nobody has been told
+		return func() bool {
+			other := first
+			if s == first {
+				other = second
+			}
+			other.mu.Lock()
+			defer other.mu.Unlock()
+			return slices.ContainsFunc(other.got, func(st *stanza.Stanza) bool { return st.ID == "missed" && st.From == s.full })
+		}
+	}
+	there, back := mark(first), mark(second)
+	b.gate.cut()
+	become(t, "both are introduced again", func() bool { return there() && back() })
 }
 
 // TestRemoteError: what goes wrong on the far side comes back as an error, also

@@ -95,6 +95,9 @@ type gate struct {
 	to    string
 	flow  sync.RWMutex // held by hold
 	conns sync.WaitGroup
+
+	mu   sync.Mutex
+	near map[net.Conn]bool
 }
 
 func newGate(t testing.TB, to string) *gate {
@@ -103,7 +106,7 @@ func newGate(t testing.TB, to string) *gate {
 	if err != nil {
 		t.Fatal(err)
 	}
-	g := &gate{ln: ln, to: to}
+	g := &gate{ln: ln, to: to, near: make(map[net.Conn]bool)}
 	g.conns.Go(func() {
 		for {
 			c, err := ln.Accept()
@@ -122,6 +125,14 @@ func newGate(t testing.TB, to string) *gate {
 
 func (g *gate) carry(near net.Conn) {
 	defer near.Close()
+	g.mu.Lock()
+	g.near[near] = true
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		delete(g.near, near)
+	}()
 	far, err := net.Dial("tcp", g.to)
 	if err != nil {
 		return
@@ -155,6 +166,15 @@ func (r gated) Read(p []byte) (int, error) {
 func (g *gate) hold() (release func()) {
 	g.flow.Lock()
 	return sync.OnceFunc(g.flow.Unlock)
+}
+
+// cut loses all connections that there are.
+func (g *gate) cut() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for c := range g.near {
+		_ = c.Close()
+	}
 }
 
 // living are the Members of all nodes of a test.
@@ -475,6 +495,16 @@ func (n *node) keys(want int) {
 		}
 		return got == want
 	})
+}
+
+// revision is that of a session's entry.
+func (n *node) revision(full string) uint64 {
+	n.t.Helper()
+	e, err := n.sessions.bucket().Get(soon(n.t), sessionKey(jid.MustParse(full)))
+	if err != nil {
+		n.t.Fatal(err)
+	}
+	return e.Revision()
 }
 
 // TestSessionElsewhere: a message reaches a client on another node, with all that

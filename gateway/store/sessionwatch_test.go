@@ -17,19 +17,20 @@ import (
 func TestClockAhead(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t)
-	a := c.node()
-	c.living.set("AHEAD", true)
-	full := jid.MustParse("bob@localhost/x")
-	ahead := time.Now().Add(time.Hour).UnixNano()
-	value := fmt.Sprintf(`{"jid":%q,"node":"AHEAD","number":1,"since":%d,"priority":7,"available":true}`, full, ahead)
-	if _, err := a.sessions.bucket().PutString(soon(t), sessionKey(full), value); err != nil {
-		t.Fatal(err)
-	}
+	a, ahead := c.node(), c.node()
+	old := ahead.bind("bob@localhost/x")
+	ahead.sessions.mu.Lock()
+	claim := ahead.sessions.claims[sessionKey(old.full)]
+	claim.binding.since += time.Hour.Nanoseconds()
+	claim.wrote = never
+	ahead.sessions.mu.Unlock()
+	old.available(7)
 	a.sees("bob@localhost", "x 7")
-	bob := a.online(full.String(), 1)
-	a.sees("bob@localhost", "x 1")
-	b := c.node()
-	b.sees("bob@localhost", "x 1")
+	bob := a.online("bob@localhost/x", 1)
+	become(t, "the old session is closed", old.conflicted)
+	for _, n := range []*node{a, ahead} {
+		n.sees("bob@localhost", "x 1")
+	}
 	if bob.conflicted() {
 		t.Error("the new session is closed")
 	}
