@@ -145,7 +145,7 @@ func TestDamagedRoster(t *testing.T) {
 	if err := r.Rosters().Import(ctx, alice, record(t, `{"bob@localhost":{}}`), false); err != nil {
 		t.Fatal(err)
 	}
-	kv, err := r.broker.KV(ctx, jetstream.KeyValueConfig{Bucket: "roster", Description: "rosters by bare JID", Storage: jetstream.FileStorage, History: 1, MaxBytes: 1 << 30})
+	kv, err := r.broker.KV(ctx, jetstream.KeyValueConfig{Bucket: "roster", Description: "rosters by bare JID", Storage: jetstream.FileStorage, History: 1, MaxBytes: 512 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

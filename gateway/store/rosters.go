@@ -17,7 +17,7 @@ import (
 const (
 	rosterBucket = "roster"
 	// rosterBytes bounds the bucket, in bytes: a contact takes about 150 of them.
-	rosterBytes = 1 << 30
+	rosterBytes = 512 << 20
 	// rosterAttempts is how often a change is tried again that met one of another
 	// process: several of them may be busy with a user who has just come online.
 	rosterAttempts = 16
@@ -178,37 +178,47 @@ func (s *Rosters) Update(ctx context.Context, user jid.JID, change func(*roster.
 		return fmt.Errorf("rosters: change that of %s: %w", user, err)
 	}
 	defer done()
-	e := s.edition(key)
+	e, latest := s.edition(key), false // latest: it is what the bucket has
 	for i := range rosterAttempts {
-		base, err := s.read(key, e)
-		if err != nil {
-			return err
-		}
-		next := base.Clone()
-		if err := change(next); err != nil {
-			return err
-		}
-		if next.Changed() {
+		next, err := s.changed(key, e, change)
+		idle := err != nil || !next.Changed()
+		if !idle {
 			err = s.write(ctx, user, key, next, e)
 		}
 		switch {
+		case idle && !latest:
+			// No write has told whether what is known here is old.
 		case err == nil:
 			if stored != nil {
 				stored()
 			}
 			s.tell(key)
 			return nil
+		case idle:
+			return err
 		case !lostRace(err):
 			return fmt.Errorf("rosters: change that of %s: %w", user, err)
-		}
-		if err := stepBack(ctx, i); err != nil {
-			return fmt.Errorf("rosters: change that of %s: %w", user, err)
+		default:
+			if err := stepBack(ctx, i); err != nil {
+				return fmt.Errorf("rosters: change that of %s: %w", user, err)
+			}
 		}
 		if e, err = s.fetch(ctx, key); err != nil {
 			return fmt.Errorf("rosters: read that of %s: %w", user, err)
 		}
+		latest = true
 	}
 	return fmt.Errorf("rosters: change that of %s: others were faster %d times", user, rosterAttempts)
+}
+
+// changed returns a changed copy of an edition.
+func (s *Rosters) changed(key string, e *edition, change func(*roster.Roster) error) (*roster.Roster, error) {
+	base, err := s.read(key, e)
+	if err != nil {
+		return nil, err
+	}
+	next := base.Clone()
+	return next, change(next)
 }
 
 // write stores what has become of an edition.
@@ -260,6 +270,9 @@ func (s *Rosters) fetch(ctx context.Context, key string) (*edition, error) {
 	}
 	e := &edition{rev: entry.Revision(), value: entry.Value()}
 	s.put(key, e)
+	if known := s.edition(key); known != nil && known.rev == e.rev {
+		return known, nil // and perhaps decoded
+	}
 	return e, nil
 }
 

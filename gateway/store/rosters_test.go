@@ -13,6 +13,8 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 var (
@@ -221,6 +223,66 @@ func (s *Rosters) count() int {
 	return len(s.users)
 }
 
+// online is a session that gets pushes, and nothing else.
+type online struct {
+	router.Session // nil: nothing else is asked of it
+	full           jid.JID
+	l              *told
+}
+
+func (s online) JID() jid.JID           { return s.full }
+func (s online) Priority() (int8, bool) { return 0, false }
+
+func (s online) Push(_ context.Context, changes []roster.Change) {
+	for _, c := range changes {
+		s.l.note(s.full.Resource() + " " + c.Item.JID.Local() + " " + c.Item.State.String())
+	}
+}
+
+// TestRosterPushedEverywhere: what happens in one process is pushed to the sessions
+// of all, by each to its own.
+func TestRosterPushedEverywhere(t *testing.T) {
+	t.Parallel()
+	b := openBroker(t, t.TempDir())
+	var l told
+	process := func(resource string) *router.Router {
+		s := openRosters(t, b, RostersOptions{})
+		r := router.New(router.Options{Domains: func(string) bool { return true }, Rosters: s})
+		s.OnChange(r.RosterChanged)
+		full, err := alice.WithResource(resource)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := r.Bind(online{full: full, l: &l}); err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	one, two := process("one"), process("two")
+	ask := func(r *router.Router, from, to jid.JID, typ string) {
+		t.Helper()
+		if err := r.Subscription(t.Context(), stanza.NewPresence(to, from, typ)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	pushed := func(what string) {
+		t.Helper()
+		eventually(t, what+" pushed in both", func() bool {
+			all := l.all()
+			return slices.Contains(all, "one bob "+what) && slices.Contains(all, "two bob "+what)
+		})
+	}
+	ask(one, alice, bob, "subscribe")
+	pushed("None + Pending Out")
+	// Bob's server has not heard of the request for long.
+	eventually(t, "the request elsewhere", func() bool { return two.Roster(bob).State(alice) == roster.NonePendingIn })
+	ask(two, bob, alice, "subscribed")
+	pushed("To")
+	if n := len(l.all()); n != 4 {
+		t.Errorf("pushed %q", l.all())
+	}
+}
+
 // TestRosterRace has several processes change one roster at once: all changes are
 // made.
 func TestRosterRace(t *testing.T) {
@@ -241,6 +303,36 @@ func TestRosterRace(t *testing.T) {
 	wg.Wait()
 	for _, s := range stores {
 		eventually(t, "all contacts", func() bool { return s.Roster(alice).Len() == each*len(stores) })
+	}
+}
+
+// TestRosterOld: a change that would do nothing to what is known here, or is refused,
+// is tried on what the bucket has.
+func TestRosterOld(t *testing.T) {
+	t.Parallel()
+	b := openBroker(t, t.TempDir())
+	s, other := openRosters(t, b, RostersOptions{}), openRosters(t, b, RostersOptions{})
+	if err := s.Close(); err != nil { // it does not see what the other does
+		t.Fatal(err)
+	}
+	remove := func(r *roster.Roster) error { _, err := r.Remove(bob); return err }
+	update(t, other, alice, add(bob))
+	update(t, s, alice, remove)
+	if names(s, alice) != "" {
+		t.Errorf("contacts: %s", names(s, alice))
+	}
+	if err := s.Update(t.Context(), alice, remove, nil); err == nil {
+		t.Error("removed twice")
+	}
+	update(t, other, alice, add(carol))
+	update(t, s, alice, func(r *roster.Roster) error {
+		if _, ok := r.Item(carol); ok {
+			return r.Set(carol, "Carol", nil)
+		}
+		return nil
+	})
+	if i, _ := s.Roster(alice).Item(carol); i.Name != "Carol" {
+		t.Errorf("%+v", i)
 	}
 }
 

@@ -22,6 +22,23 @@ type Rosters interface {
 	Update(ctx context.Context, user jid.JID, change func(*roster.Roster) error, stored func()) error
 }
 
+// Beside router.Session a session may have these, which a proxy for one of another
+// process may lack.
+type (
+	// pusher gets changes of its user's roster, and pushes them to its client if
+	// that has asked for the roster (RFC 6121 §2.1.6).
+	pusher interface {
+		Push(ctx context.Context, changes []roster.Change)
+	}
+	// interested says whether the client has asked for the roster (§2.2). Without
+	// it an available one counts as having done so.
+	interested interface{ Interested() bool }
+	// shower sends its presence to somebody, if it has any, by Forward.
+	shower interface {
+		Show(ctx context.Context, to jid.JID)
+	}
+)
+
 // Rosters returns Options.Rosters.
 func (r *Router) Rosters() Rosters { return r.o.Rosters }
 
@@ -40,9 +57,7 @@ func (r *Router) Roster(user jid.JID) *roster.Roster {
 func (r *Router) RosterChanged(user jid.JID, old, now *roster.Roster) {
 	var changes []roster.Change
 	for _, s := range r.Sessions(user) {
-		p, ok := s.(interface {
-			Push(ctx context.Context, changes []roster.Change)
-		})
+		p, ok := s.(pusher)
 		if !ok {
 			continue
 		}
@@ -114,9 +129,7 @@ func (r *Router) introduce(ctx context.Context, contact, to jid.JID) {
 // show has each available resource of an account send its presence to somebody.
 func (r *Router) show(ctx context.Context, account, to jid.JID) {
 	for _, s := range r.Sessions(account) {
-		if o, ok := s.(interface {
-			Show(ctx context.Context, to jid.JID)
-		}); ok {
+		if o, ok := s.(shower); ok {
 			o.Show(ctx, to)
 		}
 	}
@@ -158,9 +171,7 @@ func (r *Router) probed(ctx context.Context, st *stanza.Stanza) error {
 	}
 	shown := false
 	for _, s := range r.Sessions(contact) {
-		if o, ok := s.(interface {
-			Show(ctx context.Context, to jid.JID)
-		}); ok && present(s) && (st.To.IsBare() || s.JID() == st.To) {
+		if o, ok := s.(shower); ok && present(s) && (st.To.IsBare() || s.JID() == st.To) {
 			o.Show(ctx, st.From)
 			shown = true
 		}

@@ -130,7 +130,7 @@ func (r *Router) subscription(ctx context.Context, st *stanza.Stanza) error {
 func (r *Router) notify(ctx context.Context, st *stanza.Stanza, kind roster.Kind) {
 	for _, s := range r.Sessions(st.To) {
 		wants := present(s)
-		if i, ok := s.(interface{ Interested() bool }); ok && kind != roster.Subscribe {
+		if i, ok := s.(interested); ok && kind != roster.Subscribe {
 			wants = i.Interested()
 		}
 		if wants {
