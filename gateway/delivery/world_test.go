@@ -59,10 +59,9 @@ type world struct {
 // hooks stand between the Delivery and the broker and router. A nil one does
 // nothing.
 type hooks struct {
-	store  func(msgs []broker.Message, store func() error) error
-	drain  func()
-	handed func(ds []*broker.Delivery) // before the Delivery gets them
-	sent   func(st *stanza.Stanza)     // before the router gets it
+	store func(msgs []broker.Message, store func() error) error
+	drain func()
+	sent  func(st *stanza.Stanza) // before the router gets it
 }
 
 type hookedBroker struct {
@@ -76,15 +75,6 @@ func (b hookedBroker) Store(ctx context.Context, msgs ...broker.Message) error {
 		return h(msgs, store)
 	}
 	return store()
-}
-
-func (b hookedBroker) Consume(ctx context.Context, stage broker.Stage, h broker.Handler, o broker.ConsumeOptions) error {
-	return b.Broker.Consume(ctx, stage, broker.HandlerFunc(func(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
-		if f := b.w.hooks.handed; f != nil {
-			f(ds)
-		}
-		return h.Handle(ctx, ds)
-	}), o)
 }
 
 func (b hookedBroker) Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error) {

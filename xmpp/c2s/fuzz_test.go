@@ -55,7 +55,7 @@ func FuzzSession(f *testing.F) {
 		rosters := new(xmpptest.Rosters)
 		r := router.New(router.Options{Domains: func(d string) bool { return d == "localhost" }, Rosters: rosters})
 		rosters.OnChange = r.RosterChanged
-		v := New(Options{Router: r, Log: zerolog.New(&log), Connection: func(net.Addr) ConnOptions {
+		v := New(Options{Router: r, Log: zerolog.New(zerolog.SyncWriter(&log)), Connection: func(net.Addr) ConnOptions {
 			return ConnOptions{Accounts: users, AllowPlainWithoutTLS: true}
 		}})
 		const open = "<stream:stream xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams' to='localhost' version='1.0'>"
