@@ -619,3 +619,70 @@ func TestShares(t *testing.T) {
 		t.Errorf("%d routes at a time, want 7", n)
 	}
 }
+
+// A claim that was left behind is given back: its release was not taken.
+func TestStaleClaim(t *testing.T) {
+	t.Parallel()
+	const slices = 4
+	s := newServer(t)
+	o := s.options(slices)
+	o.lease = patient
+	a, b := s.node(o), s.node(o)
+	for _, br := range []*Broker{a, b} {
+		consume(t, br, Mail, newOnce().handle, ConsumeOptions{})
+	}
+	spread := func() bool {
+		return a.Stats().Stages[Mail].Owned == countWanted(a, slices, a, b) && b.Stats().Stages[Mail].Owned == countWanted(b, slices, a, b)
+	}
+	eventually(t, "slices as wanted", spread)
+	loser, left := b, a
+	if countWanted(b, slices, a, b) == 0 {
+		loser, left = a, b
+	}
+	index := 0
+	for wantedOwner(Mail, index, []string{a.members.name(), b.members.name()}) != loser.members.name() {
+		index++
+	}
+	kv, err := a.leaseKV(testContext(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := sliceKey{Mail, index}.String()
+	claim := fmt.Sprintf(`{"node":%q,"name":%q,"of":%d}`, left.Node(), left.members.name(), slices)
+	if _, err := kv.PutString(testContext(t), key, claim); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the slice lost", func() bool { return loser.Stats().Stages[Mail].Losses == 1 })
+	eventually(t, "slices as wanted", spread)
+}
+
+// What its last owner has handed over without a decision is not new to the next.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	o := s.options(1)
+	o.lease = patient
+	a, b := s.node(o), s.node(o)
+	fill(t, b, Mail, 1, 1) // neither was there when it was opened
+	begun := make(chan struct{})
+	var once sync.Once
+	stop := consume(t, a, Mail, func(_ context.Context, ds []*Delivery) []Disposition {
+		if ds[0].Redelivered {
+			t.Error("the first that is handed over is not new")
+		}
+		once.Do(func() { close(begun) })
+		return []Disposition{Retry(time.Hour)}
+	}, ConsumeOptions{})
+	await(t, "the first handler", begun)
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	again := make(chan bool, 1)
+	consume(t, b, Mail, func(_ context.Context, ds []*Delivery) []Disposition {
+		again <- ds[0].Redelivered
+		return []Disposition{Ack()}
+	}, ConsumeOptions{})
+	if !<-again {
+		t.Error("a message that another has handed over looks new")
+	}
+}

@@ -175,6 +175,23 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 	return ctx, func() { stop(); cancel(nil) }
 }
 
+// connected returns a context that also ends when a connection is lost that
+// slices are taken over and given up by. What nats.go is asked without one it
+// answers late, and keeps an entry for the answer.
+func (b *Broker) connected(ctx context.Context) (context.Context, context.CancelFunc) {
+	var stops []context.CancelFunc
+	for _, l := range []*link{b.leases, b.admin, b.work} {
+		var stop context.CancelFunc
+		ctx, stop = l.while(ctx)
+		stops = append(stops, stop)
+	}
+	return ctx, func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}
+}
+
 func (l *link) close() {
 	if l != nil {
 		l.lost()

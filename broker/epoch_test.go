@@ -1,13 +1,17 @@
 package broker
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 // A connection that breaks in the midst costs neither a message nor the order,
@@ -83,6 +87,44 @@ func TestConsumerDeleted(t *testing.T) {
 	c.inOrder(t)
 	if c.n != per {
 		t.Errorf("%d messages handed over, want %d", c.n, per)
+	}
+}
+
+// Acknowledgements to a consumer that is gone are not asked about at the end.
+func TestConsumerDeletedAfterAll(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	o := small(t.TempDir())
+	o.Log = zerolog.New(zerolog.SyncWriter(&log))
+	b := openTest(t, o)
+	ctx := testContext(t)
+	fill(t, b, Deliver, 1, 5)
+	c := collect(5)
+	stop := consume(t, b, Deliver, c.handle, ConsumeOptions{})
+	await(t, "all messages", c.all)
+	await(t, "an empty stage", emptied(t, b, streamDeliver))
+	names, err := b.epochs(ctx, Deliver, Slice{0, 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name := range names {
+		if err := b.admin.js.DeleteConsumer(ctx, streamDeliver, name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "another consumer", func() bool {
+		again, err := b.epochs(ctx, Deliver, Slice{0, 1})
+		for name := range names {
+			delete(again, name)
+		}
+		return err == nil && len(again) == 1
+	})
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	closeTest(t, b)
+	if strings.Contains(log.String(), "not confirmed") {
+		t.Errorf("log: %s", log.String())
 	}
 }
 
@@ -240,5 +282,103 @@ func TestOldLeases(t *testing.T) {
 	}
 	if age := s.CachedInfo().Config.MaxAge; age != 0 {
 		t.Errorf("claims run out after %v", age)
+	}
+}
+
+// One process with its own server may have several slices, and another number
+// of them at each start.
+func TestSlicesAlone(t *testing.T) {
+	t.Parallel()
+	o := small(t.TempDir())
+	for _, n := range []int{4, 1, 64, 3} {
+		o.Slices = n
+		b := openTest(t, o)
+		fill(t, b, Deliver, 40, 2)
+		h := newOnce()
+		var mu sync.Mutex
+		owned := make(map[Slice]bool)
+		stop := consume(t, b, Deliver, h.handle, ConsumeOptions{Own: func(ctx, _ context.Context, s Slice, ready func()) error {
+			mu.Lock()
+			owned[s] = true
+			mu.Unlock()
+			ready()
+			<-ctx.Done()
+			return nil
+		}})
+		eventually(t, "all messages", func() bool { got, _ := h.count(); return got == 80 })
+		if st := b.Stats().Stages[Deliver]; st.Owned != n || st.Slices != n || st.Losses > 0 {
+			t.Errorf("%d slices: %+v", n, st)
+		}
+		if err := stop(); err != nil {
+			t.Fatal(err)
+		}
+		h.inOrder(t)
+		for s := range owned {
+			if s.Of != n {
+				t.Errorf("slice %v of %d", s, n)
+			}
+		}
+		closeTest(t, b)
+	}
+	o.Slices = Partitions + 1
+	if b, err := Open(testContext(t), o); err == nil {
+		closeTest(t, b)
+		t.Error("more slices than partitions")
+	}
+}
+
+// What comes too late changes nothing: not the store, and not the source.
+func TestEntitled(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	b.lease.forever = false // as with URLs
+	ctx := testContext(t)
+	over, cancel := context.WithCancel(ctx)
+	cancel()
+	gone := &right{lease: ctx}
+	gone.gone.Store(true)
+	for _, c := range []struct {
+		why   string
+		right *right
+		valid bool
+		err   error
+	}{
+		{"held", &right{lease: ctx}, true, nil},
+		{"without a slice", nil, true, nil},
+		{"slice lost", gone, true, errNotOurs},
+		{"lease run out", &right{lease: ctx}, false, errNotOurs},
+		{"lease run out, without a slice", nil, false, errNotOurs},
+		// The process was stopped, and its first heartbeat afterwards was faster.
+		{"another lease", &right{lease: over}, true, errNotOurs},
+	} {
+		if b.lease.revoke(); c.valid {
+			b.lease.renew(time.Now())
+		}
+		f := newFlow(b, Ingest, nil, ConsumeOptions{}.withDefaults(), nil)
+		f.right.Store(c.right)
+		if err := f.entitled(); !errors.Is(err, c.err) {
+			t.Errorf("%s: %v, want %v", c.why, err, c.err)
+		}
+		before := messages(t, b, streamDeliver)
+		d := &Delivery{Stage: Ingest, flow: f}
+		if err := b.store(ctx, []Message{{Stage: Deliver, Route: "r"}}, d); !errors.Is(err, c.err) {
+			t.Errorf("%s: stored: %v, want %v", c.why, err, c.err)
+		}
+		stored := messages(t, b, streamDeliver) > before
+		if stored != (c.err == nil) {
+			t.Errorf("%s: stored: %v", c.why, stored)
+		}
+		for _, d := range []Disposition{Ack(), Term("bad"), Move()} {
+			it := &item{seq: 1, reply: "nowhere", del: &Delivery{Stage: Ingest, flow: f}, decided: &d}
+			if err := f.do(ctx, it); !errors.Is(err, c.err) {
+				t.Errorf("%s: %v done: %v, want %v", c.why, d.kind, err, c.err)
+			}
+			if f.done.has(1) != (c.err == nil) {
+				t.Errorf("%s: %v acknowledged: %v", c.why, d.kind, f.done.has(1))
+			}
+		}
+	}
+	if n := b.Stats().Stages[Dead].Stored; n != 1 {
+		t.Errorf("%d dead messages, want that of who was entitled, and what it did again as a duplicate", n)
 	}
 }

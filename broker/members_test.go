@@ -185,10 +185,10 @@ func TestPlan(t *testing.T) {
 		l.beat("A", heartbeat{Node: "A1", Stages: []Stage{Deliver}})
 		l.beat("B", heartbeat{Node: "B1", Stages: []Stage{Mail}, Leaving: []Stage{Deliver}})
 		want, other := l.mine("MYNAME", "A")
-		if len(want) < 2 || len(want) == 8 {
+		if len(want) < 2 || len(want) == 8 || want[len(want)-1] < 2 {
 			t.Fatalf("the names do not fit the test: %v", want)
 		}
-		s := Slice{want[0], 8}
+		s := Slice{want[len(want)-1], 8}
 		plan := func() plan { return l.members.plan(Deliver, time.Now()) }
 		check := func(what string, free bool) {
 			t.Helper()
@@ -238,18 +238,38 @@ func TestPlan(t *testing.T) {
 		l.own(Deliver, s.Index, 8, "", "")
 		l.own(Deliver, (s.Index+1)%2, 2, "A1", "A")
 		check("another owner of an older layout, elsewhere", true)
-		if s.Index > 1 {
-			l.own(Deliver, s.Index%2, 2, "A1", "A")
-			check("owner of an older layout", false)
-			l.own(Deliver, s.Index%2, 2, "DEAD", "DEAD")
-			check("dead owner of an older layout", true)
-		}
+		l.own(Deliver, s.Index%2, 2, "A1", "A")
+		check("owner of an older layout", false)
+		l.own(Deliver, s.Index%2, 2, "DEAD", "DEAD")
+		check("dead owner of an older layout", true)
 
 		l.members.leave(Deliver)
 		if p := plan(); len(p.want) > 0 {
 			t.Errorf("wanted by who leaves: %v", p.want)
 		}
 	})
+}
+
+// While members come and go a slice stays with who has it, unless the number of
+// slices has changed.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	given := 0
+	c := &consumption{tenures: map[Slice]func(){{0, 8}: func() { given++ }}}
+	for _, p := range []struct {
+		plan
+		given int
+		why   string
+	}{
+		{plan{of: 8}, 0, "not wanted, for the moment"},
+		{plan{of: 8, firm: true, want: map[Slice]bool{{0, 8}: true}}, 0, "wanted"},
+		{plan{of: 8, firm: true}, 1, "not wanted"},
+		{plan{of: 4}, 2, "another number of slices"},
+	} {
+		if c.follow(t.Context(), p.plan); given != p.given {
+			t.Errorf("%s: given up %d times, want %d", p.why, given, p.given)
+		}
+	}
 }
 
 // Members that come and go without end do not keep slices from their owners.

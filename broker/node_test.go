@@ -223,7 +223,12 @@ func TestStoppedNode(t *testing.T) {
 	p.await("held held-0")
 	stop := feed(t, b, Ingest, 12)
 	p.signal(syscall.SIGSTOP)
-	consume(t, b, Ingest, mover(Deliver), ConsumeOptions{Batch: 1})
+	consume(t, b, Ingest, func(ctx context.Context, ds []*Delivery) []Disposition {
+		if ds[0].ID == "held-0" && !ds[0].Redelivered {
+			t.Error("a message that the other has handed over looks new")
+		}
+		return mover(Deliver)(ctx, ds)
+	}, ConsumeOptions{Batch: 1})
 	eventually(t, "all slices taken over", func() bool { return b.Stats().Stages[Ingest].Owned == nodeSlices })
 	// What it holds is given to the new owner.
 	c := s.node(s.options(nodeSlices))

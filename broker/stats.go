@@ -29,7 +29,7 @@ type StageStats struct {
 	Retried    uint64 // handlers' wishes to be given a message again
 	Moved      uint64 // settled by Move
 	Dead       uint64 // settled by Term
-	Lag        uint64 // waiting or worked on, as the server counts them
+	Lag        uint64 // waiting or worked on in the slices that this process owns, as the server counts them
 	Messages   uint64 // in the stream; after a crash it may hold some that are settled
 	Bytes      uint64
 	MaxBytes   uint64

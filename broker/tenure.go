@@ -71,7 +71,13 @@ func (t *tenure) giveBack(ctx context.Context) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalAck)
 	defer cancel()
-	if err := t.release(ctx); err != nil {
+	ctx, stop := t.c.b.connected(ctx)
+	defer stop()
+	err := context.Cause(ctx)
+	if err == nil {
+		err = t.release(ctx)
+	}
+	if err != nil {
 		t.log.Warn().Err(err).Msg("slice not given up in order, others wait for our lease to run out")
 	}
 }
@@ -89,8 +95,22 @@ func (t *tenure) dropFlow() {
 	t.flow = nil
 }
 
-// take claims the slice and begins an epoch on it.
+// take takes the slice over, for the first time or anew.
 func (t *tenure) take(ctx context.Context) error {
+	ctx, stop := t.c.b.connected(ctx)
+	defer stop()
+	err := ctx.Err()
+	if err == nil {
+		err = t.takeOver(ctx)
+	}
+	if err != nil && ctx.Err() != nil && !errors.Is(err, errLost) {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// takeOver claims the slice and begins an epoch on it.
+func (t *tenure) takeOver(ctx context.Context) error {
 	b := t.c.b
 	again := b.members.layout(sliceKey{t.c.stage, t.slice.Index}) > 0
 	claim, fresh, err := b.claim(ctx, t.c.stage, t.slice, t.held)
@@ -103,9 +123,11 @@ func (t *tenure) take(ctx context.Context) error {
 		t.makeFlow()
 		t.fresh = fresh
 	}
-	if t.epoch, err = b.beginEpoch(ctx, t.c.stage, t.slice, claim, t.flow.maxAckPending()); err != nil {
+	begun, err := b.beginEpoch(ctx, t.c.stage, t.slice, claim, t.flow.maxAckPending())
+	if err != nil {
 		return err
 	}
+	t.epoch = begun
 	last, err := t.flow.checkStream(ctx)
 	if err != nil || t.known {
 		return err
@@ -227,7 +249,12 @@ func (t *tenure) pulls(ctx, work context.Context, lose func(error)) {
 func (t *tenure) surrender(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), t.c.b.o.StoreTimeout)
 	defer cancel()
+	ctx, stop := t.c.b.connected(ctx)
+	defer stop()
 	t.flow.confirmLast()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := t.flow.entitled(); err != nil {
 		return err
 	}
