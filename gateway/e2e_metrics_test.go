@@ -55,7 +55,7 @@ func (s samples) value(t *testing.T, name string) float64 {
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
 	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|in|dlv|park|mail|dead)$`),
-	"outcome":  regexp.MustCompile(`^(stored|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|kept|succeeded)$`),
+	"outcome":  regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|kept|succeeded)$`),
 	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
 	"limit":    regexp.MustCompile(`^[a-z_]+$`),
