@@ -68,7 +68,7 @@ func (c *raft) options(slices int) Options {
 
 // A server of a cluster goes and comes back while members leave: each message is
 // handled, once and in order.
-func TestReplicas(t *testing.T) {
+func TestReplicatedSlices(t *testing.T) {
 	t.Parallel()
 	const slices = 4
 	r := newRaft(t)

@@ -26,6 +26,7 @@ type Envelope struct {
 	EnvelopeID string // DSN ENVID (RFC 3461 §4.4), decoded
 	Return     string // DSN RET: "FULL", "HDRS" or empty
 	Received   time.Time
+	Confirms   bool // the listener tells a Confirmer when the client has seen the answer
 	// IdempotencyKey is the HTTP client's key for this submission; empty for
 	// none. The sink answers a key it has already seen, from the same User,
 	// with the ID of the first time and stores nothing.
@@ -59,6 +60,15 @@ type Sink interface {
 	// Put stores raw for every recipient of env, all or none, and returns when
 	// they are stored (SPEC: custody). It does not keep raw.
 	Put(ctx context.Context, env Envelope, raw []byte) (ID, error)
+}
+
+// Confirmer is a Sink that wants to know whether its answers arrive. Where the
+// client of an envelope with Confirms sends the message again, and has not seen
+// the answer to the first, it is that message; afterwards it is another one.
+type Confirmer interface {
+	// Confirm says that the client has seen the answers with these ids. It does
+	// not block.
+	Confirm(ids ...ID)
 }
 
 // Refusal is an answer to a peer: the SMTP reply code and enhanced code (RFC

@@ -62,9 +62,10 @@ func (a *App) brokerMetrics() []admin.Metric {
 
 func (a *App) pipelineMetrics() []admin.Metric {
 	return []admin.Metric{
-		{Name: "intake_total", Help: "Messages by what became of them at acceptance; stored ones per recipient.", Labels: []string{"outcome"}, Collect: func(add add) {
+		{Name: "intake_total", Help: "Messages by what became of them at acceptance; stored and repeated ones per recipient.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.intake.Stats()
 			add(float64(s.Stored), "stored")
+			add(float64(s.Repeated), "repeated")
 			add(float64(s.Refused), "refused")
 			add(float64(s.TryLater), "try_later")
 		}},

@@ -121,7 +121,7 @@ func (c *Converter) Gateway() jid.JID { return c.gateway }
 
 // Input is one message for one recipient.
 type Input struct {
-	ID       string // queue id
+	ID       string // what the stanza id follows from: the queue id, or what stays the same when the message is sent again
 	From, To string // envelope addresses without angle brackets; From empty: null path
 	Message  *mcmt.Message
 	Received time.Time // when custody was taken

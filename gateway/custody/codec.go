@@ -55,6 +55,7 @@ func (r *Record) fields(c *coder) {
 	c.text("envid", &r.EnvelopeID, optional)
 	c.text("ret", &r.Return, optional)
 	c.time("accepted", &r.Accepted, required)
+	c.text("same", &r.Same, optional)
 	c.time("sent", &r.Sent, optional)
 	c.text("mid", &r.MessageID, optional)
 	c.text("sid", &r.StanzaID, optional)

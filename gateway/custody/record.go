@@ -40,6 +40,7 @@ type Record struct {
 	EnvelopeID string         `json:"envid,omitempty"`
 	Return     string         `json:"ret,omitempty"`
 	Accepted   time.Time      `json:"accepted"`
+	Same       string         `json:"same,omitempty"` // what all submissions of the message have in common, for its stanza id; empty: ID
 
 	// From conversion on.
 	JID       jid.JID   `json:"-"`                // Read takes it from the message's recipient

@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -129,7 +130,7 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 		return nil, err
 	}
 	res, err := rules.Converter.Convert(convert.Input{
-		ID: string(rec.ID), From: rec.From, To: rec.To.Address, Message: msg,
+		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: rec.To.Address, Message: msg,
 		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
 	})
 	if err != nil {

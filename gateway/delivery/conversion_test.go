@@ -380,3 +380,24 @@ func TestPipeline(t *testing.T) {
 		t.Errorf("stats %+v", s)
 	}
 }
+
+// TestSameMessage: two submissions of one message become stanzas of one id, each
+// with a place of its own in the next stage; another message gets another id.
+func TestSameMessage(t *testing.T) {
+	t.Parallel()
+	c, _ := converter(rules(t))
+	raw := draft(t, "<message><body>hello</body></message>")
+	of := func(id mcmt.ID, same string) (stanzaID, messageID string) {
+		d := accepted(t, raw, func(r *custody.Record) { r.ID, r.Same = id, same })
+		d.ID = string(id) + ".0"
+		st, msg := moved(t, c.Handle(t.Context(), []*broker.Delivery{d})[0])
+		return st.ID, msg.ID
+	}
+	first, firstAt := of("q1", "m")
+	second, secondAt := of("q2", "m")
+	other, _ := of("q3", "n")
+	none, _ := of("q1", "")
+	if first != second || firstAt == secondAt || other == first || none == first {
+		t.Errorf("%s (%s) and %s (%s), then %s and %s", first, firstAt, second, secondAt, other, none)
+	}
+}

@@ -6,6 +6,8 @@
 //	admit.go   senders and recipients
 //	put.go     messages, into custody
 //	once.go    the Idempotency-Key
+//	repeat.go  the same message again
+//	unseen.go  answers that a client may not have seen
 package intake
 
 import (
@@ -63,15 +65,18 @@ type Options struct {
 
 // Intake is an mcmt.Sink. It is safe for concurrent use.
 type Intake struct {
-	o    Options
-	keys keys
+	o       Options
+	keys    keys
+	repeats keys // by identity
+	unseen  unseen
 
-	stored, refused, deferred atomic.Uint64
+	stored, repeated, refused, deferred atomic.Uint64
 }
 
 // Stats are counts since the start.
 type Stats struct {
 	Stored   uint64 // messages in custody, one per JID
+	Repeated uint64 // messages that were in custody already, one per JID
 	Refused  uint64 // messages refused for good
 	TryLater uint64 // messages refused for now
 }
@@ -81,7 +86,7 @@ func New(o Options) *Intake { return &Intake{o: o} }
 
 // Stats returns the counts since the start.
 func (in *Intake) Stats() Stats {
-	return Stats{Stored: in.stored.Load(), Refused: in.refused.Load(), TryLater: in.deferred.Load()}
+	return Stats{Stored: in.stored.Load(), Repeated: in.repeated.Load(), Refused: in.refused.Load(), TryLater: in.deferred.Load()}
 }
 
 // refuse makes an answer for a peer: SMTP reply code, enhanced code (RFC 3463) and

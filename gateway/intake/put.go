@@ -36,6 +36,7 @@ type submission struct {
 	to    []target
 	raw   []byte
 	start time.Time
+	same  identity
 }
 
 // target is a recipient and where it leads.
@@ -50,15 +51,19 @@ func (in *Intake) put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.
 		sub.env.Received = sub.start
 	}
 	sub.id = mcmt.NewID(sub.env.Received)
-	if err := in.check(env.Reception, raw); err != nil {
+	msg, err := in.check(env.Reception, raw)
+	if err != nil {
 		return "", err
 	}
-	var err error
 	if sub.to, err = in.targets(ctx, env.To); err != nil {
 		return "", err
 	}
+	sub.same = in.identify(sub, msg)
 	if env.IdempotencyKey != "" {
 		return in.once(ctx, sub)
+	}
+	if sub.same != "" && env.Confirms {
+		return in.again(ctx, sub)
 	}
 	if err := in.store(ctx, sub); err != nil {
 		return "", err
@@ -88,22 +93,17 @@ func (in *Intake) targets(ctx context.Context, to []mcmt.Recipient) ([]target, e
 }
 
 // check refuses what the listener's mcmt_reception or the MIME rules forbid.
-func (in *Intake) check(reception mcmt.Reception, raw []byte) error {
-	var err error
-	switch reception {
-	case mcmt.Allow:
-		_, err = mcmt.Parse(raw, in.o.Limits)
-	case mcmt.Reject:
-		var msg *mcmt.Message
-		// One that is not even valid is refused for what it is all the same.
-		if msg, err = mcmt.ParseMail(raw, in.o.Limits); err == nil && isMCMT(msg) {
-			return refuse(554, [3]int{5, 7, 1}, 403, "multi-channel messages are not accepted here", nil)
-		}
-	default:
-		// As though MCMT were unknown: what is wrong with it as such does not matter.
-		_, err = mcmt.ParseMail(raw, in.o.Limits)
+func (in *Intake) check(reception mcmt.Reception, raw []byte) (*mcmt.Message, error) {
+	if reception == mcmt.Allow {
+		return mcmt.Parse(raw, in.o.Limits)
 	}
-	return err
+	// As though MCMT were unknown: what is wrong with it as such does not matter,
+	// and where it is rejected it is so for what it is.
+	msg, err := mcmt.ParseMail(raw, in.o.Limits)
+	if err == nil && reception == mcmt.Reject && isMCMT(msg) {
+		return nil, refuse(554, [3]int{5, 7, 1}, 403, "multi-channel messages are not accepted here", nil)
+	}
+	return msg, err
 }
 
 // isMCMT reads the type of a message that was parsed as ordinary mail.
@@ -150,14 +150,18 @@ func (in *Intake) record(sub submission, to target) custody.Record {
 	rec := custody.Record{
 		ID: sub.id, From: env.From, To: to.Recipient, Reception: env.Reception,
 		Listener: env.Listener, User: env.User, Trusted: env.Trusted,
-		EnvelopeID: env.EnvelopeID, Return: env.Return, Accepted: env.Received,
-		PartFrom: in.o.PartFrom != nil && in.o.PartFrom(env),
+		EnvelopeID: env.EnvelopeID, Return: env.Return, Accepted: env.Received, Same: string(sub.same),
+		PartFrom: in.partFrom(env),
 		JID:      to.jid,
 	}
 	if env.Peer.IsValid() {
 		rec.Peer = env.Peer.String()
 	}
 	return rec
+}
+
+func (in *Intake) partFrom(env mcmt.Envelope) bool {
+	return in.o.PartFrom != nil && in.o.PartFrom(env)
 }
 
 func (in *Intake) emit(stage trace.Stage, sub submission, r custody.Record, to string) {

@@ -29,6 +29,7 @@ import (
 //	CLOSED          the same, after bytes of a TLS alert
 //	P: text         the last message that the sink took, see put.String; * as above
 //	N: number       of messages that the sink has taken
+//	SEEN: ids       of messages whose answer the client has seen, as the sink knows
 //	LOG: text       a line of the log matches *text*
 func TestDialogs(t *testing.T) {
 	t.Parallel()
@@ -100,6 +101,10 @@ func play(t *testing.T, file, text string) {
 			}
 		case "N:":
 			if got := strconv.Itoa(len(r.sink.taken())); got != arg {
+				t.Fatalf("%sgot %s", at, got)
+			}
+		case "SEEN:":
+			if got := strings.Trim(fmt.Sprint(r.sink.confirmed()), "[]"); got != arg {
 				t.Fatalf("%sgot %s", at, got)
 			}
 		case "LOG:":

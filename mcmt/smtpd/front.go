@@ -205,10 +205,15 @@ func (s *session) hangup(text string) {
 // nothing, where the gate has answered it.
 func (s *session) nextLine() string {
 	s.wire.bound(s.srv.opt.CommandTimeout, s.tx.body == nil)
+	// What is here already was sent before our replies (RFC 2920 §3.1).
+	pipelined := s.wire.br.Buffered() > 0
 	line, err := s.wire.readLine()
 	if err != nil {
 		s.ended(err)
 		return ""
+	}
+	if !pipelined {
+		s.confirm()
 	}
 	if !s.challenged {
 		return s.command(string(line))

@@ -80,6 +80,7 @@ func (s *session) submit() *smtp.SMTPError {
 		c.bytes.Add(uint64(s.tx.body.seen))
 		s.errors, s.junk = 0, 0
 		s.conclude(id, "accepted", nil)
+		s.unseen = append(s.unseen, id)
 		return &smtp.SMTPError{
 			Code:         250,
 			EnhancedCode: smtp.EnhancedCode{2, 0, 0},
@@ -127,6 +128,15 @@ func (s *session) put() (id mcmt.ID, err error) {
 		return err
 	})
 	return id, err
+}
+
+// confirm tells the sink that the peer has seen the answers to its messages: it
+// goes on, with what it was not asked for before they went out.
+func (s *session) confirm() {
+	if c, ok := s.srv.opt.Sink.(mcmt.Confirmer); ok && len(s.unseen) > 0 {
+		c.Confirm(s.unseen...)
+	}
+	s.unseen = nil
 }
 
 // conclude writes the one log line of a message.

@@ -69,6 +69,7 @@ func (p put) trace() string { return string(p.raw[:len(p.raw)-len(p.body())]) }
 type testSink struct {
 	mu   sync.Mutex
 	puts []put
+	seen []mcmt.ID     // what Confirm was told
 	gate chan struct{} // not nil: Put waits for it, or for its context
 	in   chan struct{} // not nil: told when Put is entered
 }
@@ -119,6 +120,18 @@ func (s *testSink) Put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt
 	defer s.mu.Unlock()
 	s.puts = append(s.puts, put{env, bytes.Clone(raw)})
 	return mcmt.ID(fmt.Sprintf("id%d", len(s.puts))), nil
+}
+
+func (s *testSink) Confirm(ids ...mcmt.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.seen = append(s.seen, ids...)
+}
+
+func (s *testSink) confirmed() []mcmt.ID {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.seen)
 }
 
 func (s *testSink) taken() []put {

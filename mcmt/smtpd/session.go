@@ -41,6 +41,7 @@ type session struct {
 	junk     int                // likewise
 	failures int                // of AUTH
 	cancel   context.CancelFunc // of the exchange that is running; may be nil
+	unseen   []mcmt.ID          // accepted, but the peer may not have read so
 	reply
 }
 
@@ -139,6 +140,7 @@ func (s *session) Mail(_ string, o *smtp.MailOptions) error {
 		SMTPUTF8:   o.UTF8,
 		EnvelopeID: o.EnvelopeID,
 		Return:     string(o.Return),
+		Confirms:   true,
 	}
 	err := s.ask(func(ctx context.Context) error { return s.srv.opt.Sink.Sender(ctx, s.tx.env) })
 	if err != nil {
