@@ -11,9 +11,12 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	if dir := os.Getenv(childDir); dir != "" {
 		child(dir)
 		return
@@ -27,6 +30,15 @@ func TestMain(m *testing.M) {
 		// open when it stops, and with it its clock.
 		goleak.IgnoreAnyFunction("github.com/nats-io/nats-server/v2/server.(*fileStore).flushStreamStateLoop"),
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
+}
+
+// clusterOptions are for a broker on a cluster.
+func clusterOptions(c *natstest.Cluster, log zerolog.Logger) Options {
+	a := c.Access()
+	return Options{
+		URLs: a.URLs, CredsFile: a.CredsFile, User: a.User, Password: a.Password, Token: a.Token, TLSCA: a.TLSCA,
+		Replicas: 3, MaxStore: gib, Log: log,
+	}
 }
 
 // patience bounds every wait of these tests.

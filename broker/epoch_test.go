@@ -382,3 +382,33 @@ func TestEntitled(t *testing.T) {
 		t.Errorf("%d dead messages, want that of who was entitled, and what it did again as a duplicate", n)
 	}
 }
+
+// An acknowledgement that does not reach the server is made up for long before it
+// would give the message again, and the handler does not see that.
+func TestAckLost(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	const per = 100
+	fill(t, b, Deliver, 1, per)
+	c := collect(per)
+	stop := consume(t, b, Deliver, func(ctx context.Context, ds []*Delivery) []Disposition {
+		f := ds[0].flow
+		f.mu.Lock()
+		for _, d := range ds {
+			if d.Seq%10 == 5 {
+				f.held[d.Seq].reply = "nowhere"
+			}
+		}
+		f.mu.Unlock()
+		return c.handle(ctx, ds)
+	}, ConsumeOptions{})
+	await(t, "all messages", c.all)
+	await(t, "an empty stage", emptied(t, b, streamDeliver))
+	if err := stop(); err != nil {
+		t.Error(err)
+	}
+	c.inOrder(t)
+	if c.n != per {
+		t.Errorf("%d messages handed over, want %d", c.n, per)
+	}
+}

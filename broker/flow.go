@@ -27,6 +27,7 @@ type flow struct {
 
 	right   atomic.Pointer[right] // to the slice; nil: a lease is enough
 	last    atomic.Uint64         // number of the last delivery of this epoch
+	since   atomic.Int64          // when it began, in nanoseconds since 1970
 	workers sync.WaitGroup        // runs of routes, and the goroutine that settles
 	purges  bool                  // a Drain: what is settled is purged run by run, see drain.go
 
@@ -108,7 +109,7 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 		return
 	}
 	if it := f.held[seq]; it != nil {
-		it.reply, it.alive = m.Reply(), time.Now()
+		it.reply, it.alive, it.cseq = m.Reply(), time.Now(), meta.Sequence.Consumer
 		return
 	}
 	if f.done.has(seq) {
@@ -117,7 +118,8 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 		return
 	}
 	it := &item{
-		seq: seq, reply: m.Reply(), alive: time.Now(),
+		seq: seq, reply: m.Reply(), alive: time.Now(), cseq: meta.Sequence.Consumer,
+		doubt:  f.b.o.Replicas > 1 && time.Since(time.Unix(0, f.since.Load())) < catchUp,
 		stored: meta.Timestamp, redelivered: meta.NumDelivered > 1 || seq <= f.recovered,
 	}
 	if f.bytes < f.pool.share(f.o.HeldBytes) {
@@ -128,6 +130,11 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 	f.held[seq] = it
 	f.enqueue(work, routeKey(m.Subject()), it)
 }
+
+// catchUp is how long after the begin of an epoch a server of a cluster may hand
+// messages over that it has not heard were acknowledged: one that has just come
+// back, or has much to do. The leader is asked about each of these.
+const catchUp = 10 * time.Second
 
 // itemOverhead is roughly what a message takes in memory beside its body.
 const itemOverhead = 1 << 10

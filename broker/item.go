@@ -15,6 +15,7 @@ type item struct {
 
 	reply string    // where the acknowledgement goes; guarded by flow.mu, changes with the epoch
 	alive time.Time // when the server last heard of it; guarded by flow.mu
+	cseq  uint64    // number of its delivery; guarded by flow.mu, changes with the epoch
 	size  int64     // what it counts in flow.bytes; guarded by flow.mu
 
 	raw    *rawMsg   // nil: to be read back from the store
@@ -22,6 +23,9 @@ type item struct {
 	inline []byte    // the body inside the message, nil when it is stored apart
 	broken error     // why del cannot be given to a handler
 	room   int64     // taken of Broker.inflight for the body
+
+	missed time.Time // when the store did not find it for the first time
+	doubt  bool      // a server that lags behind may have handed it over again
 
 	behind      int
 	attempts    int

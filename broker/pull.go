@@ -30,7 +30,7 @@ const (
 
 // errNewEpoch ends one epoch, to be followed by the next: deliveries of this one
 // may have been lost.
-var errNewEpoch = errors.New("deliveries may have been lost")
+var errNewEpoch = errors.New("deliveries or acknowledgements may have been lost")
 
 // pull gets the deliveries of one epoch into the flow.
 func (f *flow) pull(ctx, work context.Context, e *epoch) error {
@@ -44,6 +44,7 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 	again := f.b.work.reconnected()
 	broken := false // belongs to the callback
 	f.last.Store(0)
+	f.since.Store(time.Now().UnixNano())
 	f.mu.Lock()
 	f.lastAck = "" // of a consumer that is deleted
 	f.mu.Unlock()
@@ -106,6 +107,8 @@ type watch struct {
 	idle    int    // times in a row that messages waited and nobody asked
 	behind  int    // times in a row that the server was ahead of us
 	last    uint64 // our last delivery then
+	floor   uint64 // up to which delivery everything was acknowledged then
+	unheard int    // times in a row that the next one was acknowledged by us, and the server did not know
 	checked int
 }
 
@@ -141,11 +144,33 @@ func (f *flow) check(ctx context.Context, e *epoch, w *watch) error {
 		w.behind = 0
 	}
 	w.last = last
+	w.unheard++
+	if info.AckFloor.Consumer != w.floor || info.AckFloor.Consumer >= f.settledTo(info.Delivered.Consumer) {
+		w.unheard = 0
+	}
+	w.floor = info.AckFloor.Consumer
+	if w.unheard >= 3 {
+		// The server that led the consumer died with it. It would give the messages
+		// again after AckWait, or to the next owner, and until then count them
+		// among those that we may hold.
+		return fmt.Errorf("%w: acknowledgement of delivery %d", errNewEpoch, w.floor+1)
+	}
 	if w.behind >= 3 {
 		// Nothing follows that would show the gap.
 		return fmt.Errorf("%w: %d sent, %d received", errNewEpoch, info.Delivered.Consumer, last)
 	}
 	return nil
+}
+
+// settledTo is the delivery up to which we hold nothing, last if we hold nothing
+// at all.
+func (f *flow) settledTo(last uint64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, it := range f.held {
+		last = min(last, it.cseq-1)
+	}
+	return last
 }
 
 // report puts the slice's part into the statistics of the stage.
