@@ -339,10 +339,12 @@ func TestDrainPower(t *testing.T) {
 	}
 }
 
-// However a drain ends, it gives the room for bodies back.
+// However a drain ends, it gives the room for bodies back, and releases those of
+// the messages that it has settled.
 func TestDrainRoom(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
+	b.opened = time.Now().Add(-time.Hour) // bodies are purged at once
 	ctx := testContext(t)
 	for i := range 5 {
 		if err := b.Store(ctx, Message{Stage: Park, Route: "r", ID: fmt.Sprint(i), Body: pattern(maxInline + 1)}); err != nil {
@@ -375,5 +377,8 @@ func TestDrainRoom(t *testing.T) {
 			t.Fatalf("%s: room was not given back", tc.name)
 		}
 		b.inflight.Release(maxBodies)
+	}
+	if n := messages(t, b, streamBody); n != 0 {
+		t.Errorf("%d pieces of bodies are left", n)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
 )
 
@@ -58,11 +59,31 @@ func replicated(t testing.TB) *Broker {
 	}
 }
 
+// leadElsewhere moves the leader of a stream away from the server that answers our
+// reads.
+func leadElsewhere(t *testing.T, b *Broker, stream string) {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		s, err := b.admin.js.Stream(ctx, stream)
+		if err == nil && s.CachedInfo().Cluster.Leader != "" && s.CachedInfo().Cluster.Leader != b.admin.nc.ConnectedServerName() {
+			return
+		}
+		if err == nil {
+			_, err = b.admin.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiStreamLeaderStepDownT, stream)}, patience)
+		}
+		if !pause(ctx, 200*time.Millisecond) {
+			t.Fatalf("the leader stays: %v", err)
+		}
+	}
+}
+
 // With replicas, any of which may answer: drains are exact, and what looks into
 // the store finds what is there.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	b := replicated(t)
+	leadElsewhere(t, b, streamPark)
 	ctx := testContext(t)
 	const routes, per = 5, 150
 	fill(t, b, Park, routes, per)
@@ -72,25 +93,22 @@ func TestReplicas(t *testing.T) {
 	}
 	c := collect(routes * per)
 	for r := range routes {
-		// One after the other without a pause: what was removed last is still there
-		// for a server that lags.
-		for _, want := range []int{per, 0} {
-			n, err := b.Drain(ctx, Park, routeName(r), HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
-				out := c.handle(ctx, ds)
-				for i, d := range ds {
-					out[i] = out[i].Recorded(d.ID, d.Recipient, []byte("done"))
-				}
-				return out
-			}))
-			if n != want || err != nil {
-				t.Fatalf("drained %d, %v; want %d", n, err, want)
+		n, err := b.Drain(ctx, Park, routeName(r), HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
+			out := c.handle(ctx, ds)
+			for i, d := range ds {
+				out[i] = out[i].Recorded(d.ID, d.Recipient, []byte("done"))
 			}
+			return out
+		}))
+		if n != per || err != nil {
+			t.Fatalf("drained %d, %v", n, err)
 		}
 	}
 	c.inOrder(t)
 	if c.n != routes*per {
 		t.Errorf("%d handed over, want %d", c.n, routes*per)
 	}
+	drainAgain(t, b)
 	await(t, "all records", holds(t, b, map[string]uint64{streamTrace: routes * per, streamPark: 0}))
 
 	die(t, b, Term("bad"), Message{Stage: Ingest, Route: "r", ID: "a", Body: []byte("text")})
@@ -99,13 +117,38 @@ func TestReplicas(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
+	var revived []Peeked
+	for len(revived) == 0 && pause(ctx, time.Millisecond) { // it may not be everywhere yet
+		if revived, _, err = b.Peek(ctx, Park, "r", 0, 10); err != nil {
+			t.Fatal(err)
+		}
+	}
 	for _, want := range []bool{true, false} {
-		if removed, err := b.Remove(ctx, Park, routes*per+1); removed != want || err != nil {
+		if removed, err := b.Remove(ctx, Park, revived[0].Seq); removed != want || err != nil {
 			t.Errorf("removed %v, %v; want %v", removed, err, want)
 		}
 	}
 	census, err := b.Census(ctx)
 	if err != nil || census[Dead].Messages != 0 || census[Park].Messages != 0 || census[Journal].Messages != routes*per {
 		t.Errorf("census %+v, %v", census, err)
+	}
+}
+
+// drainAgain drains the same route at once after it was drained. What was removed
+// a moment ago must not be handed over again by a server that does not know of it
+// yet.
+func drainAgain(t *testing.T, b *Broker) {
+	t.Helper()
+	ctx := testContext(t)
+	for i := range 200 {
+		if err := b.Store(ctx, Message{Stage: Park, Route: "r", ID: fmt.Sprint(i)}); err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range []int{1, 0} {
+			n, err := b.Drain(ctx, Park, "r", HandlerFunc(collect(-1).handle))
+			if n != want || err != nil {
+				t.Fatalf("%d: drained %d, %v; want %d", i, n, err, want)
+			}
+		}
 	}
 }
