@@ -4,6 +4,17 @@
 // server runs inside this process or is an external cluster. The package knows
 // neither what is in a message nor where it goes.
 //
+// Several processes may share an external cluster. The partitions of a stage are
+// grouped into slices, and each slice has one live owner:
+//
+//	heart.go, watch.go  heartbeats: our own, and those of others
+//	members.go, plan.go who lives, who owns what, and what is to be ours
+//	lease.go            how long we may act after our last heartbeat
+//	claim.go, epoch.go  taking a slice over: the claim, and the consumer that fences
+//	consume.go          Consume: a tenure for each slice that is to be ours
+//	tenure.go           one slice, from the claim to its release or loss
+//	flow.go, run.go     its messages, route by route
+//
 // The promise: what Store has returned nil for is handed to a handler at least
 // once, whatever process is killed at whatever moment, and messages of one
 // route are handed over in the order in which they were stored.

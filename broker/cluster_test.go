@@ -210,6 +210,7 @@ func feed(t testing.TB, b *Broker, stage Stage, routes int) (stop func() map[str
 				continue
 			}
 			stored[route]++
+			pause(ctx, 3*time.Millisecond) // a stream of messages, not a flood
 		}
 	}()
 	var once sync.Once

@@ -45,9 +45,7 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 	broken := false // belongs to the callback
 	f.last.Store(0)
 	f.since.Store(time.Now().UnixNano())
-	f.mu.Lock()
-	f.lastAck = "" // of a consumer that is deleted
-	f.mu.Unlock()
+	f.forgetAcks()
 	cc, err := e.cons.Consume(func(m jetstream.Msg) {
 		if broken {
 			return
@@ -100,6 +98,13 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 			}
 		}
 	}
+}
+
+// forgetAcks is called when a consumer goes: what it has not confirmed it never will.
+func (f *flow) forgetAcks() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.lastAck = ""
 }
 
 // watch is what check remembers from one time to the next.

@@ -123,6 +123,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 		t.makeFlow()
 		t.fresh = fresh
 	}
+	t.flow.forgetAcks()
 	begun, err := b.beginEpoch(ctx, t.c.stage, t.slice, claim, t.flow.maxAckPending())
 	if err != nil {
 		return err
@@ -185,17 +186,15 @@ func (t *tenure) hold(ctx context.Context) error {
 		r.gone.Store(true)
 		abort()
 	})()
-	beside := runBeside(ours, work, t.c.o.Own, t.slice, func(err error) { give(fmt.Errorf("%w: %w", errUnbeside, err)) })
+	fail := func(err error) { give(fmt.Errorf("%w: %w", errUnbeside, err)) }
+	beside := runBeside(ours, work, t.c.o.Own, t.slice, fail)
 	if err := beside.awaitReady(ours); err == nil {
 		t.flow.resume(work, r, ours.Done())
 		t.pulls(ours, work, lose)
 	} else {
-		give(fmt.Errorf("%w: %w", errUnbeside, err))
+		fail(err)
 	}
-	grace := time.AfterFunc(t.c.o.Grace, abort)
-	defer grace.Stop()
-	t.flow.halt()
-	beside.end()
+	t.rest(beside, abort)
 	if gone.Err() != nil {
 		return context.Cause(gone)
 	}
@@ -208,6 +207,15 @@ func (t *tenure) hold(ctx context.Context) error {
 		err = context.Cause(ours)
 	}
 	return err
+}
+
+// rest waits until nobody works on the slice any more; after the grace those
+// that still do are told.
+func (t *tenure) rest(beside *beside, abort func()) {
+	grace := time.AfterFunc(t.c.o.Grace, abort)
+	defer grace.Stop()
+	t.flow.halt()
+	beside.end()
 }
 
 // level is that of the news that a slice comes and goes.
