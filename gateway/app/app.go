@@ -115,6 +115,7 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.broker = b
+	sayCustody(ctx, b, a.log)
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}

@@ -44,6 +44,12 @@ func (a *App) brokerMetrics() []admin.Metric {
 		stage("custody_dead_total", "Messages given up and kept as dead.", false, func(s broker.StageStats) float64 { return float64(s.Dead) }),
 		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
 		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
+		{Name: "journal_written_total", Help: "Records of the ends of messages.",
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Written })},
+		{Name: "journal_refused_total", Help: "Records that could never be stored; the journal does without them.",
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Refused })},
+		{Name: "journal_records", Help: "Records in the journal.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Records })},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}

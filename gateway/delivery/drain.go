@@ -12,7 +12,7 @@ import (
 const (
 	// drains is how many parked routes are drained at the same time. Each waits
 	// for its client, so it is not the processor that bounds it, but each has a
-	// consumer at the server.
+	// run of messages in memory.
 	drains = 256
 
 	// drainTries is how often a route whose recipient is there, but takes
