@@ -76,7 +76,8 @@ func (d Disposition) Because(err error) Disposition {
 // DurabilityPower on the disk, before the message is let go; its route does not
 // wait for that. While the journal cannot be written the message stays; a record
 // that can never be written (over 64 KiB) is logged and done without. A Retry
-// records nothing.
+// records nothing, nor does a Move of what the store refuses for good, which goes
+// to Dead.
 func (d Disposition) Recorded(id, recipient string, data []byte) Disposition {
 	d.record = &Record{ID: id, Recipient: recipient, Data: data}
 	return d

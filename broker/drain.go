@@ -183,7 +183,7 @@ func (f *flow) purge(ctx context.Context, filter string, items []*item) error {
 	}
 	f.c.acked.Add(uint64(len(items)))
 	for _, it := range items {
-		f.b.release(ctx, it.due.body)
+		f.b.release(context.WithoutCancel(ctx), it.due.body)
 	}
 	return nil
 }

@@ -110,7 +110,6 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
-	a.tellCustody(ctx)
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
@@ -128,6 +127,7 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.broker = b
+	sayCustody(ctx, b, a.log)
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -9,39 +11,23 @@ import (
 	"mcmt2xmpp/broker"
 )
 
-// stageNames are the stages in the words of the log.
-var stageNames = []struct {
-	stage broker.Stage
-	name  string
-}{
-	{broker.Ingest, "to_convert"}, {broker.Deliver, "to_deliver"}, {broker.Park, "deferred"}, {broker.Mail, "to_relay"}, {broker.Dead, "dead"},
-}
-
-// tellCustody says what is in custody at the start, and what the store has lost
-// of it. A stage that cannot be counted is no reason not to work on the others.
-func (a *App) tellCustody(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	counts, err := a.broker.Census(ctx)
+// sayCustody logs what a start has found in custody, and what the store has lost
+// of it. A store that does not say it is no reason not to start.
+func sayCustody(ctx context.Context, b *broker.Broker, log zerolog.Logger) {
+	census, err := b.Census(ctx)
 	if err != nil {
-		a.log.Warn().Err(err).Msg("what is in custody could not be counted")
+		log.Warn().Err(err).Msg("what is in custody is not known")
 		return
 	}
-	line := a.log.Info()
-	var oldest time.Time
-	for _, s := range stageNames {
-		c := counts[s.stage]
-		line = line.Uint64(s.name, c.Messages)
-		if s.stage != broker.Dead && !c.Oldest.IsZero() && (oldest.IsZero() || c.Oldest.Before(oldest)) {
-			oldest = c.Oldest
+	for _, stage := range slices.Sorted(maps.Keys(census)) {
+		c := census[stage]
+		if c.Messages > 0 {
+			log.Info().Str("stage", string(stage)).Uint64("messages", c.Messages).Uint64("bytes", c.Bytes).
+				Dur("age", time.Since(c.Oldest)).Msg("in custody")
 		}
-		if c.Lost > 0 {
-			a.log.WithLevel(zerolog.ErrorLevel).Str("stage", s.name).Uint64("messages", c.Lost).
-				Msg("messages are damaged in the store and cannot be read back: restore its folder from a copy, or ask their senders")
+		if c.Lost > 0 || c.LostBytes > 0 {
+			log.Error().Str("stage", string(stage)).Uint64("messages", c.Lost).Uint64("bytes", c.LostBytes).
+				Msg("the store has lost data, its files were damaged")
 		}
 	}
-	if !oldest.IsZero() {
-		line = line.Dur("oldest", time.Since(oldest))
-	}
-	line.Msg("in custody")
 }

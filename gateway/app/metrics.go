@@ -55,6 +55,12 @@ func (a *App) brokerMetrics() []admin.Metric {
 				add(float64(stages[s].Losses), string(s), "lost")
 			}
 		}},
+		{Name: "journal_written_total", Help: "Records of the ends of messages.",
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Written })},
+		{Name: "journal_refused_total", Help: "Records that could never be stored; the journal does without them.",
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Refused })},
+		{Name: "journal_records", Help: "Records in the journal.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Records })},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}

@@ -11,7 +11,8 @@ import (
 )
 
 // drains is how many parked routes of a slice are drained at the same time. Each
-// waits for its client, so it is not the processor that bounds it.
+// waits for its client, so it is not the processor that bounds it, but each has a
+// run of messages in memory.
 const drains = 256
 
 // drainer empties parked routes whose recipient is back or whose time has come,
