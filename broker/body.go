@@ -95,16 +95,16 @@ func (b *Broker) dropBodies(ctx context.Context, bodies []*body) {
 func (b *Broker) readBody(ctx context.Context, r *bodyRef) ([]byte, error) {
 	data := make([]byte, 0, r.size)
 	for i := 0; int64(len(data)) < r.size; i++ {
-		m, err := b.streams[streamBody].GetLastMsgForSubject(ctx, bodyPiece(r.id, i))
+		m, err := b.readLast(ctx, streamBody, bodyPiece(r.id, i))
 		switch {
 		case errors.Is(err, jetstream.ErrMsgNotFound):
 			return nil, fmt.Errorf("%w: %s piece %d", errBodyMissing, r.id, i)
 		case err != nil:
 			return nil, fmt.Errorf("body %s: %w", r.id, err)
-		case len(m.Data) == 0 || int64(len(data)+len(m.Data)) > r.size:
-			return nil, fmt.Errorf("%w: %s piece %d has %d bytes", errBodyMissing, r.id, i, len(m.Data))
+		case len(m.data) == 0 || int64(len(data)+len(m.data)) > r.size:
+			return nil, fmt.Errorf("%w: %s piece %d has %d bytes", errBodyMissing, r.id, i, len(m.data))
 		}
-		data = append(data, m.Data...)
+		data = append(data, m.data...)
 	}
 	return data, nil
 }

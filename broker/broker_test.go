@@ -11,9 +11,12 @@ import (
 
 	"github.com/rs/zerolog"
 	"go.uber.org/goleak"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	if dir := os.Getenv(childDir); dir != "" {
 		child(dir)
 		return
@@ -26,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of these tests.
-const patience = 30 * time.Second
+const patience = 60 * time.Second
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -36,6 +39,15 @@ func testContext(t testing.TB) context.Context {
 
 func small(dir string) Options {
 	return Options{Dir: dir, MaxStore: 512 * mib, DiskReserve: 1, Log: zerolog.Nop()}
+}
+
+// clusterOptions are for a broker on a cluster.
+func clusterOptions(c *natstest.Cluster, log zerolog.Logger) Options {
+	a := c.Access()
+	return Options{
+		URLs: a.URLs, CredsFile: a.CredsFile, User: a.User, Password: a.Password, Token: a.Token, TLSCA: a.TLSCA,
+		Replicas: 3, MaxStore: gib, Log: log,
+	}
 }
 
 func openTest(t testing.TB, o Options) *Broker {

@@ -118,6 +118,7 @@ func (f *flow) own(ctx, work context.Context) error {
 		}
 		if err == nil {
 			fails = 0
+			f.since.Store(time.Now().UnixNano())
 			f.wakeFailed(work)
 			f.log.Debug().Uint64("epoch", epoch).Msg("stage taken over")
 			err = f.pull(ctx, work, cons, epoch)

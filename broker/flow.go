@@ -24,6 +24,7 @@ type flow struct {
 	over  <-chan struct{} // closed when no further run is to begin
 
 	last    atomic.Uint64  // number of the last delivery of this epoch
+	since   atomic.Int64   // when it began, in nanoseconds
 	workers sync.WaitGroup // goroutines in work
 
 	mu       sync.Mutex
@@ -97,6 +98,7 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 	}
 	if f.bytes < f.o.HeldBytes {
 		it.raw = &rawMsg{m.Subject(), m.Headers(), m.Data()}
+	it.doubt = f.b.o.Replicas > 1 && time.Since(time.Unix(0, f.since.Load())) < catchUp
 		it.size = int64(len(m.Data())) + itemOverhead
 		f.bytes += it.size
 	}
@@ -106,6 +108,11 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 
 // itemOverhead is roughly what a message takes in memory beside its body.
 const itemOverhead = 1 << 10
+// catchUp is how long after the begin of an epoch a server of a cluster may hand
+// messages over that it has not heard were acknowledged: one that has just come
+// back, or has much to do. The leader is asked about each of these.
+const catchUp = 10 * time.Second
+
 
 // routeKey is the subject's token for the route.
 func routeKey(subject string) string {

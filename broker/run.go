@@ -7,6 +7,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -27,12 +28,15 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 	}
 	n, err := f.load(ctx, items)
 	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
+	case errors.Is(err, jetstream.ErrMsgNotFound) && f.gone(items[0]):
 		// Somebody has emptied the stage by hand.
 		f.log.Warn().Err(err).Msg("message is gone")
 		_ = f.settle(ctx, items[0], false) // fails only when it waits
 		return 1, 0
-	case errors.Is(err, errBodyMissing), errors.Is(err, errUnreadable):
+	case errors.Is(err, errSettled):
+		_ = f.settle(ctx, items[0], false) // as above
+		return 1, 0
+	case errors.Is(err, errBodyMissing) && f.gone(items[0]), errors.Is(err, errUnreadable):
 		d := Term("unreadable: " + err.Error())
 		items[0].decided = &d
 		return f.carryOut(ctx, r, items[:1])
@@ -58,6 +62,23 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 		}
 	}
 	return f.carryOut(ctx, r, items)
+}
+
+// disbelief is how long a cluster has to say that something is not there before
+// it counts as gone: longer than a server that is cut off goes on believing that
+// it leads.
+const disbelief = 30 * time.Second
+
+// gone is called each time the store does not find it or its body, and reports
+// whether that is to be believed.
+func (f *flow) gone(it *item) bool {
+	if f.b.o.Replicas == 1 {
+		return true
+	}
+	if it.missed.IsZero() {
+		it.missed = time.Now()
+	}
+	return time.Since(it.missed) > disbelief
 }
 
 // carryOut does what was decided about items, in order, and stops at the first
@@ -208,18 +229,44 @@ func (f *flow) load(ctx context.Context, items []*item) (n int, err error) {
 	return len(items), nil
 }
 
+// errSettled means that a message was acknowledged by an earlier owner.
+var errSettled = errors.New("message is settled")
+
+// stillThere returns errSettled when the leader of a stream has removed a message
+// that a server of the cluster has handed over again. Only a leader that has a
+// later message is believed: one that has none may not have heard of it.
+func (b *Broker) stillThere(ctx context.Context, stage Stage, seq uint64) error {
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	m, err := b.askLeader(ctx, streamOf(stage), server.JSApiMsgGetRequest{Seq: seq, NextFor: string(stage) + ".>"})
+	switch {
+	case errors.Is(err, jetstream.ErrMsgNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("look for %d: %w", seq, err)
+	case m.Sequence > seq:
+		return errSettled
+	}
+	return nil
+}
+
 // errNoRoom means that a body has to wait for others to be done with.
 var errNoRoom = errors.New("no room for the body")
 
 func (f *flow) loadOne(ctx context.Context, it *item, wait bool) error {
+	if it.doubt {
+		if err := f.b.stillThere(ctx, f.stage, it.seq); err != nil {
+			return err
+		}
+		it.doubt = false
+	}
 	if it.del == nil {
 		raw := it.raw
 		if raw == nil {
-			m, err := f.b.streams[streamOf(f.stage)].GetMsg(ctx, it.seq)
-			if err != nil {
+			var err error
+			if raw, err = f.b.read(ctx, streamOf(f.stage), it.seq); err != nil {
 				return fmt.Errorf("read back %d: %w", it.seq, err)
 			}
-			raw = &rawMsg{m.Subject, m.Header, m.Data}
 		}
 		del, err := decode(f.stage, raw.header, raw.data)
 		del.Seq, del.Stored, del.Redelivered = it.seq, it.stored, it.redelivered
@@ -231,7 +278,11 @@ func (f *flow) loadOne(ctx context.Context, it *item, wait bool) error {
 	if it.broken != nil {
 		return it.broken
 	}
-	return f.b.fill(ctx, it, wait)
+	err := f.b.fill(ctx, it, wait)
+	if err == nil {
+		it.missed = time.Time{}
+	}
+	return err
 }
 
 // fill reads the body of it back when it is stored apart.

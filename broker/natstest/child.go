@@ -75,7 +75,8 @@ func reportOf(s *server.Server) report {
 	if a := s.ClusterAddr(); a != nil {
 		r.Route = a.String()
 	}
-	h := s.Healthz(nil)
+	// Of the consumers nothing is asked: some may be on their way out.
+	h := s.Healthz(&server.HealthzOptions{JSMetaOnly: true})
 	if r.Healthy = h.Error == ""; !r.Healthy {
 		r.Unhealthy = h.Error
 	}

@@ -12,6 +12,7 @@ package natstest
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -104,10 +105,14 @@ func New(t testing.TB, n int, o Options) *Cluster {
 }
 
 // Access is what a client of the servers needs, with the addresses of all.
-func (c *Cluster) Access() Access { return c.access }
+func (c *Cluster) Access() Access {
+	a := c.access
+	a.URLs = c.URLs()
+	return a
+}
 
 // URLs are the addresses for clients. They stay the same over restarts.
-func (c *Cluster) URLs() []string { return c.access.URLs }
+func (c *Cluster) URLs() []string { return slices.Clone(c.access.URLs) }
 
 // Running are the servers that have been started, and neither ended nor paused.
 func (c *Cluster) Running() []int {
