@@ -2,9 +2,13 @@ package broker
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // disown gives up on the acknowledgements: the consumer is deleted.
@@ -30,7 +34,7 @@ func (f *flow) settle(ctx context.Context, it *item, certain bool) error {
 	delete(f.held, it.seq)
 	f.done.add(it.seq)
 	f.bytes -= it.size
-	f.lastAck = it.reply
+	f.lastAck, f.lastSeq = it.reply, it.seq
 	if !certain {
 		f.sendAck(it.reply)
 	}
@@ -123,7 +127,7 @@ func (f *flow) finish() {
 	f.mu.Unlock()
 	f.workers.Wait()
 	f.mu.Lock()
-	last, fenced := f.lastAck, f.fenced
+	last, seq, fenced := f.lastAck, f.lastSeq, f.fenced
 	for _, it := range f.held {
 		f.b.unfill(it)
 	}
@@ -133,7 +137,37 @@ func (f *flow) finish() {
 	}
 	// The server takes acknowledgements in the order they come in: when it
 	// confirms one that follows all others, it has them all.
-	if err := f.b.confirmAck(context.Background(), last); err != nil {
+	err := f.b.confirmAck(context.Background(), last)
+	if err == nil {
+		err = f.b.awaitRemoval(f.stage, seq)
+	}
+	if err != nil {
 		f.log.Warn().Err(err).Msg("last acknowledgements not confirmed, some messages may be given again")
+	}
+}
+
+// removalPoll is how often a cluster is asked whether a message is gone.
+const removalPoll = 10 * time.Millisecond
+
+// awaitRemoval waits until a message whose acknowledgement is confirmed has left
+// the stage. In a cluster its servers agree upon that after the confirmation, and
+// give the message again to a consumer that is made before.
+func (b *Broker) awaitRemoval(stage Stage, seq uint64) error {
+	if b.o.Replicas == 1 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), finalAck)
+	defer cancel()
+	for {
+		_, err := b.askLeader(ctx, streamOf(stage), server.JSApiMsgGetRequest{Seq: seq})
+		switch {
+		case errors.Is(err, jetstream.ErrMsgNotFound):
+			return nil
+		case err == nil:
+			err = fmt.Errorf("message %d is still there", seq)
+		}
+		if !pause(ctx, removalPoll) {
+			return refuse(ErrUnavailable, err)
+		}
 	}
 }

@@ -55,6 +55,8 @@ type Broker struct {
 	drains struct { // see drain.go
 		sync.Mutex
 		busy  map[string]chan struct{}
+		marks map[string]mark // by route
+		prune int             // how many of them before old ones are forgotten
 		epoch uint64
 		n     int
 	}
@@ -83,6 +85,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		counts: make(map[Stage]*counters),
 	}
 	b.drains.busy = make(map[string]chan struct{})
+	b.drains.marks = make(map[string]mark)
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
 	}

@@ -4,16 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
 const (
 	// drainBatch is how many parked messages are fetched at once.
 	drainBatch = 128
+
+	// drainPause is how long a drain waits for messages that are there and do not
+	// come.
+	drainPause = 20 * time.Millisecond
 
 	// drainIdle is when the server forgets the consumer of a drain whose
 	// process has died.
@@ -78,7 +84,9 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 	if err != nil {
 		return 0, err
 	}
+	key := token(routeName)
 	f := newFlow(b, stage, h, ConsumeOptions{}.withDefaults(), ctx.Done())
+	f.drained = b.drainedTo(key)
 	defer func() {
 		f.finish()
 		if err == nil {
@@ -93,24 +101,33 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 		}
 	}()
 	r := new(route)
-	confirmed := "" // the acknowledgement that the server is known to have
+	confirmed := ""     // the acknowledgement that the server is known to have
+	var quiet time.Time // since when nothing comes
 	for ctx.Err() == nil {
 		f.workers.Wait() // acknowledgements that wait for the disk
-		if err := f.fetch(cons, r); err != nil {
+		// Not every server of a cluster knows yet where a new consumer is.
+		if err := f.fetch(cons, r); err != nil && !errors.Is(err, nats.ErrNoResponders) {
 			return n, refuse(ErrUnavailable, err)
 		}
 		if len(r.queue) == 0 {
-			last := f.lastAck
-			if last == confirmed {
-				return n, nil
+			if f.lastAck != confirmed {
+				// Nothing also comes while the server thinks that we hold
+				// MaxAckPending: it works off acknowledgements and pulls side by side.
+				if err := f.b.confirmAck(ctx, f.lastAck); err != nil {
+					return n, err
+				}
+				confirmed = f.lastAck
+				continue
 			}
-			// Nothing also comes while the server thinks that we hold
-			// MaxAckPending: it works off acknowledgements and pulls side by side.
-			if err := f.b.confirmAck(ctx, last); err != nil {
+			if f.syncErr != nil {
+				return n, f.syncErr
+			}
+			if empty, err := f.b.drained(ctx, stage, routeName, &quiet); empty || err != nil {
 				return n, err
 			}
-			confirmed = last
+			continue
 		}
+		quiet = time.Time{}
 		for len(r.queue) > 0 {
 			if ctx.Err() != nil {
 				return n, ctx.Err()
@@ -123,6 +140,9 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 			}
 			settled, wait := f.run(ctx, r, run)
 			n += settled
+			if settled > 0 {
+				b.markDrained(key, run[settled-1])
+			}
 			r.queue = r.queue[settled:]
 			switch {
 			case wait == 0:
@@ -134,6 +154,68 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 		}
 	}
 	return n, ctx.Err()
+}
+
+// mark is a message up to which a route was drained.
+type mark struct {
+	seq    uint64
+	stored time.Time // positions count from one again when a stream is made anew
+	at     time.Time // when
+}
+
+// covers reports whether a message of the route was settled by an earlier drain:
+// in a cluster it may be handed over again, by a server that has just come back
+// or has missed the acknowledgement.
+func (m mark) covers(seq uint64, stored time.Time) bool {
+	return seq <= m.seq && !stored.After(m.stored)
+}
+
+// marksKept is how many marks are kept even when they are old.
+const marksKept = 1024
+
+func (b *Broker) drainedTo(key string) mark {
+	b.drains.Lock()
+	defer b.drains.Unlock()
+	return b.drains.marks[key]
+}
+
+func (b *Broker) markDrained(key string, it *item) {
+	if b.o.Replicas == 1 {
+		return
+	}
+	b.drains.Lock()
+	defer b.drains.Unlock()
+	now := time.Now()
+	b.drains.marks[key] = mark{it.seq, it.stored, now}
+	if len(b.drains.marks) > b.drains.prune {
+		maps.DeleteFunc(b.drains.marks, func(_ string, m mark) bool { return now.Sub(m.at) > 2*drainIdle })
+		b.drains.prune = max(marksKept, 2*len(b.drains.marks))
+	}
+}
+
+// drained reports whether a route has no messages left, when none have come since
+// quiet. That none come does not say so: the server that was asked may have died
+// meanwhile, or not have heard of the latest ones; and in a cluster messages leave
+// the stage some time after their acknowledgement. It waits a moment before it
+// says no, and is ErrUnavailable when it has said so for too long.
+func (b *Broker) drained(ctx context.Context, stage Stage, routeName string, quiet *time.Time) (bool, error) {
+	last, err := b.last(ctx, stage, routeName)
+	if err != nil {
+		return false, err
+	}
+	if last == nil {
+		return true, nil
+	}
+	if quiet.IsZero() {
+		*quiet = time.Now()
+	}
+	if time.Since(*quiet) > b.o.StoreTimeout {
+		return false, refuse(ErrUnavailable, fmt.Errorf("message %d is there and does not come", last.Seq))
+	}
+	if !pause(ctx, drainPause) {
+		return false, ctx.Err()
+	}
+	return false, nil
 }
 
 // fetch gets the next messages of the route, none when there are no more.
@@ -149,7 +231,11 @@ func (f *flow) fetch(cons jetstream.Consumer, r *route) error {
 		}
 		seq := meta.Sequence.Stream
 		f.mu.Lock()
-		if f.held[seq] == nil && !f.done.has(seq) {
+		switch {
+		case f.held[seq] != nil || f.done.has(seq):
+		case f.drained.covers(seq, meta.Timestamp):
+			f.sendAck(m.Reply())
+		default:
 			it := &item{
 				seq: seq, reply: m.Reply(), alive: time.Now(), stored: meta.Timestamp,
 				redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],

@@ -4,11 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
 func TestDrain(t *testing.T) {
@@ -161,5 +166,119 @@ func TestRoutesNames(t *testing.T) {
 	}
 	if fmt.Sprint(got) != fmt.Sprint(want) {
 		t.Errorf("routes %v, want %v", got, want)
+	}
+}
+
+// unheard is a JetStream whose consumers get no answer to their first requests
+// for messages, as when the server that has them dies.
+type unheard struct {
+	jetstream.JetStream
+	times int
+}
+
+func (u *unheard) CreateConsumer(ctx context.Context, stream string, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	c, err := u.JetStream.CreateConsumer(ctx, stream, cfg)
+	return unheardConsumer{c, u}, err
+}
+
+type unheardConsumer struct {
+	jetstream.Consumer
+	u *unheard
+}
+
+func (c unheardConsumer) FetchNoWait(n int) (jetstream.MessageBatch, error) {
+	if c.u.times--; c.u.times >= 0 {
+		return nothing{}, nil
+	}
+	return c.Consumer.FetchNoWait(n)
+}
+
+// nothing is what the library makes of no answer.
+type nothing struct{}
+
+func (nothing) Error() error { return nil }
+
+func (nothing) Messages() <-chan jetstream.Msg {
+	ch := make(chan jetstream.Msg)
+	close(ch)
+	return ch
+}
+
+// That no message comes does not mean that there is none.
+func TestDrainUnanswered(t *testing.T) {
+	t.Parallel()
+	o := small(t.TempDir())
+	o.StoreTimeout = 500 * time.Millisecond
+	b := openTest(t, o)
+	fill(t, b, Park, 1, 10)
+	js := b.work.js
+	b.work.js = &unheard{js, 3}
+	c := collect(10)
+	if n, err := b.Drain(testContext(t), Park, routeName(0), HandlerFunc(c.handle)); n != 10 || err != nil {
+		t.Fatalf("drained %d, %v; want all 10", n, err)
+	}
+	c.inOrder(t)
+	fill(t, b, Park, 2, 1)
+	b.work.js = &unheard{js, 1 << 30}
+	if n, err := b.Drain(testContext(t), Park, routeName(1), HandlerFunc(c.handle)); n != 0 || !errors.Is(err, ErrUnavailable) {
+		t.Errorf("drained %d, %v; want ErrUnavailable", n, err)
+	}
+}
+
+// What an earlier drain has settled does not come again, although a server of the
+// cluster hands it over again; messages of a stream made anew do.
+func TestDrainedBefore(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, clusterOptions(natstest.New(t, 3, natstest.Options{}), zerolog.Nop()))
+	ctx := testContext(t)
+	key := token(routeName(0))
+	fill(t, b, Park, 1, 5)
+	m, err := b.streams[streamPark].GetMsg(ctx, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.markDrained(key, &item{seq: 3, stored: m.Time})
+	var got []uint64
+	h := HandlerFunc(func(_ context.Context, ds []*Delivery) []Disposition {
+		var out []Disposition
+		for _, d := range ds {
+			got = append(got, d.Seq)
+			out = append(out, Ack())
+		}
+		return out
+	})
+	if n, err := b.Drain(ctx, Park, routeName(0), h); n != 2 || err != nil {
+		t.Errorf("drained %d, %v; want 2", n, err)
+	}
+	if m := b.drainedTo(key); m.seq != 5 {
+		t.Errorf("drained to %d, want 5", m.seq)
+	}
+	b.markDrained(key, &item{seq: 100, stored: time.Now()})
+	if err := b.Store(ctx, Message{Stage: Park, Route: routeName(0), ID: "new"}); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := b.Drain(ctx, Park, routeName(0), h); n != 1 || err != nil {
+		t.Errorf("drained %d, %v; want 1", n, err)
+	}
+	if want := []uint64{4, 5, 6}; !slices.Equal(got, want) {
+		t.Errorf("handed over %v, want %v", got, want)
+	}
+}
+
+// Marks of routes that nobody drains any more are forgotten.
+func TestMarksForgotten(t *testing.T) {
+	t.Parallel()
+	b := &Broker{o: Options{Replicas: 3}}
+	b.drains.marks = make(map[string]mark)
+	for i := range 3 * marksKept {
+		b.markDrained(fmt.Sprint(i), &item{seq: 1})
+		if i < marksKept { // these are old
+			m := b.drains.marks[fmt.Sprint(i)]
+			m.at = m.at.Add(-time.Hour)
+			b.drains.marks[fmt.Sprint(i)] = m
+		}
+	}
+	if n := len(b.drains.marks); n != 2*marksKept {
+		t.Errorf("%d marks, want %d", n, 2*marksKept)
 	}
 }

@@ -38,9 +38,11 @@ type flow struct {
 	stopping bool
 	fenced   bool    // the stage is another's
 	lastAck  string  // where the last acknowledgement went
+	lastSeq  uint64  // for which message
 	unsynced []*item // to be acknowledged after the next sync
 	syncing  bool    // a goroutine does so
 	syncErr  error   // why some were not
+	drained  mark    // of a Drain: what earlier ones have settled
 }
 
 // route is the actor of one route: its messages in order, run by one worker at
