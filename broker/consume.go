@@ -69,7 +69,7 @@ func (o ConsumeOptions) withDefaults() ConsumeOptions {
 
 // errNewEpoch ends one ownership, to be followed by the next: deliveries of
 // this one may have been lost.
-var errNewEpoch = errors.New("deliveries may have been lost")
+var errNewEpoch = errors.New("deliveries or acknowledgements may have been lost")
 
 // Consume hands the messages of Ingest, Deliver or Mail to h until ctx ends:
 // those of one route one run after the other, those of different routes side by
@@ -236,6 +236,8 @@ type watch struct {
 	idle    int    // times in a row that messages waited and nobody asked
 	behind  int    // times in a row that the server was ahead of us
 	last    uint64 // our last delivery then
+	floor   uint64 // up to which delivery everything was acknowledged then
+	unheard int    // times in a row that the next one was acknowledged by us, and the server did not know
 	checked int
 }
 
@@ -271,9 +273,30 @@ func (f *flow) check(ctx context.Context, cons jetstream.Consumer, w *watch) err
 		w.behind = 0
 	}
 	w.last = last
+	w.unheard++
+	if info.AckFloor.Consumer != w.floor || info.AckFloor.Consumer >= f.settledTo(info.Delivered.Consumer) {
+		w.unheard = 0
+	}
+	w.floor = info.AckFloor.Consumer
+	if w.unheard >= 3 {
+		// It would give the messages again after AckWait, or to the next owner, and
+		// until then count them among those that we may hold.
+		return fmt.Errorf("%w: acknowledgement of delivery %d", errNewEpoch, w.floor+1)
+	}
 	if w.behind >= 3 {
 		// Nothing follows that would show the gap.
 		return fmt.Errorf("%w: %d sent, %d received", errNewEpoch, info.Delivered.Consumer, last)
 	}
 	return nil
+}
+
+// settledTo is the delivery up to which we hold nothing, last if we hold nothing
+// at all.
+func (f *flow) settledTo(last uint64) uint64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, it := range f.held {
+		last = min(last, it.cseq-1)
+	}
+	return last
 }

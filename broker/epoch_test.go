@@ -191,3 +191,38 @@ func TestHeldBytes(t *testing.T) {
 		t.Errorf("%d messages are in memory", kept)
 	}
 }
+
+// An acknowledgement that does not reach the server is made up for long before it
+// would give the message again, and the handler does not see that.
+func TestAckLost(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	const per = 100
+	fill(t, b, Deliver, 1, per)
+	c := collect(per)
+	ctx, cancel := context.WithCancel(testContext(t))
+	var f *flow
+	f = newFlow(b, Deliver, HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
+		f.mu.Lock()
+		for _, d := range ds {
+			if d.Seq%10 == 5 {
+				f.held[d.Seq].reply = "nowhere"
+			}
+		}
+		f.mu.Unlock()
+		return c.handle(ctx, ds)
+	}), ConsumeOptions{}.withDefaults(), ctx.Done())
+	done := make(chan error, 1)
+	go func() { done <- f.own(ctx, ctx) }()
+	await(t, "all messages", c.all)
+	await(t, "an empty stage", emptied(t, b, streamDeliver))
+	cancel()
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	f.finish()
+	c.inOrder(t)
+	if c.n != per {
+		t.Errorf("%d messages handed over, want %d", c.n, per)
+	}
+}

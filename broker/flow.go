@@ -86,7 +86,7 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 		return
 	}
 	if it := f.held[seq]; it != nil {
-		it.reply, it.alive = m.Reply(), time.Now()
+		it.reply, it.alive, it.cseq = m.Reply(), time.Now(), meta.Sequence.Consumer
 		return
 	}
 	if f.done.has(seq) {
@@ -95,7 +95,7 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 		return
 	}
 	it := &item{
-		seq: seq, reply: m.Reply(), alive: time.Now(),
+		seq: seq, reply: m.Reply(), alive: time.Now(), cseq: meta.Sequence.Consumer,
 		stored: meta.Timestamp, redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],
 	}
 	if f.bytes < f.o.HeldBytes {

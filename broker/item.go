@@ -15,6 +15,7 @@ type item struct {
 
 	reply string    // where the acknowledgement goes; guarded by flow.mu, changes with the epoch
 	alive time.Time // when the server last heard of it; guarded by flow.mu
+	cseq  uint64    // number of its delivery; guarded by flow.mu, changes with the epoch
 	size  int64     // what it counts in flow.bytes; guarded by flow.mu
 
 	raw    *rawMsg   // nil: to be read back from the store
