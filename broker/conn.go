@@ -14,6 +14,11 @@ import (
 
 var errDisconnected = errors.New("connection to the server is lost")
 
+// noAnswer is why a request has failed that the server has not answered in time.
+type noAnswer time.Duration
+
+func (d noAnswer) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(d)) }
+
 // link is one connection to the server, embedded or not.
 type link struct {
 	nc *nats.Conn
@@ -123,22 +128,33 @@ func (l *link) close() {
 	}
 }
 
-// request publishes m and waits for the answer, for timeout at most. It fails
-// at once when the connection is lost, now or meanwhile.
-func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+// within bounds what is asked over the connection: by timeout, and by the loss of
+// the connection, now or meanwhile, which nats.go does not tell those who wait.
+func (l *link) within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	l.mu.Lock()
 	up := l.up
 	l.mu.Unlock()
+	ctx, lost := context.WithCancelCause(ctx)
 	if up.Err() != nil {
-		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
-		return nil, context.Cause(up)
+		lost(context.Cause(up))
 	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	stop := context.AfterFunc(up, func() { lost(context.Cause(up)) })
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
+	return ctx, func() { cancel(); stop(); lost(nil) }
+}
+
+// request publishes m and waits for the answer, for timeout at most. It fails
+// at once when the connection is lost, now or meanwhile.
+func (l *link) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
+	ctx, cancel := l.within(ctx, timeout)
 	defer cancel()
-	defer context.AfterFunc(up, cancel)()
+	if ctx.Err() != nil {
+		// Asked nevertheless, nats.go would keep an entry for the answer for ever.
+		return nil, context.Cause(ctx)
+	}
 	resp, err := l.nc.RequestMsgWithContext(ctx, m)
-	if err != nil && up.Err() != nil {
-		return nil, context.Cause(up)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
 	}
 	return resp, err
 }

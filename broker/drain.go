@@ -266,7 +266,7 @@ func (b *Broker) drainConsumer(ctx context.Context, stage Stage, routeName strin
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: 2 * drainBatch,
 	}
 	for try := 0; ; try++ {
-		cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+		cons, err := b.createConsumer(ctx, stage, cfg)
 		var api *jetstream.APIError
 		switch {
 		case err == nil:

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/rs/zerolog"
@@ -59,4 +60,33 @@ func TestHandover(t *testing.T) {
 	if park.n != rounds*per || deliver.n != rounds*per {
 		t.Errorf("%d and %d messages, want %d", park.n, deliver.n, rounds*per)
 	}
+}
+
+// A server that has just died keeps no drain from its work: it may be chosen for
+// the leader of a new consumer, and then there is an election first.
+func TestDrainWithoutServer(t *testing.T) {
+	t.Parallel()
+	c := natstest.New(t, 3, natstest.Options{})
+	b := openTest(t, clusterOptions(c, zerolog.Nop()))
+	const routes = 12
+	fill(t, b, Park, routes, 3)
+	c.WaitReady()
+	dead := 0
+	for dead == c.Leader(streamPark) || c.LeadsJetStream(dead) {
+		dead++
+	}
+	c.Kill(dead)
+	ctx := testContext(t)
+	for b.Store(ctx, Message{Stage: Park, Route: "other"}) != nil && pause(ctx, soonest) {
+	}
+	var all sync.WaitGroup
+	for r := range routes {
+		all.Go(func() {
+			got := collect(3)
+			if n, err := b.Drain(ctx, Park, routeName(r), HandlerFunc(got.handle)); n != 3 || err != nil {
+				t.Errorf("route %d: drained %d, %v", r, n, err)
+			}
+		})
+	}
+	all.Wait()
 }

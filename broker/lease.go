@@ -124,7 +124,7 @@ func (b *Broker) takeOver(ctx context.Context, stage Stage, maxAckPending int) (
 			return nil, 0, fmt.Errorf("delete consumer %s: %w", name, err)
 		}
 	}
-	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), jetstream.ConsumerConfig{
+	cons, err := b.createConsumer(ctx, stage, jetstream.ConsumerConfig{
 		Name: consumerName(epoch), Durable: consumerName(epoch),
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending,

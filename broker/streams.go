@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -112,4 +113,36 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 		b.recovered[q] = b.streams[streamOf(q)].CachedInfo().State.LastSeq
 	}
 	return nil
+}
+
+// ensureStream makes or changes one stream.
+func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout/2)
+	defer cancel()
+	return b.admin.js.CreateOrUpdateStream(ctx, cfg)
+}
+
+const (
+	// createTimeout is how long a cluster has to make a stream or consumer. It may
+	// choose a server for its leader that has just died; then it takes an election.
+	createTimeout = 30 * time.Second
+
+	// createTry is after what time it is asked again for the same.
+	createTry = 5 * time.Second
+)
+
+// createConsumer makes a consumer, which needs a name.
+func (b *Broker) createConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	for begin := time.Now(); ; {
+		try, cancel := b.work.within(ctx, createTry)
+		cons, err := b.work.js.CreateConsumer(try, streamOf(stage), cfg)
+		if err != nil && try.Err() != nil {
+			err = context.Cause(try)
+		}
+		cancel()
+		var late noAnswer
+		if !errors.As(err, &late) || time.Since(begin) > createTimeout {
+			return cons, err
+		}
+	}
 }

@@ -51,6 +51,17 @@ func (c *Cluster) WaitReady() {
 	})
 }
 
+// LeadsJetStream reports whether a server leads JetStream, that is, places streams
+// and consumers.
+func (c *Cluster) LeadsJetStream(i int) bool {
+	c.t.Helper()
+	r, err := c.nodes[i].ask()
+	if err != nil {
+		c.t.Fatalf("server %s: %v", c.nodes[i].name, err)
+	}
+	return r.MetaLeader
+}
+
 func common(a, b []string) []string {
 	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
