@@ -51,6 +51,7 @@ type Broker struct {
 
 	free   atomic.Int64 // bytes of disk
 	counts map[Stage]*counters
+	chores chan func(context.Context) error // see sweepBodies
 
 	drains struct { // see drain.go
 		sync.Mutex
@@ -83,6 +84,7 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		o: o, log: o.Log, node: rand.Text(), opened: time.Now(),
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
 		counts: make(map[Stage]*counters),
+		chores: make(chan func(context.Context) error, maxChores),
 	}
 	b.drains.busy = make(map[string]chan struct{})
 	b.drains.marks = make(map[string]mark)

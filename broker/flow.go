@@ -98,9 +98,9 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 		seq: seq, reply: m.Reply(), alive: time.Now(), cseq: meta.Sequence.Consumer,
 		stored: meta.Timestamp, redelivered: meta.NumDelivered > 1 || seq <= f.b.recovered[f.stage],
 	}
+	it.doubt = f.b.o.Replicas > 1 && time.Since(time.Unix(0, f.since.Load())) < catchUp
 	if f.bytes < f.o.HeldBytes {
 		it.raw = &rawMsg{m.Subject(), m.Headers(), m.Data()}
-	it.doubt = f.b.o.Replicas > 1 && time.Since(time.Unix(0, f.since.Load())) < catchUp
 		it.size = int64(len(m.Data())) + itemOverhead
 		f.bytes += it.size
 	}
@@ -108,13 +108,13 @@ func (f *flow) accept(work context.Context, m jetstream.Msg, meta *jetstream.Msg
 	f.enqueue(work, routeKey(m.Subject()), it)
 }
 
-// itemOverhead is roughly what a message takes in memory beside its body.
-const itemOverhead = 1 << 10
 // catchUp is how long after the begin of an epoch a server of a cluster may hand
 // messages over that it has not heard were acknowledged: one that has just come
 // back, or has much to do. The leader is asked about each of these.
 const catchUp = 10 * time.Second
 
+// itemOverhead is roughly what a message takes in memory beside its body.
+const itemOverhead = 1 << 10
 
 // routeKey is the subject's token for the route.
 func routeKey(subject string) string {

@@ -23,9 +23,9 @@ type item struct {
 	inline []byte    // the body inside the message, nil when it is stored apart
 	broken error     // why del cannot be given to a handler
 	room   int64     // taken of Broker.inflight for the body
-
 	missed time.Time // when the store did not find it for the first time
 	doubt  bool      // a server that lags behind may have handed it over again
+
 	behind      int
 	attempts    int
 	decided     *Disposition // not yet carried out
