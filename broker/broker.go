@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -51,7 +52,9 @@ type Broker struct {
 
 	free   atomic.Int64 // bytes of disk
 	counts map[Stage]*counters
-	chores chan func(context.Context) error // see sweepBodies
+
+	silences map[string]*silence              // by the first token of subjects
+	chores   chan func(context.Context) error // see sweepBodies
 
 	drains struct { // see drain.go
 		sync.Mutex
@@ -83,13 +86,17 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b := &Broker{
 		o: o, log: o.Log, node: rand.Text(), opened: time.Now(),
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
-		counts: make(map[Stage]*counters),
+		counts: make(map[Stage]*counters), silences: make(map[string]*silence),
 		chores: make(chan func(context.Context) error, maxChores),
 	}
 	b.drains.busy = make(map[string]chan struct{})
 	b.drains.marks = make(map[string]mark)
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
+	}
+	for _, cfg := range layout(o) {
+		kind, _, _ := strings.Cut(cfg.Subjects[0], ".")
+		b.silences[kind] = new(silence)
 	}
 	b.done, b.end = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
@@ -117,6 +124,11 @@ func (b *Broker) open(ctx context.Context) error {
 		return err
 	}
 	b.workers.Go(func() { b.sweepBodies(b.done) })
+	if b.srv == nil {
+		for _, l := range []*link{b.pub, b.work, b.admin} {
+			b.workers.Go(func() { l.watch(b.done) })
+		}
+	}
 	return nil
 }
 
@@ -222,6 +234,9 @@ func (b *Broker) Healthy() error {
 		if s := l.nc.Status(); s != nats.CONNECTED {
 			return fmt.Errorf("broker: connection is %s", s)
 		}
+		if err := l.healthy(); err != nil {
+			return fmt.Errorf("broker: %w", err)
+		}
 	}
 	if b.srv != nil && !b.srv.JetStreamEnabled() {
 		return errors.New("broker: the server has stopped the store, see the log")
@@ -232,6 +247,9 @@ func (b *Broker) Healthy() error {
 	for _, s := range queues {
 		if b.counts[s].stalled.Load() {
 			return fmt.Errorf("broker: stage %s: messages wait and nobody asks for them", s)
+		}
+		if err := b.silences[string(s)].broken(); err != nil {
+			return fmt.Errorf("broker: stage %s: %w", s, err)
 		}
 	}
 	return nil

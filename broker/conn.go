@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 var errDisconnected = errors.New("connection to the server is lost")
@@ -31,11 +32,14 @@ type link struct {
 	down context.CancelCauseFunc
 	// again is closed when a connection that was lost is back.
 	again chan struct{}
+	sick  [questions]time.Time // since when nothing is answered; see watch.go
+	moved time.Time            // when that last made us change the server
+	log   zerolog.Logger
 }
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{})}
+	l := &link{again: make(chan struct{}), log: o.Log.With().Str("role", role).Logger()}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -47,7 +51,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost() }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			ev := o.Log.Warn().Err(err).Str("role", role)
+			ev := l.log.Warn().Err(err)
 			if sub != nil {
 				ev = ev.Str("subject", sub.Subject)
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -179,9 +180,9 @@ func (b *Broker) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 		m.Header[server.JSBatchSeq] = []string{strconv.Itoa(i + 1)}
 		switch i {
 		case 0:
-			resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+			resp, err := b.ask(ctx, m)
 			if err != nil {
-				return requestRefusal(err)
+				return err
 			}
 			if len(resp.Data) > 0 { // empty: go on
 				if _, err := parseAck(resp.Data); err != nil {
@@ -209,11 +210,28 @@ type pubAck struct {
 
 // publish sends m and waits until it is stored.
 func (b *Broker) publish(ctx context.Context, m *nats.Msg) (pubAck, error) {
-	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+	resp, err := b.ask(ctx, m)
 	if err != nil {
-		return pubAck{}, requestRefusal(err)
+		return pubAck{}, err
 	}
 	return parseAck(resp.Data)
+}
+
+// ask publishes m and waits for the server's answer, unless that has become
+// silent.
+func (b *Broker) ask(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	kind, _, _ := strings.Cut(m.Subject, ".")
+	s := b.silences[kind]
+	if err := s.try(); err != nil {
+		return nil, refuse(ErrUnavailable, err)
+	}
+	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+	s.note(err)
+	b.pub.heard(publishes, err)
+	if err != nil {
+		return nil, requestRefusal(err)
+	}
+	return resp, nil
 }
 
 func parseAck(data []byte) (ack pubAck, err error) {
