@@ -102,9 +102,9 @@ func layout(o Options) []jetstream.StreamConfig {
 func (b *Broker) ensureStreams(ctx context.Context) error {
 	b.streams = make(map[string]jetstream.Stream)
 	for _, cfg := range layout(b.o) {
-		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
+		s, err := b.ensureStream(ctx, cfg)
 		if err != nil {
-			return fmt.Errorf("broker: stream %s: %w", cfg.Name, err)
+			return fmt.Errorf("broker: stream %s: %w", cfg.Name, streamError(b.o, cfg, err))
 		}
 		b.streams[cfg.Name] = s
 	}
