@@ -264,7 +264,7 @@ func TestSweep(t *testing.T) {
 func TestReleaseLater(t *testing.T) {
 	t.Parallel()
 	c := natstest.New(t, 1, natstest.Options{})
-	b := openTest(t, Options{URLs: c.URLs(), MaxStore: gib, StoreTimeout: 100 * time.Millisecond})
+	b := openTest(t, Options{URLs: c.URLs(), MaxStore: gib, StoreTimeout: 500 * time.Millisecond})
 	b.opened = time.Now().Add(-settle - time.Second)
 	ctx := testContext(t)
 	if err := b.Store(ctx, Message{Stage: Ingest, Route: "r", Body: pattern(300 << 10)}); err != nil {
