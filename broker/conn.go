@@ -7,7 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -38,7 +37,7 @@ type link struct {
 }
 
 // dial opens the connection for one role.
-func dial(o Options, s *server.Server, role string) (*link, error) {
+func dial(o Options, s *embedded, role string) (*link, error) {
 	l := &link{again: make(chan struct{}), log: o.Log.With().Str("role", role).Logger()}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
@@ -115,6 +114,16 @@ func (l *link) back() {
 	l.up, l.down = context.WithCancelCause(context.Background())
 	close(l.again)
 	l.again = make(chan struct{})
+}
+
+// interrupt ends what waits for an answer, with a reason. The connection stays.
+func (l *link) interrupt(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.up.Err() == nil {
+		l.down(err)
+		l.up, l.down = context.WithCancelCause(context.Background())
+	}
 }
 
 // reconnected returns a channel that closes when the connection has been lost

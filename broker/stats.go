@@ -83,8 +83,11 @@ func (b *Broker) Stats() Stats {
 	if info, err := b.admin.js.Stream(ctx, streamBody); err == nil {
 		st.Bodies = info.CachedInfo().State.Bytes
 	}
-	if b.srv != nil {
-		if js, err := b.srv.Jsz(&server.JSzOptions{}); err == nil {
+	if b.srv == nil {
+		return st
+	}
+	if s := b.srv.now(); s != nil {
+		if js, err := s.Jsz(&server.JSzOptions{}); err == nil {
 			st.Memory, st.Storage, st.Consumers = js.Memory, js.Store, js.Consumers
 		}
 	}

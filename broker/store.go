@@ -51,7 +51,7 @@ func (b *Broker) Store(ctx context.Context, msgs ...Message) error {
 	if err := b.disk.healthy(); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
-	if err := b.store(ctx, msgs, nil); err != nil {
+	if err := b.store(ctx, msgs, nil, b.o.DiskReserve); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
 	if err := b.onDisk(ctx); err != nil {
@@ -72,14 +72,15 @@ func (b *Broker) onDisk(ctx context.Context) error {
 }
 
 // store is Store without its guards and without waiting for the disk. from is the delivery that is being moved,
-// whose reference to a body may be passed on, or nil.
-func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) error {
+// whose reference to a body may be passed on, or nil; reserve is the disk space in
+// bytes that must stay free.
+func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery, reserve int64) error {
 	groups, err := b.prepare(msgs, from)
 	if err != nil {
 		return err
 	}
 	for _, g := range groups {
-		if err := b.put(ctx, g); err != nil {
+		if err := b.put(ctx, g, reserve); err != nil {
 			return err
 		}
 	}
@@ -87,12 +88,17 @@ func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) erro
 }
 
 // put stores the messages of one stage with the bodies they refer to.
-func (b *Broker) put(ctx context.Context, g *group) error {
+func (b *Broker) put(ctx context.Context, g *group, reserve int64) error {
+	stored, err := b.claim(g.bytes(), reserve)
+	if err != nil {
+		return err
+	}
+	defer stored()
 	weight := min(g.weight(), window)
 	// The wait for a place counts as time of the server: it is the server that
 	// has not answered the others.
 	wctx, cancel := context.WithTimeout(ctx, b.o.StoreTimeout)
-	err := b.window.Acquire(wctx, weight)
+	err = b.window.Acquire(wctx, weight)
 	cancel()
 	if err != nil {
 		return refuse(ErrUnavailable, err)
