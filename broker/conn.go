@@ -111,7 +111,13 @@ func (l *link) lost() {
 	l.down(errDisconnected)
 }
 
+// flushTime bounds the wait for the first answer of a server that is back.
+const flushTime = 5 * time.Second
+
 func (l *link) back() {
+	// What is asked over another connection may rely on our subscriptions: the
+	// server has them when it has answered this.
+	_ = l.nc.FlushTimeout(flushTime) // lost again: the next time says so
 	l.requests.back()
 	l.mu.Lock()
 	l.down(errDisconnected)
