@@ -176,14 +176,6 @@ func (f *flow) keepAlive() {
 	}
 }
 
-// finish stops the routes, waits for what runs, and makes sure that the server
-// has the acknowledgements: deleting the consumer would drop those still queued.
-func (f *flow) finish() {
-	f.halt()
-	f.drop()
-	f.confirmLast()
-}
-
 // halt stops the routes and waits for what runs.
 func (f *flow) halt() {
 	f.mu.Lock()

@@ -144,20 +144,6 @@ func (b *Broker) putEntry(ctx context.Context, k sliceKey, e entry) (uint64, err
 	return rev, nil
 }
 
-// nextEpoch returns a number greater than every epoch before, for what belongs
-// to no slice.
-func (b *Broker) nextEpoch(ctx context.Context, stage Stage) (uint64, error) {
-	kv, err := b.leaseKV(ctx)
-	if err != nil {
-		return 0, err
-	}
-	epoch, err := kv.PutString(ctx, "epoch."+string(stage), b.node)
-	if err != nil {
-		return 0, fmt.Errorf("lease: %w", err)
-	}
-	return epoch, nil
-}
-
 // agree finds out how many slices each stage has: as many as stand in the
 // bucket, or as this process wants when nobody else lives.
 func (b *Broker) agree(ctx context.Context) error {

@@ -68,12 +68,6 @@ type presence struct {
 	here map[string]bool
 }
 
-func (p *presence) set(name string, here bool) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.here[name] = here
-}
-
 func (p *presence) Reachable(bare jid.JID) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

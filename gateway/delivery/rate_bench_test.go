@@ -1,0 +1,444 @@
+package delivery
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/intake"
+	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// The benchmarks of this file compare two ways within one run, in turns, so that
+// what else the machine does meets both. One iteration is one turn of each:
+//
+//	go test ./gateway/delivery -run - -bench 'Rate|Latency' -benchtime 7x
+const (
+	injectors = 64
+	turn      = 20_000 // messages
+)
+
+// template is an MCMT message of 1 KiB with places for its number, for one of the
+// users.
+type template struct {
+	text   []byte
+	places []int // where the number goes
+	users  [][]mcmt.Recipient
+}
+
+const numberDigits = 9
+
+func newTemplate(b *testing.B) template {
+	b.Helper()
+	const mark = "#########"
+	build := func(filler int) []byte {
+		raw, err := mcmt.Build(mcmt.Draft{
+			MessageID: mark + "@corp.example", Email: []byte("Message-ID: <" + mark + "@corp.example>\r\n" + mail),
+			XMPP: []byte("<message><body>" + mark + strings.Repeat("x", filler) + "</body></message>"),
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return raw
+	}
+	raw := build(1024 - len(build(0)))
+	if len(raw) != 1024 {
+		b.Fatalf("message of %d bytes", len(raw))
+	}
+	t := template{text: raw}
+	for i := bytes.Index(raw, []byte(mark)); i >= 0; i = bytes.Index(raw, []byte(mark)) {
+		t.places = append(t.places, i)
+		copy(raw[i:], "000000000")
+	}
+	for i := range benchUsers {
+		t.users = append(t.users, []mcmt.Recipient{{Address: benchUser(i).String()}})
+	}
+	return t
+}
+
+// number is the n-th message.
+func (t template) number(n int) []byte {
+	raw := bytes.Clone(t.text)
+	digits := strconv.Itoa(n)
+	for _, p := range t.places {
+		copy(raw[p+numberDigits-len(digits):], digits)
+	}
+	return raw
+}
+
+// numberOf is the number of the message that st was made of.
+func numberOf(st *stanza.Stanza) (int, error) {
+	return strconv.Atoi(st.Element.Child(xmlwire.Name{Space: stanza.Client, Local: "body"}).Text()[:numberDigits])
+}
+
+// inject calls put for the numbers from first to first+n from many goroutines.
+func inject(b *testing.B, first, n int, put func(i int) error) {
+	b.Helper()
+	var next atomic.Int64
+	var injecting sync.WaitGroup
+	for range injectors {
+		injecting.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				if err := put(first + i); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+	}
+	injecting.Wait()
+}
+
+// pipeline is everything between a listener and the sessions, at work.
+type pipeline struct {
+	b      *testing.B
+	t      template
+	world  *world
+	intake *intake.Intake
+	sent   atomic.Pointer[func(*stanza.Stanza)]
+	stop   func()
+}
+
+// timed is a session that has always received everything at once, and tells.
+type timed struct {
+	*client
+	p *pipeline
+}
+
+func (s *timed) SendKept(_ context.Context, st *stanza.Stanza) (bool, error) {
+	if f := s.p.sent.Load(); f != nil {
+		(*f)(st)
+	}
+	return false, nil
+}
+func (s *timed) Prove(context.Context) (router.Proof, error) { return router.ProofAnswer, nil }
+
+type everyone struct{}
+
+func (everyone) Exists(context.Context, jid.JID) (bool, error) { return true, nil }
+
+// openPipeline starts it with benchUsers logged in and a log that is written and
+// thrown away.
+func openPipeline(b *testing.B) *pipeline {
+	b.Helper()
+	p := &pipeline{b: b, t: newTemplate(b), world: newWorld(b)}
+	bus := new(trace.Bus)
+	bus.Subscribe(trace.Log(zerolog.New(io.Discard).Level(zerolog.InfoLevel).With().Timestamp().Logger()))
+	p.world.dl.trace = bus
+	for i := range benchUsers {
+		s := &timed{newClient(benchUser(i).String() + "/a"), p}
+		if err := p.world.router.Bind(s); err != nil {
+			b.Fatal(err)
+		}
+	}
+	rules := rules(b)
+	p.intake = newIntake(p.world.broker, bus, rules.Converter)
+	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus}
+	run := p.world.run()
+	stop := consume(b, p.world, broker.Ingest, c.Handle)
+	p.stop = func() { // intake, conversion, delivery: the order of a real stop
+		stop()
+		if err := run(); err != nil {
+			b.Error(err)
+		}
+	}
+	return p
+}
+
+func newIntake(br intake.Broker, bus *trace.Bus, c *convert.Converter) *intake.Intake {
+	return intake.New(intake.Options{
+		Broker: br, Accounts: everyone{}, Trace: bus, Log: zerolog.Nop(),
+		Converter: func() *convert.Converter { return c },
+		Role:      func(string) convert.Role { return convert.Server },
+	})
+}
+
+// envelope is that of the i-th message.
+func (t template) envelope(i int) mcmt.Envelope {
+	return mcmt.Envelope{From: "news@corp.example", To: t.users[i%benchUsers],
+		Reception: mcmt.Allow, Listener: "esmtp_listener 127.0.0.1:2525", Received: time.Now(), Confirms: true}
+}
+
+func (p *pipeline) put(i int) error { return accept(p.intake, p.t, i) }
+
+// accept has the i-th message accepted, from a client that sees the answer.
+func accept(in *intake.Intake, t template, i int) error {
+	id, err := in.Put(context.Background(), t.envelope(i), t.number(i))
+	in.Confirm(id)
+	return err
+}
+
+// recorded waits until n messages are delivered and their record is kept.
+func (p *pipeline) recorded(n int) {
+	p.b.Helper()
+	eventually(p.b, "all delivered", func() bool { return p.world.dl.Stats().Delivered >= uint64(n) })
+	eventually(p.b, "all recorded", func() bool { return p.world.broker.Stats().Stages[broker.Deliver].Acked >= uint64(n) })
+}
+
+// bareCopy is JetStream with two streams and nothing of ours: injectors publish
+// into the first, a consumer copies into the second with a window over
+// everything, and a consumer there acknowledges.
+type bareCopy struct {
+	b       *testing.B
+	t       template
+	js      jetstream.JetStream
+	arrived atomic.Int64
+}
+
+func openCopy(b *testing.B, syncAlways bool) *bareCopy {
+	b.Helper()
+	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: b.TempDir(),
+		SyncInterval: time.Second, SyncAlways: syncAlways, StreamMaxBufferedMsgs: 16 << 10, StreamMaxBufferedSize: 256 << 20})
+	if err != nil {
+		b.Fatal(err)
+	}
+	s.Start()
+	b.Cleanup(func() {
+		s.Shutdown()
+		s.WaitForShutdown()
+	})
+	if !s.ReadyForConnections(patience) {
+		b.Fatal("server does not start")
+	}
+	dial := func() jetstream.JetStream {
+		nc, err := nats.Connect("", nats.InProcessServer(s))
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Cleanup(nc.Close)
+		js, err := jetstream.New(nc)
+		if err != nil {
+			b.Fatal(err)
+		}
+		return js
+	}
+	c := &bareCopy{b: b, t: newTemplate(b), js: dial()}
+	for _, name := range []string{"A", "B"} {
+		if _, err := c.js.CreateStream(b.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".*"},
+			Retention: jetstream.WorkQueuePolicy, Duplicates: 2 * time.Minute, Discard: jetstream.DiscardNew, MaxBytes: 8 << 30}); err != nil {
+			b.Fatal(err)
+		}
+	}
+	return c
+}
+
+// run starts the copy.
+func (c *bareCopy) run() (stop func()) {
+	ctx, out := c.b.Context(), c.js
+	consume := func(name string, f func(jetstream.Msg)) func() {
+		cons, err := c.js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 8192})
+		if err != nil {
+			c.b.Fatal(err)
+		}
+		cc, err := cons.Consume(f, jetstream.PullMaxMessagesWithBytesLimit(512, 16<<20))
+		if err != nil {
+			c.b.Fatal(err)
+		}
+		return func() { cc.Stop(); <-cc.Closed() }
+	}
+	stopB := consume("B", func(m jetstream.Msg) {
+		_ = m.Ack()
+		c.arrived.Add(1)
+	})
+	type copied struct {
+		source jetstream.Msg
+		stored jetstream.PubAckFuture
+	}
+	window := make(chan copied, 4000)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for m := range window {
+			select {
+			case <-m.stored.Ok():
+				_ = m.source.Ack()
+			case err := <-m.stored.Err():
+				c.b.Error(err)
+			}
+		}
+	}()
+	stopA := consume("A", func(m jetstream.Msg) {
+		f, err := out.PublishMsgAsync(&nats.Msg{Subject: "B" + m.Subject()[1:], Header: m.Headers(), Data: m.Data()}, jetstream.WithStallWait(patience))
+		if err != nil {
+			c.b.Error(err)
+			return
+		}
+		window <- copied{m, f}
+	})
+	return func() {
+		stopA()
+		close(window)
+		<-done
+		stopB()
+	}
+}
+
+func (c *bareCopy) put(i int) error {
+	_, err := c.js.PublishMsg(context.Background(), &nats.Msg{Subject: "A.user" + strconv.Itoa(i%benchUsers), Data: c.t.number(i),
+		Header: nats.Header{jetstream.MsgIDHeader: {strconv.Itoa(i)}}})
+	return err
+}
+
+// copied waits until n messages have gone all the way.
+func (c *bareCopy) copied(n int) {
+	c.b.Helper()
+	eventually(c.b, "all copied", func() bool { return c.arrived.Load() >= int64(n) })
+}
+
+// rates are messages per second of two ways that took turns, and the time of
+// processors that each took for a message.
+type rates struct{ ours, bare []speed }
+
+type speed struct{ perSecond, cpu float64 }
+
+func (r *rates) report(b *testing.B, bare string) {
+	b.Helper()
+	of := func(value func(ours, bare speed) float64) float64 {
+		v := make([]float64, len(r.ours))
+		for i := range v {
+			v[i] = value(r.ours[i], r.bare[i])
+		}
+		return median(v)
+	}
+	b.ReportMetric(of(func(ours, _ speed) float64 { return ours.perSecond }), "msg/s")
+	b.ReportMetric(of(func(_, bare speed) float64 { return bare.perSecond }), bare+"/s")
+	b.ReportMetric(of(func(ours, bare speed) float64 { return ours.perSecond / bare.perSecond }), "ratio")
+	b.ReportMetric(of(func(ours, _ speed) float64 { return ours.cpu }), "cpu-µs/msg")
+	b.ReportMetric(of(func(_, bare speed) float64 { return bare.cpu }), "cpu-µs/"+bare)
+	b.ReportMetric(of(func(ours, bare speed) float64 { return bare.cpu / ours.cpu }), "cpu-ratio")
+	b.ReportMetric(0, "ns/op")
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	return (v[(len(v)-1)/2] + v[len(v)/2]) / 2
+}
+
+// measure is how fast work does n messages.
+func measure(n int, work func()) speed {
+	start, used := time.Now(), processors()
+	work()
+	return speed{float64(n) / time.Since(start).Seconds(), float64((processors() - used).Microseconds()) / float64(n)}
+}
+
+// processors is the time that this process has had of them.
+func processors() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u)
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// BenchmarkRate is the whole pipeline, from a listener's Put to the record of the
+// delivery, beside the bare copy.
+func BenchmarkRate(b *testing.B) {
+	p, c := openPipeline(b), openCopy(b, false)
+	defer p.stop()
+	defer c.run()()
+	var r rates
+	for n := 0; b.Loop(); n += turn {
+		r.ours = append(r.ours, measure(turn, func() {
+			inject(b, n, turn, p.put)
+			p.recorded(n + turn)
+		}))
+		r.bare = append(r.bare, measure(turn, func() {
+			inject(b, n, turn, c.put)
+			c.copied(n + turn)
+		}))
+	}
+	r.report(b, "copy")
+}
+
+// BenchmarkRatePower is acceptance with durability = "power", beside publishes to
+// a server that syncs each before it answers (sync: always).
+func BenchmarkRatePower(b *testing.B) {
+	const always = turn / 4 // it is slow
+	ctx := context.Background()
+	br, err := broker.Open(ctx, broker.Options{Dir: b.TempDir(), DiskReserve: -1, MaxStore: 8 << 30, Durability: broker.DurabilityPower, Log: zerolog.Nop()})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() {
+		if err := br.Close(ctx); err != nil {
+			b.Error(err)
+		}
+	}()
+	t, in, c := newTemplate(b), newIntake(br, nil, rules(b).Converter), openCopy(b, true)
+	var r rates
+	for n := 0; b.Loop(); n += turn {
+		r.ours = append(r.ours, measure(turn, func() {
+			inject(b, n, turn, func(i int) error { return accept(in, t, i) })
+		}))
+		r.bare = append(r.bare, measure(always, func() { inject(b, n, always, c.put) }))
+	}
+	r.report(b, "always")
+}
+
+// BenchmarkLatency is the time from a message's Put to the session that gets it,
+// with messages coming at half the rate that the pipeline was just measured at,
+// whether or not it keeps up.
+func BenchmarkLatency(b *testing.B) {
+	p := openPipeline(b)
+	defer p.stop()
+	var p50, p99, half []float64
+	for n := 0; b.Loop(); n += 2 * turn {
+		full := measure(turn, func() {
+			inject(b, n, turn, p.put)
+			p.recorded(n + turn)
+		})
+		took := p.paced(n+turn, turn, full.perSecond/2)
+		p.recorded(n + 2*turn)
+		half = append(half, full.perSecond/2)
+		p50 = append(p50, took[len(took)/2].Seconds()*1e3)
+		p99 = append(p99, took[len(took)*99/100].Seconds()*1e3)
+	}
+	b.ReportMetric(median(half), "msg/s")
+	b.ReportMetric(median(p50), "p50-ms")
+	b.ReportMetric(median(p99), "p99-ms")
+	b.ReportMetric(0, "ns/op")
+}
+
+// paced injects n messages at a rate and returns how long each took from the
+// moment that it was due, sorted.
+func (p *pipeline) paced(first, n int, perSecond float64) []time.Duration {
+	p.b.Helper()
+	took := make([]time.Duration, n)
+	start := time.Now().Add(10 * time.Millisecond)
+	due := func(i int) time.Time { return start.Add(time.Duration(float64(i) / perSecond * 1e9)) }
+	sent := func(st *stanza.Stanza) {
+		i, err := numberOf(st)
+		if err != nil || i < first || i >= first+n {
+			p.b.Errorf("stanza of message %d: %v", i, err)
+			return
+		}
+		took[i-first] = time.Since(due(i - first))
+	}
+	p.sent.Store(&sent)
+	defer p.sent.Store(nil)
+	inject(p.b, 0, n, func(i int) error {
+		time.Sleep(time.Until(due(i)))
+		return p.put(first + i)
+	})
+	p.recorded(first + n)
+	slices.Sort(took)
+	return took
+}
