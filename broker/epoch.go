@@ -10,7 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 )
 
-// consumerName names what belongs to no slice, see nextEpoch.
+// consumerName names what belongs to no slice.
 func consumerName(epoch uint64) string { return Slice{}.consumer(epoch) }
 
 // consumer is `s<slice>-<epoch>`.
