@@ -262,15 +262,16 @@ func TestJoin(t *testing.T) {
 		t.Errorf("%d of %d messages came again", again, total)
 	}
 	h.inOrder(t)
-	members, _ := a.Members()
-	if len(members) != 3 {
-		t.Errorf("members %v", members)
-	}
-	for _, m := range members {
-		if len(m.Stages) != 1 || m.Stages[0] != Deliver || m.Node == "" || m.Name == "" || m.Started.IsZero() {
-			t.Errorf("member %+v", m)
+	eventually(t, "three members that are known with their stage", func() bool {
+		members, _ := a.Members()
+		n := 0
+		for _, m := range members {
+			if len(m.Stages) == 1 && m.Stages[0] == Deliver && m.Node != "" && m.Name != "" && !m.Started.IsZero() {
+				n++
+			}
 		}
-	}
+		return n == 3 && len(members) == 3
+	})
 }
 
 // A member that ends hands its slices over at once and in order: nothing that
