@@ -207,7 +207,14 @@ func TestNodeDies(t *testing.T) {
 	begun, _, _ := bob.blocks()
 	taken := make(chan struct{}, 1)
 	bob.mu.Lock()
-	bob.taking = func(ctx context.Context) error { taken <- struct{}{}; <-ctx.Done(); return ctx.Err() }
+	bob.taking = func(ctx context.Context) error {
+		select {
+		case taken <- struct{}{}:
+		default: // the first tells
+		}
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	bob.mu.Unlock()
 	s := a.elsewhere(bob)
 	done := proving(context.Background(), s)
