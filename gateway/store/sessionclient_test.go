@@ -226,7 +226,8 @@ func TestResourcesElsewhere(t *testing.T) {
 		"alice@localhost/b presence second": 1, "alice@localhost/b presence back": 1,
 		"alice@localhost/b presence unavailable": 1, "alice@localhost/b presence unavailable bye": 1,
 	} {
-		if n := a.got1(line); n != want {
+		// One that changes while it is introduced is sent again: see Introduce.
+		if n := a.got1(line); n < want || n > want+1 {
 			t.Errorf("%q came %d times", line, n)
 		}
 	}
