@@ -214,6 +214,7 @@ func (f *flow) resume(work context.Context, r *right, over <-chan struct{}) {
 	defer f.mu.Unlock()
 	f.right.Store(r)
 	f.over, f.stopping = over, false
+	f.settleOn(work) // what was cut off when the right lapsed
 	for _, r := range f.routes {
 		f.makeReady(work, r)
 	}
