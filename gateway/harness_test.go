@@ -107,19 +107,18 @@ func (g *gateway) start() {
 		g.t.Fatal(err)
 	}
 	cmd := exec.Command(self, "serve", "-c", g.conf, "--role", cmp.Or(g.role, "all"))
-	g.cmd = cmd
 	cmd.Env = append(os.Environ(), asProgram+"=1")
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {
 		g.t.Fatal(err)
 	}
+	done := make(chan struct{})
 	g.mu.Lock()
 	g.addrs = nil
 	g.ready = make(chan struct{})
+	g.cmd, g.done = cmd, done
 	g.mu.Unlock()
-	done := make(chan struct{})
-	g.done = done
 	started := make(chan error, 1)
 	go func() {
 		// Pdeathsig belongs to the thread that forked: keep it.
@@ -298,19 +297,22 @@ func (g *gateway) kill() { g.end(syscall.SIGKILL) }
 func (g *gateway) stop() { g.end(syscall.SIGTERM) }
 
 func (g *gateway) end(sig syscall.Signal) {
-	if g.cmd == nil || g.cmd.Process == nil {
+	g.mu.Lock()
+	cmd, done := g.cmd, g.done
+	g.mu.Unlock()
+	if cmd == nil || cmd.Process == nil {
 		return
 	}
 	select {
-	case <-g.done:
+	case <-done:
 		return
 	default:
 	}
-	_ = g.cmd.Process.Signal(sig)
+	_ = cmd.Process.Signal(sig)
 	select {
-	case <-g.done:
+	case <-done:
 	case <-time.After(patience):
-		_ = g.cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		g.t.Errorf("the gateway did not end on %v", sig)
 	}
 }

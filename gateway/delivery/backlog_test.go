@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -42,12 +43,12 @@ func TestSmallBacklog(t *testing.T) {
 		c.deaf = true
 		dl := stubbed(func(*stanza.Stanza) ([]router.Session, error) { return []router.Session{c}, nil })
 		d := given(t, "m1")
-		asked := 0
-		d.Backlog = func() int { asked++; return maxBacklog }
+		var asked atomic.Int64
+		d.Backlog = func() int { asked.Add(1); return maxBacklog }
 		start := time.Now()
 		dl.Handle(t.Context(), []*broker.Delivery{d})
-		if took := time.Since(start); took != proofTime || asked < 10 {
-			t.Errorf("gave up after %s, having looked %d times", took, asked)
+		if took := time.Since(start); took != proofTime || asked.Load() < 10 {
+			t.Errorf("gave up after %s, having looked %d times", took, asked.Load())
 		}
 	})
 }

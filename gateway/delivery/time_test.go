@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -102,6 +103,12 @@ func newParkedFor(routes map[string]int, drained func(route string, try int) (in
 	return p
 }
 
+func (p *parkedFor) tried(route string) []time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.tries[route])
+}
+
 // within says whether a pause is one of the schedule: d, or up to a fifth less.
 func within(got, d time.Duration) bool { return got <= d && got >= d-d/5-time.Millisecond }
 
@@ -182,13 +189,32 @@ func TestPresentButRefusing(t *testing.T) {
 }
 
 // memory is a States that a process leaves to the next.
-type memory map[string]store.RouteState
-
-func (m memory) Load(context.Context, []int) (map[string]store.RouteState, error) {
-	return maps.Clone(m), nil
+type memory struct {
+	mu     sync.Mutex
+	states map[string]store.RouteState
 }
-func (m memory) Save(route string, s store.RouteState) { m[route] = s }
-func (m memory) Forget(route string)                   { delete(m, route) }
+
+func (m *memory) Load(context.Context, []int) (map[string]store.RouteState, error) {
+	return m.all(), nil
+}
+
+func (m *memory) Save(route string, s store.RouteState) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.states[route] = s
+}
+
+func (m *memory) Forget(route string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.states, route)
+}
+
+func (m *memory) all() map[string]store.RouteState {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.states)
+}
 
 // TestScheduleGoesOn: whoever takes a route over goes on with its schedule. A clock
 // that was set back meanwhile does not put the next attempt off beyond the longest
@@ -213,16 +239,17 @@ func TestScheduleGoesOn(t *testing.T) {
 					}
 					return 1, nil
 				})
-				states := memory{"down.example": {Attempts: 5, Next: time.Now().Add(c.next), First: time.Now().Add(-time.Hour), Reason: "refused"}}
+				states := &memory{states: map[string]store.RouteState{"down.example": {Attempts: 5, Next: time.Now().Add(c.next), First: time.Now().Add(-time.Hour), Reason: "refused"}}}
 				dl := New(Options{Broker: b, Router: &presence{}, States: states, Log: zerolog.Nop()})
 				ctx, cancel := context.WithCancel(t.Context())
 				done := make(chan error, 1)
 				go func() { done <- dl.Run(ctx, broker.ConsumeOptions{}) }()
 				time.Sleep(c.want + time.Second)
-				if got := b.tries["down.example"]; len(got) != 1 || got[0] != c.want {
+				synctest.Wait()
+				if got := b.tried("down.example"); len(got) != 1 || got[0] != c.want {
 					t.Errorf("tried at %v, want %s", got, c.want)
 				}
-				if s := states["down.example"]; s.Attempts != 6 || !s.Next.After(time.Now()) {
+				if s := states.all()["down.example"]; s.Attempts != 6 || !s.Next.After(time.Now()) {
 					t.Errorf("state %+v, want the sixth failure", s)
 				}
 				time.Sleep(time.Hour)
@@ -230,8 +257,8 @@ func TestScheduleGoesOn(t *testing.T) {
 				if err := <-done; err != nil {
 					t.Fatal(err)
 				}
-				if len(states) != 0 {
-					t.Errorf("states %v left of a route that is well", states)
+				if left := states.all(); len(left) != 0 {
+					t.Errorf("states %v left of a route that is well", left)
 				}
 			})
 		})
