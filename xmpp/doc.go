@@ -10,7 +10,7 @@
 //	  §6       SASL                                     stream/sasl.go, login.go; sasl
 //	  §7       resource binding                         stream/bind.go
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
-//	  §10      server rules for processing stanzas      router/route.go; c2s/inbound.go
+//	  §10      server rules for processing stanzas      router/route.go, order.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
 //	  §13.12   limits                                   stream/limits.go, writer.go
 //	RFC 6121  Instant Messaging and Presence

@@ -6,6 +6,7 @@
 //	conversion.go  INGEST stage: message to stanza, filters
 //	delivery.go    the parts of a Delivery, Run, Keep
 //	live.go        DELIVER stage: a run of messages for one recipient
+//	kept.go        the order of messages between users, some of which took this way
 //	send.go        one message to the router, and what it means when it is not taken
 //	prove.go       what sessions say about what they got
 //	owned.go       a slice of the stage that this process owns, and its routes
@@ -105,6 +106,7 @@ type Delivery struct {
 	trace    *trace.Bus
 	log      zerolog.Logger
 	throttle throttle
+	kept     kept
 
 	mu     sync.Mutex // guards what follows, and the fields of routes that say so
 	routes map[string]*route
@@ -138,16 +140,19 @@ func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
 }
 
 // Keep takes custody of a message from one Jabber user to another who is away
-// (XEP-0160 §3). It is a router.Custody.
+// (XEP-0160 §3). It and Waits are a router.Custody.
 func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 	now := time.Now()
+	id := mcmt.NewID(now)
+	st = stamped(st, string(id))
 	// It came from no mail address: the null path, so that no mail bounces.
-	rec := custody.Record{ID: mcmt.NewID(now), To: mcmt.Recipient{Address: st.To.Bare().String()},
+	rec := custody.Record{ID: id, To: mcmt.Recipient{Address: st.To.Bare().String()},
 		Listener: "xmpp_listener", Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
 	msg, err := custody.Deliver(rec, string(rec.ID), st.Append(nil, ""))
 	if err != nil {
 		return fmt.Errorf("keep message: %w", err)
 	}
+	defer dl.kept.begin(st.To.Bare().String())()
 	if err := dl.broker.Store(ctx, msg); err != nil {
 		return fmt.Errorf("keep message: %w", err)
 	}

@@ -436,3 +436,59 @@ func TestReasonInPark(t *testing.T) {
 		}
 	}
 }
+
+// TestWaits: from the moment that a message of another user is kept until it has
+// ended, a later one waits for it, in this process and in the next.
+func TestWaits(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	stop := w.run()
+	bob := jid.MustParse("bob@localhost")
+	if w.dl.Waits(t.Context(), bob) {
+		t.Error("before anything was kept")
+	}
+	var ids []string
+	for range 2 {
+		// Of a sender who gives none or always the same.
+		st := stanza.NewMessage(bob, jid.MustParse("alice@localhost/a"), "chat", "hi")
+		st.Element.Add(xmlwire.New("urn:xmpp:sid:0", "stanza-id", "by", "localhost", "id", "forged"))
+		if err := w.dl.Keep(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+		if st.ID != "" {
+			t.Error("what the caller has was changed")
+		}
+	}
+	w.events.wait(t, trace.Deferred, 2)
+	waits := func(want bool, when string) {
+		t.Helper()
+		if w.dl.Waits(t.Context(), bob) != want || w.dl.Waits(t.Context(), jid.MustParse("carol@localhost")) {
+			t.Errorf("%s: not right", when)
+		}
+	}
+	waits(true, "parked")
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.close(w.broker)
+	w.open()
+	w.run()
+	eventually(t, "it is known after a restart", func() bool { return w.dl.Waits(t.Context(), bob) })
+	waits(true, "after a restart")
+	received := make(chan *stanza.Stanza, 2)
+	w.login("bob@localhost/b", func(c *client) { c.received = func(st *stanza.Stanza) { received <- st } })
+	for range 2 {
+		st := <-received
+		var stamps []string
+		for e := range st.Element.Elements() {
+			if e.Name == stanza.StanzaID {
+				stamps = append(stamps, e.Attr("id"))
+			}
+		}
+		if len(stamps) != 1 || stamps[0] == "forged" || stamps[0] != st.ID || slices.Contains(ids, st.ID) {
+			t.Errorf("id %q, stanza ids %q", st.ID, stamps)
+		}
+		ids = append(ids, st.ID)
+	}
+	eventually(t, "both have ended", func() bool { return !w.dl.Waits(t.Context(), bob) })
+}

@@ -106,6 +106,7 @@ func (v *Server) serve(ctx context.Context, c *session, resumed bool) (wake chan
 	defer func() {
 		if wake == nil {
 			c.unbind() // run has done it, unless it panicked
+			c.returned()
 		}
 	}()
 	if resumed {
@@ -158,6 +159,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
+		n.c.returned()
 	}
 	return err
 }
@@ -182,17 +184,25 @@ func (n *negotiation) login() *stream.SASL {
 func (n *negotiation) assign(ctx context.Context, s *stream.Stream, full jid.JID) error {
 	c := newSession(n.v, s, full, n.o, n.by, n.log)
 	// Of this process or of another one.
-	if old, ok := n.v.o.Router.Session(full).(interface{ Retire(ctx context.Context) }); ok {
+	bound := n.v.o.Router.Session(full)
+	if old, ok := bound.(interface{ Retire(ctx context.Context) }); ok {
 		old.Retire(ctx)
+	}
+	old, ours := bound.(*session)
+	if ours {
+		old.returning()
 	}
 	err := n.v.o.Router.Bind(c)
 	if errors.Is(err, router.ErrTooManySessions) {
 		// A client that does not come back must not keep its own account out.
-		if old := n.v.o.Hibernation.oldest(full.Bare()); old != nil {
-			old.lapse()
-			old.unbind()
+		if oldest := n.v.o.Hibernation.oldest(full.Bare()); oldest != nil {
+			oldest.lapse()
+			oldest.unbind()
 			err = n.v.o.Router.Bind(c)
 		}
+	}
+	if err != nil && ours {
+		old.remains()
 	}
 	switch {
 	case errors.Is(err, router.ErrTooManySessions):

@@ -3,6 +3,7 @@ package c2s
 import (
 	"context"
 	"errors"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/xmpp/stanza"
@@ -85,6 +86,46 @@ func (c *session) lastAck(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	cancel() // nobody waits for room now
 	_ = c.out().Send(ctx, stream.Ack(c.sm.handled))
+}
+
+// givingBack is whether what a session has not delivered is still to come back from
+// it: from the moment that others may not find it any more until all is back,
+// nothing newer is dealt with, so that it stays in order.
+type givingBack struct {
+	mu   sync.Mutex
+	done func() // nil: it has not begun
+	over bool
+}
+
+func (c *session) returning() {
+	g := &c.back
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done == nil && !g.over {
+		g.done = c.server.o.Router.Returning(c.full.Bare())
+	}
+}
+
+// remains takes returning back, for a session that is not ending after all.
+func (c *session) remains() {
+	g := &c.back
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.done != nil {
+		g.done()
+		g.done = nil
+	}
+}
+
+func (c *session) returned() {
+	g := &c.back
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.over = true
+	if g.done != nil {
+		g.done()
+		g.done = nil
+	}
 }
 
 // giveBackTime bounds how long the end of a session waits for custody.

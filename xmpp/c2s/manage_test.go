@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -99,6 +100,8 @@ func (k *keeper) Keep(_ context.Context, st *stanza.Stanza) error {
 	k.kept = append(k.kept, st)
 	return nil
 }
+
+func (k *keeper) Waits(context.Context, jid.JID) bool { return false }
 
 func (k *keeper) ids() (ids []string) {
 	k.mu.Lock()
@@ -355,6 +358,55 @@ func TestExpiredToCustody(t *testing.T) {
 			}
 			if _, err := s.Prove(within(t)); !errors.Is(err, errGone) {
 				t.Errorf("a proof after the end: %v", err)
+			}
+		})
+	}
+}
+
+// slowKeeper takes its time over the first message.
+type slowKeeper struct {
+	keeper
+	begun   atomic.Bool
+	entered chan struct{}
+}
+
+func (k *slowKeeper) Keep(ctx context.Context, st *stanza.Stanza) error {
+	if k.begun.CompareAndSwap(false, true) {
+		close(k.entered)
+		time.Sleep(100 * time.Millisecond) // for what should not overtake to do so
+	}
+	return k.keeper.Keep(ctx, st)
+}
+
+// TestReturnedFirst: what is written to a user while a session of theirs gives back
+// what it did not deliver comes after that, however the session ended.
+func TestReturnedFirst(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(f *fixture, c *stream.Client, s router.Session){
+		"closed":     func(f *fixture, c *stream.Client, s router.Session) { s.Close(nil) },
+		"suspended":  func(f *fixture, c *stream.Client, s router.Session) { f.cut(t, c); s.Close(nil) },
+		"by a login": func(f *fixture, c *stream.Client, _ router.Session) { f.login(t, "bob@localhost/x") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			custody := &slowKeeper{entered: make(chan struct{})}
+			f := serve(t, router.Options{Custody: custody}, Options{}, resumable)
+			alice, bob := f.online(t, "alice@localhost/a"), f.present(t, "bob@localhost/x")
+			s := f.session(t, bob)
+			for _, id := range []string{"1", "2"} {
+				if err := s.Send(within(t), chat("bob@localhost", id)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			end(f, bob, s)
+			<-custody.entered
+			if err := alice.Send(within(t), chat("bob@localhost", "3")); err != nil {
+				t.Fatal(err)
+			}
+			wanted := []string{"1", "2", "3"}
+			eventually(t, func() bool { return len(custody.ids()) >= len(wanted) }, "custody has all")
+			if got := custody.ids(); !slices.Equal(got, wanted) {
+				t.Errorf("custody has %v, want %v", got, wanted)
 			}
 		})
 	}

@@ -15,7 +15,6 @@ import (
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
-	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // errGone is the error of what is asked of a session that is over.
@@ -40,9 +39,10 @@ type session struct {
 	ended  chan struct{} // closed when the session is over
 	once   sync.Once     // of unbind
 
-	life     life     // see life.go
-	shows    shows    // see presence.go
-	contacts contacts // see roster.go
+	life     life       // see life.go
+	back     givingBack // see manage.go
+	shows    shows      // see presence.go
+	contacts contacts   // see roster.go
 	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
@@ -109,21 +109,26 @@ func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, er
 		return false, router.ErrSuspended
 	}
 	err = c.write(ctx, func(w *stream.Writer) error {
-		had, err = w.SendKept(ctx, st, keptID(st))
+		had, err = w.SendKept(ctx, st, c.keptID(st))
 		return err
 	})
 	return had, err
 }
 
-var nameOrigin = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
-
 // keptID names a message that custody sends again: by its id, and by the origin id
-// too, since a careless sender uses an id twice (XEP-0359 §3.1).
-func keptID(st *stanza.Stanza) string {
-	if e := st.Element.Child(nameOrigin); e != nil && st.ID != "" {
-		return st.ID + "\x00" + e.Attr("id")
+// and the one that our domain has given it too, since a careless sender uses an id
+// twice (XEP-0359 §3.1).
+func (c *session) keptID(st *stanza.Stanza) string {
+	if st.ID == "" {
+		return ""
 	}
-	return st.ID
+	id := st.ID
+	for e := range st.Element.Elements() {
+		if e.Name == stanza.OriginID || e.Name == stanza.StanzaID && e.Attr("by") == c.full.Domain() {
+			id += "\x00" + e.Attr("id")
+		}
+	}
+	return id
 }
 
 // write queues a stanza by f and does with the session what f's error asks for.
@@ -189,6 +194,7 @@ func (c *session) opened() {
 // first call does anything.
 func (c *session) unbind() {
 	c.once.Do(func() {
+		c.returning()
 		c.server.o.Router.Unbind(c)
 		close(c.ended)
 		c.proofs.close()
@@ -213,6 +219,7 @@ func (c *session) run(ctx context.Context) (wake chan struct{}, err error) {
 // finish ends the session: first nobody finds it, then those who had presence from
 // it learn that it is gone, and then what has not arrived goes elsewhere.
 func (c *session) finish(ctx context.Context) {
+	defer c.returned()
 	priority := c.shows.priority.Load()
 	c.unbind()
 	c.Retire(context.WithoutCancel(ctx))

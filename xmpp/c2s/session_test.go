@@ -85,6 +85,8 @@ func (s stuck) Keep(context.Context, *stanza.Stanza) error {
 	return nil
 }
 
+func (stuck) Waits(context.Context, jid.JID) bool { return false }
+
 // TestReplacedIsGoneFirst takes a JID over from a session that is busy: its
 // presence must have ended before the new one can send any.
 func TestReplacedIsGoneFirst(t *testing.T) {

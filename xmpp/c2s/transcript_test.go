@@ -18,6 +18,7 @@ import (
 type discard struct{}
 
 func (discard) Keep(context.Context, *stanza.Stanza) error { return nil }
+func (discard) Waits(context.Context, jid.JID) bool        { return false }
 
 // noStates drops chat states on their way to storage, as the gateway's filter does.
 func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {

@@ -72,6 +72,10 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if s := r.Session(st.To); s != nil && suspended(s) && !r.passes(ctx, st, true) {
 		return nil // it would wait for the client
 	}
+	r.returns.wait(ctx, st.To.Bare())
+	if r.mustKeep(ctx, st) {
+		return r.keep(ctx, st)
+	}
 	_, err := r.Deliver(ctx, st)
 	if errors.Is(err, ErrOffline) {
 		return r.keep(ctx, st)

@@ -80,6 +80,9 @@ type Registry interface {
 // returned nil it will be delivered, or its sender be told.
 type Custody interface {
 	Keep(ctx context.Context, st *stanza.Stanza) error
+	// Waits says whether a message for bare that went to Keep may still be on its
+	// way: a later one must not go past it.
+	Waits(ctx context.Context, bare jid.JID) bool
 }
 
 // Remote takes stanzas for domains that are not ours. A *stanza.Error refuses
@@ -133,8 +136,9 @@ type Options struct {
 
 // Router routes stanzas. All methods may be called from any goroutine.
 type Router struct {
-	o     Options
-	stats counters
+	o       Options
+	stats   counters
+	returns returns
 
 	mu          sync.RWMutex
 	handlers    map[string]Handler // by domain

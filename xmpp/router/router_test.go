@@ -74,14 +74,17 @@ func accounts(_ context.Context, bare jid.JID) (bool, error) {
 
 // kept is a Custody that remembers, or fails.
 type kept struct {
-	err error
-	n   int
+	err   error
+	n     int
+	waits bool
 }
 
 func (k *kept) Keep(context.Context, *stanza.Stanza) error {
 	k.n++
 	return k.err
 }
+
+func (k *kept) Waits(context.Context, jid.JID) bool { return k.waits }
 
 func newRouter(t *testing.T, o Options, sessions ...*client) *Router {
 	t.Helper()

@@ -52,7 +52,9 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 	switch {
 	case st.Kind == stanza.Message:
 		delay(st, sent)
-		if _, err = r.Deliver(ctx, st); errors.Is(err, ErrOffline) {
+		if r.mustKeep(ctx, st) {
+			err = r.keep(ctx, st)
+		} else if _, err = r.Deliver(ctx, st); errors.Is(err, ErrOffline) {
 			err = r.keep(ctx, st)
 		}
 	case st.Kind == stanza.IQ && st.Type != stanza.TypeResult:

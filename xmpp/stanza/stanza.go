@@ -17,6 +17,13 @@ const (
 	Component = "jabber:component:accept"
 )
 
+// The names of ids that are given to a stanza beside the one of its sender
+// (XEP-0359 §3).
+var (
+	OriginID = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
+	StanzaID = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "stanza-id"}
+)
+
 // Kind is the name of a stanza. The zero Kind is not valid.
 type Kind uint8
 
