@@ -79,7 +79,7 @@ func (b *Broker) Consume(ctx context.Context, stage Stage, h Handler, o ConsumeO
 
 	o = o.withDefaults()
 	c := &consumption{
-		b: b, stage: stage, h: h, o: o, pool: &pool{size: o.Workers},
+		b: b, stage: stage, h: h, o: o, pool: newPool(o.Workers),
 		tenures: make(map[Slice]func()), ended: make(chan Slice),
 	}
 	b.beatNow()
@@ -178,5 +178,5 @@ func (c *consumption) finish() {
 	for len(c.tenures) > 0 {
 		delete(c.tenures, <-c.ended)
 	}
-	c.pool.workers.Wait()
+	c.pool.close()
 }

@@ -72,7 +72,7 @@ const (
 func newFlow(b *Broker, stage Stage, h Handler, o ConsumeOptions, over <-chan struct{}) *flow {
 	return &flow{
 		b: b, stage: stage, h: h, o: o, c: b.counts[stage], over: over,
-		pool:      &pool{size: o.Workers},
+		pool:      newPool(o.Workers),
 		recovered: b.recovered[stage],
 		log:       b.log.With().Str("stage", string(stage)).Logger(),
 		routes:    make(map[string]*route), held: make(map[uint64]*item), done: make(seqSet),

@@ -50,8 +50,11 @@ func (f field) is(name string) bool {
 // unfold joins the lines of the value, white space around them taken away, by
 // one blank (RFC 5322 §2.2.3).
 func (f field) unfold() string {
-	if line, rest, _ := bytes.Cut(f.value, []byte("\n")); len(rest) == 0 {
-		return string(trimLine(line, len(line) < len(f.value)))
+	switch i := bytes.IndexByte(f.value, '\n'); i {
+	case -1:
+		return string(trimLine(f.value, false))
+	case len(f.value) - 1:
+		return string(trimLine(f.value[:i], true))
 	}
 	var b strings.Builder
 	b.Grow(len(f.value))

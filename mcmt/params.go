@@ -1,6 +1,7 @@
 package mcmt
 
 import (
+	"maps"
 	"path"
 	"sort"
 	"strconv"
@@ -38,9 +39,9 @@ func parseParams(v string) (string, map[string]string) {
 			params[name] = decodeWords(val)
 		}
 	}
-	// The RFC 2231 form wins: senders give the other one for old readers.
-	for name, val := range joinSections(sections) {
-		params[name] = val
+	if len(sections) > 0 {
+		// The RFC 2231 form wins: senders give the other one for old readers.
+		maps.Copy(params, joinSections(sections))
 	}
 	return value, params
 }
@@ -78,6 +79,9 @@ func nextParam(s string) (name, value, rest string, ok bool) {
 // quotedString reads s, which begins behind the opening quote. A missing
 // closing one ends with s.
 func quotedString(s string) (value, rest string) {
+	if i := strings.IndexAny(s, `"\\`); i >= 0 && s[i] == '"' {
+		return s[:i], s[i+1:]
+	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -117,9 +121,6 @@ func newSection(name, value string) section {
 
 // joinSections puts the pieces of each parameter together and decodes them.
 func joinSections(ss []section) map[string]string {
-	if len(ss) == 0 {
-		return nil
-	}
 	sort.SliceStable(ss, func(i, j int) bool { return ss[i].index < ss[j].index })
 	out := make(map[string]string)
 	for _, name := range sectionNames(ss) {

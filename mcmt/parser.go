@@ -73,9 +73,16 @@ func (p *parser) contentType(h Header, where string) (string, map[string]string)
 
 // isMediaType reports whether s is two tokens and a slash (RFC 2045 §5.1).
 func isMediaType(s string) bool {
-	major, minor, _ := strings.Cut(s, "/")
-	notToken := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune(`()<>@,;:\"/[]?=`, r) }
-	return major != "" && minor != "" && !strings.ContainsFunc(major, notToken) && !strings.ContainsFunc(minor, notToken)
+	slash := strings.IndexByte(s, '/')
+	if slash <= 0 || slash == len(s)-1 {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; i != slash && (c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?=`, c) >= 0) {
+			return false
+		}
+	}
+	return true
 }
 
 // dropMboxLine removes the "From " line that mail stores put before a message.

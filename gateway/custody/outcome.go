@@ -3,6 +3,7 @@ package custody
 import (
 	"encoding/json"
 	"fmt"
+	"math"
 	"time"
 )
 
@@ -34,14 +35,29 @@ type Outcome struct {
 // Encode returns what is written into the journal.
 func (o Outcome) Encode() []byte {
 	o.Address, o.Why = o.JID.String(), clip(o.Why)
-	data, err := json.Marshal(o)
-	if err != nil {
-		// The record itself was made of JSON: only a time beyond the year 9999 is
-		// none, and how the message ended is worth more than when it began.
-		o.Accepted, o.Sent, o.Parked = time.Time{}, time.Time{}, time.Time{}
-		data, _ = json.Marshal(o)
+	c := coder{next: '{', out: make([]byte, 0, 512)}
+	o.fields(&c)
+	if c.err != nil {
+		// Only a time beyond the year 9999 cannot be written, and how the message
+		// ended is worth more than when it began.
+		o.Accepted, o.Sent, o.Parked, o.Revived = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		c = coder{next: '{'}
+		o.fields(&c)
 	}
-	return data
+	return append(c.out, '}')
+}
+
+// fields names the members, those of the record first.
+func (o *Outcome) fields(c *coder) {
+	o.Record.fields(c)
+	c.text("jid", &o.Address, required)
+	c.text("end", (*string)(&o.End), required)
+	c.text("proof", &o.Proof, optional)
+	c.text("why", &o.Why, optional)
+	c.time("ended", &o.Ended, required)
+	attempts := uint64(max(0, o.Attempts)) //nolint:gosec // at least that
+	c.number("attempts", &attempts, math.MaxInt32)
+	c.text("node", &o.Node, optional)
 }
 
 // DecodeOutcome reads what Encode has written.

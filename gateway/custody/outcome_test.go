@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -15,6 +16,22 @@ func TestOutcome(t *testing.T) {
 	want.Address, want.JID = alice.String(), got.JID
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got  %+v, %v\nwant %+v", got, err, want)
+	}
+}
+
+// TestOutcomeIsJSON: it is written as encoding/json would.
+func TestOutcomeIsJSON(t *testing.T) {
+	t.Parallel()
+	for _, o := range []Outcome{
+		{Record: full(), End: Failed, Why: "a \"b\" <c> ü\n", Ended: time.Unix(9, 5).UTC(), Attempts: 3, Node: "N1"},
+		{End: Delivered, Proof: "ack"},
+		{},
+	} {
+		o.Address = o.JID.String()
+		want, err := json.Marshal(o)
+		if got := o.Encode(); err != nil || string(got) != string(want) {
+			t.Errorf("got  %s\nwant %s, %v", got, want, err)
+		}
 	}
 }
 

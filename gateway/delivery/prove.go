@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"time"
 
@@ -19,11 +20,14 @@ const proofTime = 2 * time.Minute
 // session is asked once, as a proof covers all that went before, and all at the
 // same time: one that is half dead must not hold up another.
 type answers struct {
-	cancel context.CancelCauseFunc
-	slow   *time.Timer // of press; nil: nobody waits behind
-	asking sync.WaitGroup
-	come   chan answer
-	known  map[router.Session]answer
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	since   time.Time
+	backlog func() int  // nil: nobody waits behind
+	limit   *time.Timer // of press
+	asking  sync.WaitGroup
+	come    chan answer // nil: there is only one to ask, who is asked when it matters
+	known   []answer
 }
 
 type answer struct {
@@ -45,40 +49,47 @@ var errNotProven = errors.New("nothing was proven")
 // ask begins to ask. backlog tells how many messages wait behind those that were
 // sent; nil: none does. The answers need an end.
 func ask(ctx context.Context, sent []outgoing, backlog func() int) *answers {
-	a := &answers{known: make(map[router.Session]answer, 1)}
-	ctx, a.cancel = context.WithCancelCause(ctx)
-	ctx, expire := context.WithTimeoutCause(ctx, proofTime, errNotProven)
-	context.AfterFunc(ctx, expire) // its timer goes with a.cancel
-	if backlog != nil {
-		made := make(chan struct{})
-		a.slow = time.AfterFunc(slowTime, func() {
-			<-made
-			a.press(ctx, backlog)
-		})
-		close(made)
-	}
-	asked := make(map[router.Session]bool, 1)
+	a := &answers{since: time.Now(), backlog: backlog}
+	a.ctx, a.cancel = context.WithCancelCause(ctx)
+	var sessions []router.Session
 	for _, out := range sent {
 		for _, s := range out.sessions {
-			asked[s] = true
+			if !slices.Contains(sessions, s) {
+				sessions = append(sessions, s)
+			}
 		}
 	}
-	a.come = make(chan answer, len(asked))
-	for s := range asked {
-		a.asking.Go(func() { a.come <- prove(ctx, s) })
+	made := make(chan struct{})
+	first := proofTime
+	if backlog != nil {
+		first = slowTime
+	}
+	a.limit = time.AfterFunc(first, func() {
+		<-made
+		a.press()
+	})
+	close(made)
+	if len(sessions) > 1 {
+		a.come = make(chan answer, len(sessions))
+		for _, s := range sessions {
+			a.asking.Go(func() { a.come <- prove(a.ctx, s) })
+		}
 	}
 	return a
 }
 
-// press gives up on who has not answered when too much waits, and looks again
-// otherwise.
-func (a *answers) press(ctx context.Context, backlog func() int) {
+// press gives up on who has not answered in time, or when too much waits, and
+// looks again otherwise.
+func (a *answers) press() {
+	left := proofTime - time.Since(a.since)
 	switch {
-	case ctx.Err() != nil: // it is over
-	case backlog() > maxBacklog:
+	case a.ctx.Err() != nil: // it is over
+	case left <= 0, a.backlog != nil && a.backlog() > maxBacklog:
 		a.cancel(errNotProven)
+	case a.backlog == nil:
+		a.limit.Reset(left)
 	default:
-		a.slow.Reset(slowTime / 5)
+		a.limit.Reset(min(left, slowTime/5))
 	}
 }
 
@@ -96,27 +107,29 @@ func prove(ctx context.Context, s router.Session) answer {
 func (a *answers) about(sessions []router.Session) (router.Proof, error) {
 	for {
 		var errs []error
-		for _, s := range sessions {
-			switch known, ok := a.known[s]; {
-			case ok && known.err == nil:
-				return known.proof, nil
-			case ok:
-				errs = append(errs, known.err)
+		for _, k := range a.known {
+			switch {
+			case !slices.Contains(sessions, k.session):
+			case k.err == nil:
+				return k.proof, nil
+			default:
+				errs = append(errs, k.err)
 			}
 		}
-		if len(errs) == len(sessions) {
+		switch {
+		case len(errs) == len(sessions):
 			return "", errors.Join(errs...)
+		case a.come == nil:
+			a.known = append(a.known, prove(a.ctx, sessions[0]))
+		default:
+			a.known = append(a.known, <-a.come) // everyone asked answers, at the latest when ctx ends
 		}
-		next := <-a.come // everyone asked answers, at the latest when ctx ends
-		a.known[next.session] = next
 	}
 }
 
 // end stops asking and waits for those who were.
 func (a *answers) end() {
 	a.cancel(nil)
-	if a.slow != nil {
-		a.slow.Stop()
-	}
+	a.limit.Stop()
 	a.asking.Wait()
 }
