@@ -167,10 +167,15 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 	return srv
 }
 
+var conflicts = map[config.Conflict]c2s.Conflict{
+	config.ConflictReplace: c2s.ConflictReplace, config.ConflictRefuse: c2s.ConflictRefuse, config.ConflictRename: c2s.ConflictRename,
+}
+
 func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 	o := c2s.ConnOptions{
 		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
+		Conflict: conflicts[p.ResourceConflict],
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},

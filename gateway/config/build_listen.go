@@ -117,6 +117,7 @@ func peerPrefix(label string) (netip.Prefix, error) {
 
 var (
 	receptions  = map[string]mcmt.Reception{"passthru": mcmt.PassThrough, "allow": mcmt.Allow, "reject": mcmt.Reject}
+	conflicts   = map[string]Conflict{"replace": ConflictReplace, "refuse": ConflictRefuse, "rename": ConflictRename}
 	verifyModes = map[string]VerifyMode{"none": VerifyNone, "require": VerifyRequire}
 )
 
@@ -143,6 +144,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxAttributes:        v.number("max_attributes"),
 		AuthTimeout:          v.duration("auth_timeout"),
 		MaxFailedLogins:      v.number("max_failed_logins"),
+		ResourceConflict:     conflicts[v.text("resource_conflict")],
 		ResumeTime:           v.duration("resume_time"),
 		MaxUnackedStanzas:    v.number("max_unacked_stanzas"),
 		MaxUnackedSize:       int(v.size("max_unacked_size")),

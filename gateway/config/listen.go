@@ -133,6 +133,8 @@ type PeerOptions struct {
 	AuthTimeout     time.Duration // from connection to bound resource
 	MaxFailedLogins int           // per connection
 
+	ResourceConflict Conflict
+
 	// ResumeTime is how long the session of a client whose connection is lost
 	// waits to be resumed (XEP-0198); zero: it ends with the connection.
 	ResumeTime time.Duration
@@ -140,6 +142,17 @@ type PeerOptions struct {
 	// unacknowledged.
 	MaxUnackedStanzas, MaxUnackedSize int
 }
+
+// Conflict is what becomes of a client that asks for a resource which another
+// session of its account has.
+type Conflict uint8
+
+// Words of resource_conflict.
+const (
+	ConflictReplace Conflict = iota // the other session ends
+	ConflictRefuse                  // the client is told
+	ConflictRename                  // the client gets another resource
+)
 
 // VerifyMode is what becomes of a client's certificate.
 type VerifyMode uint8

@@ -94,6 +94,10 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 		_ = s.Abort() // a stream error in clear text is nothing that the client can read
 		return n.c, wake
 	}
+	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
+		_ = s.Abort() // a closed stream would be the end of the session that waits
+		return n.c, wake
+	}
 	// Whatever ended ctx, saying so and closing has a deadline of its own.
 	_ = s.End(context.WithoutCancel(ctx), err)
 	return n.c, wake
@@ -155,7 +159,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		manage.Resume = n.resume
 	}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
-		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 	}
@@ -176,13 +180,28 @@ func (n *negotiation) login() *stream.SASL {
 	}
 }
 
-// assign makes the session and binds it. A client with a session of the same
-// name takes it over: that one is likely a connection that died without our
-// knowledge (RFC 6120 §7.7.2.2).
+// Conflict is what becomes of a client that asks for a resource which another
+// session of its account has (RFC 6120 §7.7.2.2).
+type Conflict uint8
+
+const (
+	// ConflictReplace ends the other session: it is likely a connection that died
+	// without our knowledge.
+	ConflictReplace Conflict = iota
+	// ConflictRefuse answers conflict; one that waits for its client is replaced.
+	ConflictRefuse
+	// ConflictRename gives the client another resource.
+	ConflictRename
+)
+
+// assign makes the session and binds it.
 func (n *negotiation) assign(ctx context.Context, s *stream.Stream, full jid.JID) error {
+	old := n.v.o.Router.Session(full) // of this process or of another one
+	if waits, ok := old.(interface{ Suspended() bool }); old != nil && n.o.Conflict != ConflictReplace && !(ok && waits.Suspended()) {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.Conflict}
+	}
 	c := newSession(n.v, s, full, n.o, n.by, n.log)
-	// Of this process or of another one.
-	if old, ok := n.v.o.Router.Session(full).(interface{ Retire(ctx context.Context) }); ok {
+	if old, ok := old.(interface{ Retire(ctx context.Context) }); ok {
 		old.Retire(ctx)
 	}
 	err := n.v.o.Router.Bind(c)

@@ -66,6 +66,9 @@ type ConnOptions struct {
 	// where it does not answer within Options.ProofTime. Zero: never.
 	IdleTime time.Duration
 
+	// Conflict is for a resource that is bound already.
+	Conflict Conflict
+
 	// ResumeTime is how long the session of a client with stream management waits
 	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
 	ResumeTime time.Duration

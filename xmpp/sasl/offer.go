@@ -92,14 +92,12 @@ func (o Offer) ChannelBindings() []string {
 }
 
 // Start begins an exchange with a mechanism on offer. Others fail:
-// encryption-required for PLAIN in clear text, else invalid-mechanism
-// (RFC 6120 §6.5.4, §6.5.7).
+// encryption-required for PLAIN in clear text, mechanism-too-weak for DIGEST-MD5
+// where the policy does without it, else invalid-mechanism (RFC 6120 §6.5.4,
+// §6.5.7, §6.5.9).
 func (o Offer) Start(name string) (Server, error) {
 	if !slices.Contains(o.Mechanisms(), name) {
-		if name == Plain && o.Store != nil {
-			return nil, fail(EncryptionRequired, "PLAIN needs TLS")
-		}
-		return nil, fail(InvalidMechanism, "")
+		return nil, o.lacks(name)
 	}
 	x := exchange{name: name, offer: o}
 	switch name {
@@ -111,4 +109,16 @@ func (o Offer) Start(name string) (Server, error) {
 		return guarded{&external{exchange: x}}, nil
 	}
 	return guarded{newScram(x)}, nil
+}
+
+// lacks is why a mechanism is not on offer.
+func (o Offer) lacks(name string) *Failure {
+	switch {
+	case o.Store == nil:
+	case name == Plain:
+		return fail(EncryptionRequired, "PLAIN needs TLS")
+	case name == DigestMD5 && o.Digest == nil:
+		return fail(MechanismTooWeak, "")
+	}
+	return fail(InvalidMechanism, "")
 }

@@ -78,7 +78,8 @@ func (s *Stream) leave(ctx context.Context, until time.Time) error {
 }
 
 // End ends the stream as err deserves: an *Error or *AckError is sent, the peer's
-// own end is answered, a broken connection is closed.
+// own end is answered, a broken connection is closed. A peer that only says no more
+// may still read: what is queued for it goes out before the connection ends.
 func (s *Stream) End(ctx context.Context, err error) error {
 	var own interface {
 		error
@@ -89,6 +90,9 @@ func (s *Stream) End(ctx context.Context, err error) error {
 	case errors.As(err, &own):
 		return s.fail(ctx, own.StreamError())
 	case err == nil, s.peerClosed, errors.As(err, &theirs), errors.Is(err, io.EOF):
+		return s.Close(ctx)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		s.peerClosed = true
 		return s.Close(ctx)
 	}
 	return s.Abort()

@@ -67,21 +67,24 @@ func (s *Stream) offer(ctx context.Context, features []Feature) (Next, error) {
 		if err != nil {
 			return 0, lost("negotiation", err)
 		}
-		f, err := s.find(open, req)
+		negotiate, err := s.find(open, features, req)
 		if err != nil {
 			return 0, err
 		}
-		next, err := f.Negotiate(ctx, s, req)
+		next, err := negotiate(ctx, s, req)
 		if err != nil || next != Continue {
 			return next, err
 		}
 	}
 }
 
-// find chooses the feature that req asks for. Whatever else comes before the
-// stream is ready ends it: a stanza is not-authorized (RFC 6120 §4.9.3.12), the
-// rest not known in this place (§4.9.3.24).
-func (s *Stream) find(open []Feature, req *xmlwire.Element) (Feature, error) {
+// step is a feature's answer to a request.
+type step = func(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error)
+
+// find chooses the feature that req asks for among the open ones, or the refusal of
+// another. Whatever else comes before the stream is ready ends it: a stanza is
+// not-authorized (RFC 6120 §4.9.3.12), the rest not known in this place (§4.9.3.24).
+func (s *Stream) find(open, all []Feature, req *xmlwire.Element) (step, error) {
 	want := req.Name
 	if want.Space == s.o.Content && want.Local == "iq" && req.Attr("type") == "set" {
 		for c := range req.Elements() {
@@ -92,13 +95,26 @@ func (s *Stream) find(open []Feature, req *xmlwire.Element) (Feature, error) {
 	for _, f := range open {
 		more, ok := f.(interface{ Answers(xmlwire.Name) bool })
 		if f.Name() == want || ok && more.Answers(want) {
-			return f, nil
+			return f.Negotiate, nil
+		}
+	}
+	for _, f := range all {
+		if d, ok := f.(decliner); ok && f.Name() == want && d.Declines(s) {
+			return d.Decline, nil
 		}
 	}
 	if s.user.IsZero() || req.Name.Space == s.o.Content {
 		return nil, &Error{NotAuthorized, "negotiation is not complete"}
 	}
 	return nil, &Error{UnsupportedStanzaType, "not a feature on offer"}
+}
+
+// decliner is a Feature whose specification has an answer of its own to a request
+// for it where it is not on offer.
+type decliner interface {
+	// Declines says whether that answer is due in the state of the stream.
+	Declines(s *Stream) bool
+	Decline(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error)
 }
 
 // Initiator is a stream feature as the initiating entity plays it.

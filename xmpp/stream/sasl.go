@@ -93,6 +93,16 @@ func (f *SASL) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (
 	return Restart, nil
 }
 
+// Declines says that a login before TLS is answered where it needs that.
+func (f *SASL) Declines(s *Stream) bool {
+	return s.user.IsZero() && f.RequireTLS && s.tls == nil
+}
+
+// Decline answers encryption-required (§6.5.4).
+func (f *SASL) Decline(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
+	return Continue, f.refuse(ctx, s, req.Attr("mechanism"), &sasl.Failure{Condition: sasl.EncryptionRequired})
+}
+
 // exchange is the dialogue of challenges and responses (§6.4.2, §6.4.3). data
 // goes with the success where it is not nil.
 func (f *SASL) exchange(ctx context.Context, s *Stream, name string, msg *xmlwire.Element) (user jid.JID, data []byte, err error) {
