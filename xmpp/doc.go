@@ -35,6 +35,8 @@
 //	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
+//	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
+//	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing

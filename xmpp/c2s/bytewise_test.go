@@ -27,7 +27,7 @@ func (c oneByte) Read(p []byte) (int, error) { return c.TCPConn.Read(p[:min(len(
 // gets each byte by itself: how the network cuts the input changes nothing.
 func TestBytewise(t *testing.T) {
 	t.Parallel()
-	for _, pattern := range []string{"header-*", "xml-*", "sasl-*", "bind-*", "close*", "stanza-*", "message-*", "starttls-features", "starttls-not*", "starttls-required", "starttls-twice", "sm-*", "limit-[bd]*"} {
+	for _, pattern := range []string{"header-*", "xml-*", "sasl-*", "sasl2-*", "bind-*", "close*", "stanza-*", "message-*", "starttls-features", "starttls-not*", "starttls-required", "starttls-twice", "sm-*", "limit-[bd]*"} {
 		t.Run(pattern, func(t *testing.T) {
 			t.Parallel()
 			xmpptest.Run(t, "testdata/"+pattern+".txt", func(t *testing.T, uses []string) string {

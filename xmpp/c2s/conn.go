@@ -158,8 +158,11 @@ func (n *negotiation) run(ctx context.Context) error {
 	if n.o.ResumeTime >= time.Second {
 		manage.Resume = n.resume
 	}
+	bind := &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}
+	bind2 := &stream.Bind2{Bind: bind, Inline: []stream.BindFeature{{Var: stream.NSManagement, Enable: n.enableInline}}}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
-		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
+		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 	}

@@ -37,7 +37,7 @@ func (*Bind) Name() xmlwire.Name { return NameBind }
 
 // Advertise offers binding after authentication (§7.4).
 func (*Bind) Advertise(s *Stream) *xmlwire.Element {
-	if s.user.IsZero() {
+	if s.user.IsZero() || !s.bound.IsZero() {
 		return nil
 	}
 	return xmlwire.New(nsBind, "bind")
@@ -46,7 +46,11 @@ func (*Bind) Advertise(s *Stream) *xmlwire.Element {
 // Negotiate binds the resource that the client asks for (§7.7), or one of our
 // making where it asks for none (§7.6).
 func (f *Bind) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
-	full, err := f.bind(ctx, s, req.Child(NameBind))
+	resource := ""
+	if bind := req.Child(NameBind); bind != nil {
+		resource = childText(bind, nsBind, "resource")
+	}
+	full, err := f.bind(ctx, s, resource)
 	var refusal *stanza.Error
 	switch {
 	case errors.As(err, &refusal):
@@ -61,12 +65,9 @@ func (f *Bind) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (
 	return Done, nil
 }
 
-// bind assigns the full JID that bind asks for. A *stanza.Error is for the client.
-func (f *Bind) bind(ctx context.Context, s *Stream, bind *xmlwire.Element) (full jid.JID, err error) {
-	resource := ""
-	if bind != nil {
-		resource = childText(bind, nsBind, "resource")
-	}
+// bind assigns the full JID of a resource, one of our making where that is empty. A
+// *stanza.Error is for the client.
+func (f *Bind) bind(ctx context.Context, s *Stream, resource string) (full jid.JID, err error) {
 	if resource == "" {
 		resource = newID() // §7.6, §7.5
 	}

@@ -70,14 +70,10 @@ func (f *SASL) Advertise(s *Stream) *xmlwire.Element {
 // (§6.4.5), until there were too many.
 func (f *SASL) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
 	name := req.Attr("mechanism")
-	user, data, err := f.exchange(ctx, s, name, req)
-	f.plusTried = f.plusTried || strings.HasSuffix(name, "-PLUS")
-	var refused *sasl.Failure
-	switch {
-	case errors.As(err, &refused):
-		return Continue, f.refuse(ctx, s, name, refused)
-	case err != nil:
-		return 0, err
+	initial, err := decodeInitial(req.Text())
+	user, data, ok, err := f.try(ctx, s, profile1, name, initial, err)
+	if !ok || err != nil {
+		return Continue, err
 	}
 	success := xmlwire.New(nsSASL, "success")
 	if data != nil {
@@ -100,37 +96,55 @@ func (f *SASL) Declines(s *Stream) bool {
 
 // Decline answers encryption-required (§6.5.4).
 func (f *SASL) Decline(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
-	return Continue, f.refuse(ctx, s, req.Attr("mechanism"), &sasl.Failure{Condition: sasl.EncryptionRequired})
+	return Continue, f.refuse(ctx, s, profile1, req.Attr("mechanism"), &sasl.Failure{Condition: sasl.EncryptionRequired})
+}
+
+// profile is how one profile of SASL writes what both have: RFC 6120 §6, XEP-0388.
+type profile struct {
+	space     string // of its elements
+	condition string // of the conditions of a failure
+}
+
+var (
+	profile1 = profile{nsSASL, nsSASL}
+	profile2 = profile{nsSASL2, nsSASL}
+)
+
+// try runs one exchange, which begins with what bad says of the initial response.
+// Where the client is refused it is told so, and ok is false; an error ends the
+// stream.
+func (f *SASL) try(ctx context.Context, s *Stream, p profile, name string, initial []byte, bad error) (user jid.JID, data []byte, ok bool, err error) {
+	err = bad
+	if err == nil {
+		user, data, err = f.exchange(ctx, s, p, name, initial)
+	}
+	f.plusTried = f.plusTried || strings.HasSuffix(name, "-PLUS")
+	var refused *sasl.Failure
+	if errors.As(err, &refused) {
+		return user, nil, false, f.refuse(ctx, s, p, name, refused)
+	}
+	return user, data, err == nil, err
 }
 
 // exchange is the dialogue of challenges and responses (§6.4.2, §6.4.3). data
 // goes with the success where it is not nil.
-func (f *SASL) exchange(ctx context.Context, s *Stream, name string, msg *xmlwire.Element) (user jid.JID, data []byte, err error) {
+func (f *SASL) exchange(ctx context.Context, s *Stream, p profile, name string, response []byte) (user jid.JID, data []byte, err error) {
 	server, err := f.offer(s).Start(name)
-	if err != nil {
-		return user, nil, err
-	}
-	response, err := decodeInitial(msg.Text())
-	for {
-		if err != nil {
-			return user, nil, err
-		}
-		challenge, done, err := server.Step(ctx, response)
+	for err == nil {
+		challenge, done, bad := server.Step(ctx, response)
 		switch {
-		case err != nil:
-			return user, nil, err
+		case bad != nil:
+			return user, nil, bad
 		case done:
 			return server.JID(), challenge, nil
 		}
-		response, err = f.challenge(ctx, s, challenge)
-		if err != nil {
-			return user, nil, err
-		}
+		response, err = f.challenge(ctx, s, p, challenge)
 	}
+	return user, nil, err
 }
 
-func (f *SASL) challenge(ctx context.Context, s *Stream, challenge []byte) ([]byte, error) {
-	e := xmlwire.New(nsSASL, "challenge").AddText(base64.StdEncoding.EncodeToString(challenge))
+func (f *SASL) challenge(ctx context.Context, s *Stream, p profile, challenge []byte) ([]byte, error) {
+	e := xmlwire.New(p.space, "challenge").AddText(base64.StdEncoding.EncodeToString(challenge))
 	if err := s.Send(ctx, e); err != nil {
 		return nil, fmt.Errorf("sasl: send challenge: %w", err)
 	}
@@ -139,16 +153,16 @@ func (f *SASL) challenge(ctx context.Context, s *Stream, challenge []byte) ([]by
 		return nil, lost("sasl", err)
 	}
 	switch answer.Name {
-	case xmlwire.Name{Space: nsSASL, Local: "response"}:
+	case xmlwire.Name{Space: p.space, Local: "response"}:
 		return decode(answer.Text())
-	case xmlwire.Name{Space: nsSASL, Local: "abort"}: // §6.4.4
+	case xmlwire.Name{Space: p.space, Local: "abort"}: // §6.4.4
 		return nil, &sasl.Failure{Condition: sasl.Aborted}
 	}
 	return nil, &Error{NotAuthorized, "authentication is not complete"}
 }
 
 // refuse answers <failure/> (§6.4.5).
-func (f *SASL) refuse(ctx context.Context, s *Stream, mechanism string, why *sasl.Failure) error {
+func (f *SASL) refuse(ctx context.Context, s *Stream, p profile, mechanism string, why *sasl.Failure) error {
 	if f.Failed != nil {
 		f.Failed(mechanism, why)
 	}
@@ -158,9 +172,9 @@ func (f *SASL) refuse(ctx context.Context, s *Stream, mechanism string, why *sas
 			return err
 		}
 	}
-	e := xmlwire.New(nsSASL, "failure").Add(xmlwire.New(nsSASL, string(why.Condition)))
+	e := xmlwire.New(p.space, "failure").Add(xmlwire.New(p.condition, string(why.Condition)))
 	if why.Text != "" {
-		text := xmlwire.New(nsSASL, "text").AddText(why.Text)
+		text := xmlwire.New(p.space, "text").AddText(why.Text)
 		text.Attrs = append(text.Attrs, xmlwire.Attr{Name: nameLang, Value: "en"})
 		e.Add(text)
 	}

@@ -10,6 +10,7 @@
 //
 //	starttls.go   STARTTLS (RFC 6120 §5)
 //	sasl.go      SASL (RFC 6120 §6), XEP-0440 channel binding types; login.go the client's side
+//	sasl2.go     SASL2 (XEP-0388) with Bind 2 (XEP-0386)
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
 //	sm.go         stream management (XEP-0198): managed.go its part of the writer,
@@ -22,12 +23,15 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -79,6 +83,12 @@ type Stream struct {
 	user       jid.JID // proven by SASL
 	bound      jid.JID
 	mechanism  string
+	managed    bool // stream management is enabled
+
+	// While Accept runs.
+	features []Feature
+	// around makes of <resumed/> what is sent in its place. Nil: that alone.
+	around func(resumed *xmlwire.Element) []*xmlwire.Element
 }
 
 // New begins a stream on a connection and starts its writer. The caller ends it
@@ -208,6 +218,12 @@ func (s *Stream) authenticated(user jid.JID, mechanism string) {
 // newID makes a stream id or a resource of 128 random bits, which nobody can
 // guess (RFC 6120 §4.7.3, §7.5).
 func newID() string { return rand.Text() }
+
+// agentID stands for the id of a client's installation towards others.
+func agentID(user, id string) string {
+	sum := sha256.Sum256([]byte(user + "\x00" + id))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:12])
+}
 
 // lost wraps the read error of a negotiation step: a deadline becomes the
 // stream error that it stands for.
