@@ -12,7 +12,7 @@
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
 //	  §10      server rules for processing stanzas      router/route.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
-//	  §13.12   limits                                   stream/limits.go, writer.go
+//	  §13.12   limits                                   stream/limits.go, rate.go, writer.go; c2s/guard.go
 //	RFC 6121  Instant Messaging and Presence
 //	  §2       rosters, versions and pushes             roster; c2s/roster.go; router/subscription.go
 //	  §3, §A   subscriptions, pre-approval              roster/state.go; router/subscription.go; c2s/subscription.go

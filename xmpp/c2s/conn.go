@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 	defer free()
 	o := v.o.Connection(conn.RemoteAddr())
 	s := stream.New(conn, stream.Options{
-		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log),
+		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log), Throttled: v.throttled(log),
 	})
 	closed := false
 	defer func() {
@@ -69,7 +70,7 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 	leave, err := v.admit(conn.RemoteAddr())
 	defer leave()
 
-	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel)}
+	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel), from: prefixOf(conn.RemoteAddr())}
 	if err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
@@ -137,6 +138,8 @@ type negotiation struct {
 	o   ConnOptions
 	log zerolog.Logger
 	by  *carrier
+	// from is the address of the client, as it is counted.
+	from netip.Prefix
 
 	c       *session // nil: not yet
 	resumed bool     // it is that of a former connection
@@ -170,16 +173,22 @@ func (n *negotiation) run(ctx context.Context) error {
 }
 
 func (n *negotiation) login() *stream.SASL {
+	w := &watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
 	return &stream.SASL{
 		Offer: sasl.Offer{
 			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
-			Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
+			Admit: w.admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
 		},
-		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries, Delay: n.o.FailureDelay,
-		Failed: func(mechanism string, err error) {
+		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries,
+		Failed: func(mechanism string, why *sasl.Failure) time.Duration {
 			n.v.stats.failedLogins.Add(1)
-			n.log.Warn().Str("mechanism", mechanism).Err(err).Msg("login failed")
+			if why.Refused {
+				n.v.stats.guarded.Add(1)
+			}
+			n.log.Warn().Str("mechanism", mechanism).Stringer("user", w.tried).Err(why).Msg("login failed")
+			return w.failed(why)
 		},
+		Succeeded: func(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) },
 	}
 }
 
@@ -255,6 +264,21 @@ func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd strin
 	n.log.Info().Stringer("jid", bare).Str("reason", why).Msg("resumption refused")
 	handled, known := n.v.o.Hibernation.recall(previd, bare)
 	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
+}
+
+// throttledEvery is how often the log says that one connection is throttled.
+const throttledEvery = time.Minute
+
+// throttled counts the times that a client has to wait because it sends too fast.
+func (v *Server) throttled(log zerolog.Logger) func(time.Duration) {
+	var said time.Time
+	return func(wait time.Duration) {
+		v.stats.throttled.Add(1)
+		if now := time.Now(); now.Sub(said) >= throttledEvery {
+			said = now
+			log.Warn().Dur("wait", wait).Msg("client sends faster than it may, throttled")
+		}
+	}
 }
 
 // reason is why a connection ended, in the words of the log.

@@ -66,6 +66,12 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			co.Conflict = ConflictRename
 		case "tolerant":
 			co.Tries = 9
+		case "guard-address":
+			co.Guess = GuessLimits{Window: time.Hour, PerAddress: 2}
+		case "guard-account":
+			co.Guess = GuessLimits{Window: time.Hour, PerAccount: 2}
+		case "dawdle":
+			co.Limits.Element = 50 * time.Millisecond
 		case "digest":
 			co.Digest = users
 		case "direct":

@@ -38,6 +38,10 @@ type Offer struct {
 	// bare JIDs of users or domains. With at least one EXTERNAL is offered.
 	Proven []jid.JID
 
+	// Admit is asked before an account is looked up, whether there is one or not. Its
+	// error, a *Failure, ends the exchange. Nil: all may try.
+	Admit func(user jid.JID) error
+
 	// PlusTried says that the client has tried a -PLUS mechanism on this stream. A
 	// "y" of its then does not say that somebody shortened the list it saw (RFC
 	// 5802 §6): it saw the -PLUS names, and fell back because it has none of our

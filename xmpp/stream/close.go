@@ -56,8 +56,9 @@ func (s *Stream) Abort() error {
 	return s.raw.Close()
 }
 
-// linger is how many bytes are still read from a peer that is being left.
-const linger = 256 << 10
+// linger is how many bytes are still read from a peer that is being left: the rest of
+// the largest stanza that an operator may allow.
+const linger = 8 << 20
 
 // leave says goodbye below XMPP and waits for the peer to do the same. A socket
 // that is closed with bytes unread resets the connection, and the reset may

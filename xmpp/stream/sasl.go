@@ -30,11 +30,11 @@ type SASL struct {
 	// 5. A mechanism refused for its type of channel binding is none of them: the
 	// client falls back on the next. Zero: 3.
 	Tries int
-	// Delay is the pause before a wrong password is answered, so that guessing is
-	// slow. Zero: none.
-	Delay time.Duration
-	// Failed learns of each refusal, for log and counters. Nil: nobody does.
-	Failed func(mechanism string, err error)
+	// Failed learns of each refusal, and says how long its answer waits, so that
+	// guessing is slow. Nil: nobody does.
+	Failed func(mechanism string, why *sasl.Failure) time.Duration
+	// Succeeded learns who has logged in. Nil: nobody does.
+	Succeeded func(user jid.JID)
 
 	failures  int
 	unbound   int  // exchanges that ended for their type of channel binding
@@ -123,6 +123,9 @@ func (f *SASL) try(ctx context.Context, s *Stream, p profile, name string, initi
 	if errors.As(err, &refused) {
 		return user, nil, false, f.refuse(ctx, s, p, name, refused)
 	}
+	if err == nil && f.Succeeded != nil {
+		f.Succeeded(user)
+	}
 	return user, data, err == nil, err
 }
 
@@ -164,11 +167,7 @@ func (f *SASL) challenge(ctx context.Context, s *Stream, p profile, challenge []
 // refuse answers <failure/> (§6.4.5).
 func (f *SASL) refuse(ctx context.Context, s *Stream, p profile, mechanism string, why *sasl.Failure) error {
 	if f.Failed != nil {
-		f.Failed(mechanism, why)
-	}
-	// With a text it was about the mechanism: a wrong password gets none.
-	if why.Condition == sasl.NotAuthorized && why.Text == "" {
-		if err := pause(ctx, f.Delay); err != nil {
+		if err := pause(ctx, f.Failed(mechanism, why)); err != nil {
 			return err
 		}
 	}
@@ -206,6 +205,9 @@ func (f *SASL) exhausted(why error) bool {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

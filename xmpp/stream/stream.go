@@ -4,7 +4,7 @@
 //
 //	header.go    stream headers (§4.7, §4.8)      error.go   stream errors (§4.9)
 //	feature.go   negotiation (§4.3)               close.go   closing (§4.4)
-//	writer.go    the way out, limits.go           client.go  a client that logs in
+//	writer.go    the way out, limits.go, rate.go  client.go  a client that logs in
 //
 // What is negotiated is a list of features, one file each:
 //
@@ -35,6 +35,7 @@ import (
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -59,6 +60,9 @@ type Options struct {
 	// Wire sees every element that goes in or out, stream headers included. It
 	// is called from several goroutines. Nil: nobody looks.
 	Wire func(out bool, e *xmlwire.Element)
+	// Throttled is called each time the peer has to wait for so long because it sent
+	// more than Limits.Stanzas or Limits.Bytes. Nil: nobody looks.
+	Throttled func(wait time.Duration)
 }
 
 // Stream is one XMPP stream over a connection, in whatever layers that
@@ -71,8 +75,11 @@ type Stream struct {
 	tls   *tls.Conn // nil before TLS
 	shown *x509.Certificate
 	in    *meter
-	dec   *xmlwire.Decoder
-	out   *Writer
+
+	stanzas bucket
+	begun   time.Time // when an element was first seen to be incomplete
+	dec     *xmlwire.Decoder
+	out     *Writer
 
 	answered   bool // our header of this stream is out
 	peerClosed bool // </stream:stream> was read
@@ -100,6 +107,7 @@ func New(conn net.Conn, o Options) *Stream {
 	}
 	s := &Stream{o: o, raw: conn, start: time.Now()}
 	s.in = &meter{conn: conn, left: o.Limits.BytesBefore, last: s.start}
+	s.in.bytes.of, s.stanzas.of = o.Limits.Bytes, o.Limits.Stanzas
 	s.dec = xmlwire.NewDecoder(s.in, o.Limits.Before)
 	s.out = newWriter(conn, o.Content, o.Limits.Queue, o.Limits.Write)
 	s.out.wire, s.out.patience = o.Wire, o.Limits.Patience
@@ -152,8 +160,7 @@ func (s *Stream) Send(ctx context.Context, e *xmlwire.Element) error { return s.
 // closed its stream, a *PeerError that it did so with an error, an *Error that
 // what it sent ends the stream: hand that to Fail. When ctx ends the error is its cause.
 func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Element, error) {
-	defer s.arm(ctx, deadline)()
-	e, err := s.dec.Next()
+	e, err := s.next(ctx, deadline)
 	switch {
 	case err == io.EOF:
 		s.peerClosed = true
@@ -169,6 +176,56 @@ func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Elem
 		return nil, &PeerError{ParseError(e)}
 	}
 	return e, nil
+}
+
+// next reads one element, as fast as the peer may send, and no longer than it may
+// take over one.
+func (s *Stream) next(ctx context.Context, deadline time.Time) (*xmlwire.Element, error) {
+	for {
+		if d := s.debt(); d > 0 {
+			if err := s.hold(ctx, d, deadline); err != nil {
+				return nil, err
+			}
+		}
+		look := deadline
+		if limit := time.Now().Add(s.o.Limits.Element); !s.user.IsZero() && (look.IsZero() || limit.Before(look)) {
+			look = limit
+		}
+		release := s.arm(ctx, look)
+		e, err := s.dec.Next()
+		release()
+		switch {
+		case err == nil:
+			s.begun = time.Time{}
+			if stanza.Is(e.Name) {
+				s.stanzas.take(1, time.Now())
+			}
+			return e, nil
+		case errors.Is(err, errThrottled):
+			continue
+		case !IsTimeout(err) || ctx.Err() != nil:
+			return nil, err
+		case s.dawdles():
+			return nil, &Error{PolicyViolation, "an element takes too long"}
+		case look.Equal(deadline):
+			return nil, err
+		}
+	}
+}
+
+// dawdles says whether the peer takes too long over an element; it is asked when
+// nothing has come for a while.
+func (s *Stream) dawdles() bool {
+	switch {
+	case s.user.IsZero(): // the negotiation as a whole has its limit
+	case s.Buffered() == 0:
+		s.begun = time.Time{}
+	case s.begun.IsZero():
+		s.begun = time.Now()
+	default:
+		return time.Since(s.begun) >= s.o.Limits.Element
+	}
+	return false
 }
 
 func (s *Stream) readError(ctx context.Context, err error) error {
