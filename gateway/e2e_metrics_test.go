@@ -110,6 +110,9 @@ var afterTraffic = map[string]float64{
 	`xmpp_resumptions_total{outcome="expired"}`:                  0,
 	`xmpp_failed_logins_total`:                                   1,
 	`xmpp_limits_total{limit="too_large"}`:                       0,
+	`xmpp_limits_total{limit="rate"}`:                            0,
+	`xmpp_limits_total{limit="failed_logins"}`:                   0,
+	`xmpp_limits_total{limit="sessions"}`:                        0,
 
 	`custody_slice_changes_total{change="taken_over",stage="in"}`: 1,
 }

@@ -12,7 +12,7 @@
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
 //	  §10      server rules for processing stanzas      router/route.go, order.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
-//	  §13.12   limits                                   stream/limits.go, writer.go
+//	  §13.12   limits                                   stream/limits.go, rate.go, writer.go; c2s/guard.go
 //	RFC 6121  Instant Messaging and Presence
 //	  §2       rosters, versions and pushes             roster; c2s/roster.go; router/subscription.go
 //	  §3, §A   subscriptions, pre-approval              roster/state.go; router/subscription.go; c2s/subscription.go
@@ -35,6 +35,8 @@
 //	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
+//	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
+//	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing

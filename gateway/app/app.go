@@ -64,6 +64,7 @@ type App struct {
 	sockets     []*socket
 	slots       map[string]*listener.Slots
 	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
+	guard       *c2s.Guard       // likewise
 
 	stopping atomic.Bool
 
@@ -153,6 +154,7 @@ func (a *App) open(ctx context.Context) error {
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})
+	a.guard = c2s.NewGuard()
 	a.rosters.OnChange(a.router.RosterChanged)
 	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"time"
 
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
@@ -149,16 +148,13 @@ func (s slotsOfBoth) Release() {
 	s.own.Release()
 }
 
-// failureDelay slows guessing down without being noticed by a person who has
-// mistyped.
-const failureDelay = time.Second
-
 func (a *App) xmppServer(s *socket) *c2s.Server {
 	srv := c2s.New(c2s.Options{
 		Router:      a.router,
 		Slots:       a.slotsOf(s.scope),
 		PerAddress:  s.scope.MaxConnectionsPerAddress,
 		Hibernation: a.hibernation,
+		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
 		Connection:  func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
@@ -167,13 +163,25 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 	return srv
 }
 
+var conflicts = map[config.Conflict]c2s.Conflict{
+	config.ConflictReplace: c2s.ConflictReplace, config.ConflictRefuse: c2s.ConflictRefuse, config.ConflictRename: c2s.ConflictRename,
+}
+
 func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 	o := c2s.ConnOptions{
 		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
-		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
+		Tries: p.MaxFailedLogins, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
+		Conflict: conflicts[p.ResourceConflict],
+		Guess: c2s.GuessLimits{
+			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
+		},
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},
+			BytesBefore: p.MaxPreAuthBytes,
+			Stanzas:     stream.Rate(p.StanzaRate),
+			Bytes:       stream.Rate(p.ByteRate),
+			Element:     p.StanzaTime,
 			Negotiation: p.AuthTimeout,
 			Unacked:     p.MaxUnackedStanzas, UnackedBytes: p.MaxUnackedSize,
 		},

@@ -142,7 +142,7 @@ func (a *App) sessionMetrics() []admin.Metric {
 		{Name: "xmpp_failed_logins_total", Help: "Failed client logins.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.FailedLogins) })},
 		{Name: "xmpp_received_stanzas_total", Help: "Stanzas from clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Received) })},
 		{Name: "xmpp_sent_stanzas_total", Help: "Stanzas to clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sent) })},
-		{Name: "xmpp_limits_total", Help: "Client connections that hit a limit.", Labels: []string{"limit"}, Collect: func(add add) {
+		{Name: "xmpp_limits_total", Help: "Times that clients hit a limit; for rate the pauses of those that sent too fast, for failed_logins those that were not tried.", Labels: []string{"limit"}, Collect: func(add add) {
 			var t c2s.Stats
 			for _, srv := range a.clients {
 				s := srv.Stats()
@@ -150,11 +150,16 @@ func (a *App) sessionMetrics() []admin.Metric {
 				t.TooLarge += s.TooLarge
 				t.TooSlow += s.TooSlow
 				t.Timeouts += s.Timeouts
+				t.Throttled += s.Throttled
+				t.Guarded += s.Guarded
 			}
 			add(float64(t.PerAddress), "per_address")
 			add(float64(t.TooLarge), "too_large")
 			add(float64(t.TooSlow), "too_slow")
 			add(float64(t.Timeouts), "timeout")
+			add(float64(t.Throttled), "rate")
+			add(float64(t.Guarded), "failed_logins")
+			add(float64(a.router.Stats().TooManySessions), "sessions")
 		}},
 	}
 }

@@ -86,13 +86,17 @@ func (t *tree) buildNATS(c *Config) {
 	}
 }
 
+func (v view) rate(name string) Rate {
+	r := as[rate](v, name)
+	return Rate{r.count, r.per}
+}
+
 func (v view) outgoing() Outgoing {
-	throttle := as[rate](v, "outbound_throttle_messages")
 	return Outgoing{
 		RetryInterval:    v.duration("retry_interval"),
 		MaxRetryInterval: v.duration("max_retry_interval"),
 		Expiration:       v.duration("message_expiration"),
-		Throttle:         Rate{throttle.count, throttle.per},
+		Throttle:         v.rate("outbound_throttle_messages"),
 	}
 }
 

@@ -117,6 +117,7 @@ func peerPrefix(label string) (netip.Prefix, error) {
 
 var (
 	receptions  = map[string]mcmt.Reception{"passthru": mcmt.PassThrough, "allow": mcmt.Allow, "reject": mcmt.Reject}
+	conflicts   = map[string]Conflict{"replace": ConflictReplace, "refuse": ConflictRefuse, "rename": ConflictRename}
 	verifyModes = map[string]VerifyMode{"none": VerifyNone, "require": VerifyRequire}
 )
 
@@ -143,6 +144,15 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxAttributes:        v.number("max_attributes"),
 		AuthTimeout:          v.duration("auth_timeout"),
 		MaxFailedLogins:      v.number("max_failed_logins"),
+		MaxPreAuthBytes:      v.size("max_preauth_bytes"),
+		StanzaRate:           v.rate("stanza_rate"),
+		ByteRate:             v.rate("byte_rate"),
+		StanzaTime:           v.duration("stanza_time"),
+		FailedLoginDelay:     v.duration("failed_login_delay"),
+		FailedLoginWindow:    v.duration("failed_login_window"),
+		FailedPerAddress:     v.number("max_failed_logins_per_address"),
+		FailedPerAccount:     v.number("max_failed_logins_per_account"),
+		ResourceConflict:     conflicts[v.text("resource_conflict")],
 		ResumeTime:           v.duration("resume_time"),
 		MaxUnackedStanzas:    v.number("max_unacked_stanzas"),
 		MaxUnackedSize:       int(v.size("max_unacked_size")),

@@ -128,10 +128,19 @@ type PeerOptions struct {
 	// Limits of XMPP streams.
 	MaxStanzaSize   int           // bytes of one stanza after authentication
 	MaxPreAuthSize  int           // bytes of one stream element before authentication
+	MaxPreAuthBytes int64         // bytes in all before authentication
 	MaxElementDepth int           // of elements within a stanza
 	MaxAttributes   int           // of one element
 	AuthTimeout     time.Duration // from connection to bound resource
 	MaxFailedLogins int           // per connection
+
+	StanzaRate, ByteRate Rate          // of one client
+	StanzaTime           time.Duration // for one stanza
+	// FailedLoginDelay is the pause before a wrong password is answered, the first
+	// time. The others bound failed logins within FailedLoginWindow; 0 is no bound.
+	FailedLoginDelay, FailedLoginWindow time.Duration
+	FailedPerAddress, FailedPerAccount  int
+	ResourceConflict                    Conflict
 
 	// ResumeTime is how long the session of a client whose connection is lost
 	// waits to be resumed (XEP-0198); zero: it ends with the connection.
@@ -140,6 +149,17 @@ type PeerOptions struct {
 	// unacknowledged.
 	MaxUnackedStanzas, MaxUnackedSize int
 }
+
+// Conflict is what becomes of a client that asks for a resource which another
+// session of its account has.
+type Conflict uint8
+
+// Words of resource_conflict.
+const (
+	ConflictReplace Conflict = iota // the other session ends
+	ConflictRefuse                  // the client is told
+	ConflictRename                  // the client gets another resource
+)
 
 // VerifyMode is what becomes of a client's certificate.
 type VerifyMode uint8

@@ -45,12 +45,6 @@ var plannedOptions = []*option{
 		doc: "form of mail made from Jabber messages"},
 	{name: "relay_domains", kind: kindDomain, list: true, scopes: inGlobal, planned: everywhere,
 		doc: "domains that anybody may relay mail to"},
-	{name: "stanza_rate", kind: kindRate, defDoc: "no bound", planned: everywhere,
-		scopes: inXMPPListener | inListen | inPeer | inPathways,
-		doc:    "stanzas one stream may send in some seconds, as \"100/10\""},
-	{name: "byte_rate", kind: kindRate, defDoc: "no bound", planned: everywhere,
-		scopes: inXMPPListener | inListen | inPeer | inPathways,
-		doc:    "bytes one stream may send in some seconds, as \"100000/10\""},
 
 	// The smart host.
 	{name: "retry_interval", kind: kindDuration, def: "1200", min: 1, scopes: inRelay, planned: everywhere,

@@ -47,6 +47,12 @@ type fixture struct {
 // serve starts a server that ends with the test.
 func serve(t testing.TB, ro router.Options, o Options, co ConnOptions) *fixture {
 	t.Helper()
+	return serveOn(t, nil, ro, o, co)
+}
+
+// serveOn is serve with the listener wrapped by wrap where that is not nil.
+func serveOn(t testing.TB, wrap func(net.Listener) net.Listener, ro router.Options, o Options, co ConnOptions) *fixture {
+	t.Helper()
 	if ro.Domains == nil {
 		ro.Domains = func(d string) bool { return d == "localhost" }
 	}
@@ -72,6 +78,10 @@ func serve(t testing.TB, ro router.Options, o Options, co ConnOptions) *fixture 
 	if err != nil {
 		t.Fatal(err)
 	}
+	addr := ln.Addr().String()
+	if wrap != nil {
+		ln = wrap(ln)
+	}
 	v := New(o)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -82,7 +92,7 @@ func serve(t testing.TB, ro router.Options, o Options, co ConnOptions) *fixture 
 			t.Errorf("serve: %v", err)
 		}
 	})
-	return &fixture{v, o.Router, ln.Addr().String(), clientTLS}
+	return &fixture{v, o.Router, addr, clientTLS}
 }
 
 func certificate(t testing.TB) (server, client *tls.Config) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"runtime/debug"
 	"sync"
 	"time"
@@ -56,7 +57,7 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 	defer free()
 	o := v.o.Connection(conn.RemoteAddr())
 	s := stream.New(conn, stream.Options{
-		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log),
+		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log), Throttled: v.throttled(log),
 	})
 	closed := false
 	defer func() {
@@ -69,7 +70,7 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 	leave, err := v.admit(conn.RemoteAddr())
 	defer leave()
 
-	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel)}
+	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel), from: prefixOf(conn.RemoteAddr())}
 	if err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
@@ -92,6 +93,10 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 	closed = true
 	if o.Direct && s.TLS() == nil {
 		_ = s.Abort() // a stream error in clear text is nothing that the client can read
+		return n.c, wake
+	}
+	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
+		_ = s.Abort() // a closed stream would be the end of the session that waits
 		return n.c, wake
 	}
 	// Whatever ended ctx, saying so and closing has a deadline of its own.
@@ -134,6 +139,8 @@ type negotiation struct {
 	o   ConnOptions
 	log zerolog.Logger
 	by  *carrier
+	// from is the address of the client, as it is counted.
+	from netip.Prefix
 
 	c       *session // nil: not yet
 	resumed bool     // it is that of a former connection
@@ -155,8 +162,11 @@ func (n *negotiation) run(ctx context.Context) error {
 	if n.o.ResumeTime >= time.Second {
 		manage.Resume = n.resume
 	}
+	bind := &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}
+	bind2 := &stream.Bind2{Bind: bind, Inline: []stream.BindFeature{{Var: stream.NSManagement, Enable: n.enableInline}}}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
-		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
+		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 		n.c.returned()
@@ -165,28 +175,48 @@ func (n *negotiation) run(ctx context.Context) error {
 }
 
 func (n *negotiation) login() *stream.SASL {
+	w := &watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
 	return &stream.SASL{
 		Offer: sasl.Offer{
 			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
-			Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
+			Admit: w.admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
 		},
-		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries, Delay: n.o.FailureDelay,
-		Failed: func(mechanism string, err error) {
+		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries,
+		Failed: func(mechanism string, why *sasl.Failure) time.Duration {
 			n.v.stats.failedLogins.Add(1)
-			n.log.Warn().Str("mechanism", mechanism).Err(err).Msg("login failed")
+			if why.Refused {
+				n.v.stats.guarded.Add(1)
+			}
+			n.log.Warn().Str("mechanism", mechanism).Stringer("user", w.tried).Err(why).Msg("login failed")
+			return w.failed(why)
 		},
+		Succeeded: func(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) },
 	}
 }
 
-// assign makes the session and binds it. A client with a session of the same
-// name takes it over: that one is likely a connection that died without our
-// knowledge (RFC 6120 §7.7.2.2).
+// Conflict is what becomes of a client that asks for a resource which another
+// session of its account has (RFC 6120 §7.7.2.2).
+type Conflict uint8
+
+const (
+	// ConflictReplace ends the other session: it is likely a connection that died
+	// without our knowledge.
+	ConflictReplace Conflict = iota
+	// ConflictRefuse answers conflict; one that waits for its client is replaced.
+	ConflictRefuse
+	// ConflictRename gives the client another resource.
+	ConflictRename
+)
+
+// assign makes the session and binds it.
 func (n *negotiation) assign(ctx context.Context, s *stream.Stream, full jid.JID) error {
+	bound := n.v.o.Router.Session(full) // of this process or of another one
+	if waits, ok := bound.(interface{ Suspended() bool }); bound != nil && n.o.Conflict != ConflictReplace && !(ok && waits.Suspended()) {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.Conflict}
+	}
 	c := newSession(n.v, s, full, n.o, n.by, n.log)
-	// Of this process or of another one.
-	bound := n.v.o.Router.Session(full)
-	if old, ok := bound.(interface{ Retire(ctx context.Context) }); ok {
-		old.Retire(ctx)
+	if there, ok := bound.(interface{ Retire(ctx context.Context) }); ok {
+		there.Retire(ctx)
 	}
 	old, ours := bound.(*session)
 	if ours {
@@ -243,6 +273,21 @@ func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd strin
 	n.log.Info().Stringer("jid", bare).Str("reason", why).Msg("resumption refused")
 	handled, known := n.v.o.Hibernation.recall(previd, bare)
 	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
+}
+
+// throttledEvery is how often the log says that one connection is throttled.
+const throttledEvery = time.Minute
+
+// throttled counts the times that a client has to wait because it sends too fast.
+func (v *Server) throttled(log zerolog.Logger) func(time.Duration) {
+	var said time.Time
+	return func(wait time.Duration) {
+		v.stats.throttled.Add(1)
+		if now := time.Now(); now.Sub(said) >= throttledEvery {
+			said = now
+			log.Warn().Dur("wait", wait).Msg("client sends faster than it may, throttled")
+		}
+	}
 }
 
 // reason is why a connection ended, in the words of the log.

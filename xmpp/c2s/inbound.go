@@ -83,6 +83,9 @@ func (c *session) iq(ctx context.Context, st *stanza.Stanza) error {
 	account := st.To.IsZero() || st.To == c.full.Bare()
 	session := stream.Session{}
 	switch {
+	case (account || st.To == c.s.Local()) && st.Type == stanza.TypeSet && st.Element.Child(stream.NameBind) != nil:
+		// RFC 6120 §7.1: one stream has one resource.
+		return c.reply(ctx, st.ErrorReply(&stanza.Error{Condition: stanza.NotAllowed, Text: "a resource is bound"}))
 	case (account || st.To == c.s.Local()) && st.Type == stanza.TypeSet && st.Element.Child(session.Name()) != nil:
 		_, err := session.Negotiate(ctx, c.s, st.Element)
 		return err

@@ -52,7 +52,13 @@ func (c *session) enable(ctx context.Context, e *xmlwire.Element) error {
 	if errors.As(err, &failed) {
 		return c.out().Send(ctx, failed.Element())
 	}
-	id, wait := "", c.resumeTime
+	id, o := c.grant(req)
+	return c.out().Manage(ctx, stream.Enabled(id, c.life.wait), o)
+}
+
+// grant enables what req asks for, as far as it may.
+func (c *session) grant(req stream.Enable) (id string, o stream.Managing) {
+	wait := c.resumeTime
 	switch {
 	case !req.Resume || wait < time.Second: // the least that max can say
 		wait = 0
@@ -67,7 +73,22 @@ func (c *session) enable(ctx context.Context, e *xmlwire.Element) error {
 	by := c.life.by
 	c.life.mu.Unlock()
 	c.sm.enabled, c.sm.handled = true, 0
-	return c.out().Manage(ctx, stream.Enabled(id, wait), managing(by, wait, c.server.o.ProofTime))
+	return id, managing(by, wait, c.server.o.ProofTime)
+}
+
+// enableInline is enable while the resource is bound (XEP-0386): the answer goes with
+// that of binding.
+func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xmlwire.Element) (*xmlwire.Element, error) {
+	if e.Name.Local != "enable" || n.c.sm.enabled {
+		return (&stream.Failed{Condition: stanza.UnexpectedRequest}).Element(), nil
+	}
+	req, err := stream.ParseEnable(e)
+	var failed *stream.Failed
+	if errors.As(err, &failed) {
+		return failed.Element(), nil
+	}
+	id, o := n.c.grant(req)
+	return stream.Enabled(id, n.c.life.wait), s.Manage(ctx, o)
 }
 
 // managing is how the stream of a connection is managed.

@@ -13,6 +13,7 @@
 //	                 suspended and resumed, hibernation.go what the servers share
 //	account.go       IQs that an account answers for its owner
 //	prove.go         liveness (XEP-0199)
+//	guard.go         failed logins
 //	wire.go          the wire in the log
 package c2s
 
@@ -59,12 +60,15 @@ type ConnOptions struct {
 
 	// Tries is how many failed logins end a stream. Zero: 3.
 	Tries int
-	// FailureDelay is the pause before a wrong password is answered. Zero: none.
-	FailureDelay time.Duration
+	// Guess bounds the guessing of passwords.
+	Guess GuessLimits
 
 	// IdleTime is the silence after which a client is pinged, to be disconnected
 	// where it does not answer within Options.ProofTime. Zero: never.
 	IdleTime time.Duration
+
+	// Conflict is for a resource that is bound already.
+	Conflict Conflict
 
 	// ResumeTime is how long the session of a client with stream management waits
 	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
@@ -83,7 +87,7 @@ type Options struct {
 	// Slots bounds the connections that negotiate TLS and SASL at once; others
 	// wait, and behind them the listener. Nil: no bound.
 	Slots Slots
-	// PerAddress bounds the connections from one IP address. Zero: 1000.
+	// PerAddress bounds the connections from one address (IPv6: one /64). Zero: 1000.
 	PerAddress int
 	// ProofTime is how long a client may take to answer a ping, or to acknowledge
 	// stanzas (XEP-0198), before its connection counts as dead. Zero: 30 s.
@@ -91,6 +95,9 @@ type Options struct {
 	// Hibernation is shared by the servers of the process. Nil: the server has its
 	// own.
 	Hibernation *Hibernation
+	// Guard is likewise shared, and remembers failed logins. Nil: the server has its
+	// own.
+	Guard *Guard
 	// Secret and Iterations are what [sasl.Offer] calls so.
 	Secret     []byte
 	Iterations int
@@ -103,7 +110,7 @@ type Server struct {
 	stats counters
 
 	mu        sync.Mutex
-	addresses map[netip.Addr]int // open connections
+	addresses map[netip.Prefix]int // open connections
 }
 
 // New returns a server; Serve makes it work.
@@ -117,7 +124,10 @@ func New(o Options) *Server {
 	if o.Hibernation == nil {
 		o.Hibernation = NewHibernation(HibernationOptions{})
 	}
-	return &Server{o: o, addresses: make(map[netip.Addr]int)}
+	if o.Guard == nil {
+		o.Guard = NewGuard()
+	}
+	return &Server{o: o, addresses: make(map[netip.Prefix]int)}
 }
 
 // shutdown is what clients are told when the server stops (RFC 6120 §4.9.3.20).
@@ -172,11 +182,10 @@ var tooMany = &stream.Error{Condition: stream.PolicyViolation, Text: "too many c
 // admit counts a connection against its address, and refuses one too many. The
 // function that it returns, in any case, takes it off again.
 func (v *Server) admit(addr net.Addr) (leave func(), err error) {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return func() {}, nil // a Unix socket: no address to count by
+	ip := prefixOf(addr)
+	if !ip.IsValid() {
+		return func() {}, nil
 	}
-	ip := ap.Addr().Unmap()
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if v.addresses[ip] >= v.o.PerAddress {

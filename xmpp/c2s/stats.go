@@ -30,6 +30,8 @@ type Stats struct {
 	TooLarge     uint64 // policy-violation: size, depth, bytes before login, failed logins
 	TooSlow      uint64 // clients that did not read
 	Timeouts     uint64 // negotiation not finished, pings not answered
+	Throttled    uint64 // pauses of clients that sent too fast
+	Guarded      uint64 // logins that were not tried because of those that failed before
 	StreamErrors uint64 // all errors sent
 }
 
@@ -38,6 +40,7 @@ type counters struct {
 	resumed, resumeFailed, expired                        atomic.Uint64
 	connections, logins, failedLogins, received, sent     atomic.Uint64
 	perAddress, tooLarge, tooSlow, timeouts, streamErrors atomic.Uint64
+	throttled, guarded                                    atomic.Uint64
 }
 
 // ended counts how a connection came to its end.
@@ -70,7 +73,7 @@ func (v *Server) Stats() Stats {
 		Received: c.received.Load(), Sent: c.sent.Load(),
 		Resumed: c.resumed.Load(), ResumeFailed: c.resumeFailed.Load(), Expired: c.expired.Load(),
 		PerAddress: c.perAddress.Load(), TooLarge: c.tooLarge.Load(), TooSlow: c.tooSlow.Load(),
-		Timeouts: c.timeouts.Load(), StreamErrors: c.streamErrors.Load(),
+		Throttled: c.throttled.Load(), Guarded: c.guarded.Load(), Timeouts: c.timeouts.Load(), StreamErrors: c.streamErrors.Load(),
 	}
 	for _, s := range v.o.Router.All() {
 		if own, ok := s.(*session); ok && own.server == v {

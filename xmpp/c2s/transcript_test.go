@@ -3,6 +3,7 @@ package c2s
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -44,55 +45,72 @@ func rosters(t *testing.T, alice, bob string) *xmpptest.Rosters {
 
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
-	xmpptest.Run(t, "testdata/*.txt", func(t *testing.T, uses []string) string {
-		var ro router.Options
-		var o Options
-		var co ConnOptions
-		for _, use := range uses {
-			switch use {
-			case "no-tls":
-				co.AllowPlainWithoutTLS = true // and so no certificate
-			case "tls-required":
-				co.TLSRequired = true
-			case "digest":
-				co.Digest = users
-			case "direct":
-				co.Direct = true
-			case "two-domains":
-				ro.Domains = func(d string) bool { return d == "localhost" || d == "other.example" }
-			case "one-session":
-				ro.MaxSessions = 1
-			case "one-connection":
-				o.PerAddress = 1
-			case "rosters":
-				ro.Rosters = new(xmpptest.Rosters)
-			case "friends":
-				ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"both"}}`, `{"alice@localhost":{"subscription":"both"}}`)
-			case "one-sided":
-				ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"to"},"nobody@localhost":{"subscription":"to"}}`, `{}`)
-			case "small-rosters":
-				ro.Rosters = &xmpptest.Rosters{Limits: roster.Limits{Items: 2, Name: 10, Group: 10, Groups: 2}}
-			case "full-disk":
-				rosters := new(xmpptest.Rosters)
-				rosters.Fail(errors.New("disk is full"))
-				ro.Rosters = rosters
-			case "custody":
-				ro.Custody, ro.Filter = discard{}, noStates
-			case "small": // the defaults are what is tested
-			case "hurry":
-				co.Limits.Negotiation = 400 * time.Millisecond
-			case "idle":
-				co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
-			case "resumption":
-				co.ResumeTime = 5 * time.Minute
-			case "short-resumption":
-				co.ResumeTime = time.Second
-			case "impatient":
-				o.ProofTime = 200 * time.Millisecond
-			default:
-				t.Fatalf("no such use: %s", use)
-			}
+	xmpptest.Run(t, "testdata/*.txt", func(t *testing.T, uses []string) string { return transcriptServer(t, uses, nil) })
+}
+
+// transcriptServer starts what the USE words of a transcript ask for, with its
+// connections wrapped by wrap where that is not nil.
+func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.Listener) string {
+	t.Helper()
+	var ro router.Options
+	var o Options
+	var co ConnOptions
+	for _, use := range uses {
+		switch use {
+		case "no-tls":
+			co.AllowPlainWithoutTLS = true // and so no certificate
+		case "tls-required":
+			co.TLSRequired = true
+		case "conflict-refuse":
+			co.Conflict = ConflictRefuse
+		case "conflict-rename":
+			co.Conflict = ConflictRename
+		case "tolerant":
+			co.Tries = 9
+		case "guard-address":
+			co.Guess = GuessLimits{Window: time.Hour, PerAddress: 2}
+		case "guard-account":
+			co.Guess = GuessLimits{Window: time.Hour, PerAccount: 2}
+		case "dawdle":
+			co.Limits.Element = 50 * time.Millisecond
+		case "digest":
+			co.Digest = users
+		case "direct":
+			co.Direct = true
+		case "two-domains":
+			ro.Domains = func(d string) bool { return d == "localhost" || d == "other.example" }
+		case "one-session":
+			ro.MaxSessions = 1
+		case "one-connection":
+			o.PerAddress = 1
+		case "rosters":
+			ro.Rosters = new(xmpptest.Rosters)
+		case "friends":
+			ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"both"}}`, `{"alice@localhost":{"subscription":"both"}}`)
+		case "one-sided":
+			ro.Rosters = rosters(t, `{"bob@localhost":{"subscription":"to"},"nobody@localhost":{"subscription":"to"}}`, `{}`)
+		case "small-rosters":
+			ro.Rosters = &xmpptest.Rosters{Limits: roster.Limits{Items: 2, Name: 10, Group: 10, Groups: 2}}
+		case "full-disk":
+			rosters := new(xmpptest.Rosters)
+			rosters.Fail(errors.New("disk is full"))
+			ro.Rosters = rosters
+		case "custody":
+			ro.Custody, ro.Filter = discard{}, noStates
+		case "small": // the defaults are what is tested
+		case "hurry":
+			co.Limits.Negotiation = 400 * time.Millisecond
+		case "idle":
+			co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
+		case "resumption":
+			co.ResumeTime = 5 * time.Minute
+		case "short-resumption":
+			co.ResumeTime = time.Second
+		case "impatient":
+			o.ProofTime = 200 * time.Millisecond
+		default:
+			t.Fatalf("no such use: %s", use)
 		}
-		return serve(t, ro, o, co).addr
-	})
+	}
+	return serveOn(t, wrap, ro, o, co).addr
 }

@@ -41,10 +41,10 @@ func blank(e *xmlwire.Element) {
 
 func public(n xmlwire.Name) bool {
 	switch n.Local {
-	case "auth", "response", "challenge", "success":
+	case "auth", "response", "challenge", "success", "initial-response", "additional-data":
 		return false
 	case "priority", "show":
 		return n.Space == "jabber:client"
 	}
-	return strings.HasPrefix(n.Space, "urn:ietf:params:xml:ns:xmpp-")
+	return strings.HasPrefix(n.Space, "urn:ietf:params:xml:ns:xmpp-") || n.Space == "urn:xmpp:sasl:2"
 }

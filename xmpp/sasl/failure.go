@@ -31,7 +31,10 @@ var ErrBindingType = errors.New("channel binding type not on offer")
 type Failure struct {
 	Condition Condition
 	Text      string // for a person; empty for none
-	Err       error  // cause, for the log only: it may name the account or its store; nil for none
+	// Refused says that the exchange was ended for what came before it, whatever the
+	// password.
+	Refused bool
+	Err     error // cause, for the log only: it may name the account or its store; nil for none
 }
 
 // Error names the condition and the cause. It is for the log.

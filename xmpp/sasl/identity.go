@@ -42,6 +42,11 @@ func (o Offer) user(name string) (jid.JID, error) {
 // credentials that look like one and that no password fits, and ErrNoUser. Any other
 // error is a *Failure.
 func (o Offer) account(ctx context.Context, store Store, user jid.JID) (Credentials, error) {
+	if o.Admit != nil {
+		if err := o.Admit(user); err != nil {
+			return Credentials{}, err
+		}
+	}
 	creds, err := store.Credentials(ctx, user.Local(), user.Domain())
 	switch {
 	case errors.Is(err, ErrNoUser):

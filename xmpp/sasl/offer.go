@@ -38,6 +38,10 @@ type Offer struct {
 	// bare JIDs of users or domains. With at least one EXTERNAL is offered.
 	Proven []jid.JID
 
+	// Admit is asked before an account is looked up, whether there is one or not. Its
+	// error, a *Failure, ends the exchange. Nil: all may try.
+	Admit func(user jid.JID) error
+
 	// PlusTried says that the client has tried a -PLUS mechanism on this stream. A
 	// "y" of its then does not say that somebody shortened the list it saw (RFC
 	// 5802 §6): it saw the -PLUS names, and fell back because it has none of our
@@ -92,14 +96,12 @@ func (o Offer) ChannelBindings() []string {
 }
 
 // Start begins an exchange with a mechanism on offer. Others fail:
-// encryption-required for PLAIN in clear text, else invalid-mechanism
-// (RFC 6120 §6.5.4, §6.5.7).
+// encryption-required for PLAIN in clear text, mechanism-too-weak for DIGEST-MD5
+// where the policy does without it, else invalid-mechanism (RFC 6120 §6.5.4,
+// §6.5.7, §6.5.9).
 func (o Offer) Start(name string) (Server, error) {
 	if !slices.Contains(o.Mechanisms(), name) {
-		if name == Plain && o.Store != nil {
-			return nil, fail(EncryptionRequired, "PLAIN needs TLS")
-		}
-		return nil, fail(InvalidMechanism, "")
+		return nil, o.lacks(name)
 	}
 	x := exchange{name: name, offer: o}
 	switch name {
@@ -111,4 +113,16 @@ func (o Offer) Start(name string) (Server, error) {
 		return guarded{&external{exchange: x}}, nil
 	}
 	return guarded{newScram(x)}, nil
+}
+
+// lacks is why a mechanism is not on offer.
+func (o Offer) lacks(name string) *Failure {
+	switch {
+	case o.Store == nil:
+	case name == Plain:
+		return fail(EncryptionRequired, "PLAIN needs TLS")
+	case name == DigestMD5 && o.Digest == nil:
+		return fail(MechanismTooWeak, "")
+	}
+	return fail(InvalidMechanism, "")
 }

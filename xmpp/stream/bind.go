@@ -12,7 +12,8 @@ import (
 
 const nsBind = "urn:ietf:params:xml:ns:xmpp-bind"
 
-var nameBind = xmlwire.Name{Space: nsBind, Local: "bind"}
+// NameBind is <bind/>.
+var NameBind = xmlwire.Name{Space: nsBind, Local: "bind"}
 
 // maxBinds is how many refused attempts a client has; RFC 6120 §7.7.3 wants 5
 // to 10.
@@ -25,16 +26,18 @@ type Bind struct {
 	// the policy is so (§7.7.2.2). A *stanza.Error refuses it and goes to the
 	// client. Nil: every JID is free.
 	Assign func(ctx context.Context, s *Stream, full jid.JID) error
+	// Rename answers a conflict with a resource of our making (§7.7.2.2).
+	Rename bool
 
 	refused int
 }
 
 // Name is <bind/>, which comes within an IQ.
-func (*Bind) Name() xmlwire.Name { return nameBind }
+func (*Bind) Name() xmlwire.Name { return NameBind }
 
 // Advertise offers binding after authentication (§7.4).
 func (*Bind) Advertise(s *Stream) *xmlwire.Element {
-	if s.user.IsZero() {
+	if s.user.IsZero() || !s.bound.IsZero() {
 		return nil
 	}
 	return xmlwire.New(nsBind, "bind")
@@ -43,17 +46,18 @@ func (*Bind) Advertise(s *Stream) *xmlwire.Element {
 // Negotiate binds the resource that the client asks for (§7.7), or one of our
 // making where it asks for none (§7.6).
 func (f *Bind) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
-	full, refusal := f.choose(s, req.Child(nameBind))
-	if refusal == nil && f.Assign != nil {
-		err := f.Assign(ctx, s, full)
-		if err != nil && !errors.As(err, &refusal) {
-			return 0, fmt.Errorf("bind: %w", err)
-		}
+	resource := ""
+	if bind := req.Child(NameBind); bind != nil {
+		resource = childText(bind, nsBind, "resource")
 	}
-	if refusal != nil {
+	full, err := f.bind(ctx, s, resource)
+	var refusal *stanza.Error
+	switch {
+	case errors.As(err, &refusal):
 		return Continue, f.refuse(ctx, s, req, refusal)
+	case err != nil:
+		return 0, fmt.Errorf("bind: %w", err)
 	}
-	s.bound = full
 	answer := xmlwire.New(nsBind, "bind").Add(xmlwire.New(nsBind, "jid").AddText(full.String()))
 	if err := s.Send(ctx, result(req, answer)); err != nil {
 		return 0, fmt.Errorf("bind: %w", err)
@@ -61,22 +65,34 @@ func (f *Bind) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (
 	return Done, nil
 }
 
-func (f *Bind) choose(s *Stream, bind *xmlwire.Element) (jid.JID, *stanza.Error) {
-	resource := ""
-	if bind != nil {
-		if e := bind.Child(xmlwire.Name{Space: nsBind, Local: "resource"}); e != nil {
-			resource = e.Text()
-		}
-	}
+// bind assigns the full JID of a resource, one of our making where that is empty. A
+// *stanza.Error is for the client.
+func (f *Bind) bind(ctx context.Context, s *Stream, resource string) (full jid.JID, err error) {
 	if resource == "" {
 		resource = newID() // §7.6, §7.5
 	}
-	full, err := s.user.WithResource(resource)
-	if err != nil {
+	if full, err = s.user.WithResource(resource); err != nil {
 		// §7.7.2.1: a resourcepart that cannot be prepared.
 		return full, &stanza.Error{Type: stanza.Modify, Condition: stanza.BadRequest, Text: "bad resource"}
 	}
-	return full, nil
+	err = f.assign(ctx, s, full)
+	var conflict *stanza.Error
+	if f.Rename && errors.As(err, &conflict) && conflict.Condition == stanza.Conflict {
+		if full, err = s.user.WithResource(newID()); err == nil {
+			err = f.assign(ctx, s, full)
+		}
+	}
+	return full, err
+}
+
+func (f *Bind) assign(ctx context.Context, s *Stream, full jid.JID) error {
+	if f.Assign != nil {
+		if err := f.Assign(ctx, s, full); err != nil {
+			return err
+		}
+	}
+	s.bound = full
+	return nil
 }
 
 func (f *Bind) refuse(ctx context.Context, s *Stream, req *xmlwire.Element, why *stanza.Error) error {
@@ -98,7 +114,7 @@ type RequestBind struct {
 
 // Initiate asks for the resource; a refusal is a *stanza.Error.
 func (f RequestBind) Initiate(ctx context.Context, s *Stream, list *xmlwire.Element) (Next, error) {
-	if list.Child(nameBind) == nil {
+	if list.Child(NameBind) == nil {
 		return Continue, nil
 	}
 	bind := xmlwire.New(nsBind, "bind")
@@ -121,7 +137,7 @@ func (f RequestBind) Initiate(ctx context.Context, s *Stream, list *xmlwire.Elem
 		}
 		return 0, errors.New("bind: refused without a reason")
 	}
-	return f.take(s, answer.Child(nameBind))
+	return f.take(s, answer.Child(NameBind))
 }
 
 func (f RequestBind) take(s *Stream, bind *xmlwire.Element) (Next, error) {

@@ -56,8 +56,9 @@ func (s *Stream) Abort() error {
 	return s.raw.Close()
 }
 
-// linger is how many bytes are still read from a peer that is being left.
-const linger = 256 << 10
+// linger is how many bytes are still read from a peer that is being left: the rest of
+// the largest stanza that an operator may allow.
+const linger = 8 << 20
 
 // leave says goodbye below XMPP and waits for the peer to do the same. A socket
 // that is closed with bytes unread resets the connection, and the reset may
@@ -78,7 +79,8 @@ func (s *Stream) leave(ctx context.Context, until time.Time) error {
 }
 
 // End ends the stream as err deserves: an *Error or *AckError is sent, the peer's
-// own end is answered, a broken connection is closed.
+// own end is answered, a broken connection is closed. A peer that only says no more
+// may still read: what is queued for it goes out before the connection ends.
 func (s *Stream) End(ctx context.Context, err error) error {
 	var own interface {
 		error
@@ -89,6 +91,9 @@ func (s *Stream) End(ctx context.Context, err error) error {
 	case errors.As(err, &own):
 		return s.fail(ctx, own.StreamError())
 	case err == nil, s.peerClosed, errors.As(err, &theirs), errors.Is(err, io.EOF):
+		return s.Close(ctx)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		s.peerClosed = true
 		return s.Close(ctx)
 	}
 	return s.Abort()

@@ -14,6 +14,7 @@ type Next uint8
 const (
 	Continue Next = iota // with another feature of this stream
 	Restart              // with a new stream header (RFC 6120 §4.3.3)
+	Offer                // with new features of this stream (XEP-0388)
 	Done                 // not at all: the stream is ready
 )
 
@@ -34,31 +35,43 @@ type Feature interface {
 // is still to be ended after an error: by Fail for an *Error, which is what a
 // deadline becomes too, else by Abort or Close; [Stream.End] knows.
 func (s *Stream) Accept(ctx context.Context, features ...Feature) error {
-	for {
-		if err := s.acceptHeader(ctx); err != nil {
-			return err
+	s.features = features
+	defer func() { s.features = nil }()
+	for next := Restart; next != Done; {
+		if next == Restart {
+			if err := s.acceptHeader(ctx); err != nil {
+				return err
+			}
 		}
-		next, err := s.offer(ctx, features)
-		switch {
-		case err != nil:
+		var err error
+		if next, err = s.offer(ctx); err != nil {
 			return err
-		case next == Done:
-			return nil
 		}
 	}
+	return nil
 }
 
-// offer advertises what the stream is ready for and serves requests until one
-// of them restarts or finishes the negotiation.
-func (s *Stream) offer(ctx context.Context, features []Feature) (Next, error) {
-	list := xmlwire.New(xmlwire.Streams, "features")
-	var open []Feature
-	for _, f := range features {
+// list is <features/> with what the stream is ready for.
+func (s *Stream) list() *xmlwire.Element {
+	list, _ := s.advertise()
+	return list
+}
+
+func (s *Stream) advertise() (list *xmlwire.Element, open []Feature) {
+	list = xmlwire.New(xmlwire.Streams, "features")
+	for _, f := range s.features {
 		if e := f.Advertise(s); e != nil {
 			list.Add(e)
 			open = append(open, f)
 		}
 	}
+	return list, open
+}
+
+// offer advertises what the stream is ready for and serves requests until one
+// of them changes that or finishes the negotiation.
+func (s *Stream) offer(ctx context.Context) (Next, error) {
+	list, open := s.advertise()
 	if err := s.Send(ctx, list); err != nil {
 		return 0, fmt.Errorf("send features: %w", err)
 	}
@@ -67,21 +80,24 @@ func (s *Stream) offer(ctx context.Context, features []Feature) (Next, error) {
 		if err != nil {
 			return 0, lost("negotiation", err)
 		}
-		f, err := s.find(open, req)
+		negotiate, err := s.find(open, req)
 		if err != nil {
 			return 0, err
 		}
-		next, err := f.Negotiate(ctx, s, req)
+		next, err := negotiate(ctx, s, req)
 		if err != nil || next != Continue {
 			return next, err
 		}
 	}
 }
 
-// find chooses the feature that req asks for. Whatever else comes before the
-// stream is ready ends it: a stanza is not-authorized (RFC 6120 §4.9.3.12), the
-// rest not known in this place (§4.9.3.24).
-func (s *Stream) find(open []Feature, req *xmlwire.Element) (Feature, error) {
+// step is a feature's answer to a request.
+type step = func(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error)
+
+// find chooses the feature that req asks for among the open ones, or the refusal of
+// another. Whatever else comes before the stream is ready ends it: a stanza is
+// not-authorized (RFC 6120 §4.9.3.12), the rest not known in this place (§4.9.3.24).
+func (s *Stream) find(open []Feature, req *xmlwire.Element) (step, error) {
 	want := req.Name
 	if want.Space == s.o.Content && want.Local == "iq" && req.Attr("type") == "set" {
 		for c := range req.Elements() {
@@ -92,13 +108,26 @@ func (s *Stream) find(open []Feature, req *xmlwire.Element) (Feature, error) {
 	for _, f := range open {
 		more, ok := f.(interface{ Answers(xmlwire.Name) bool })
 		if f.Name() == want || ok && more.Answers(want) {
-			return f, nil
+			return f.Negotiate, nil
+		}
+	}
+	for _, f := range s.features {
+		if d, ok := f.(decliner); ok && f.Name() == want && d.Declines(s) {
+			return d.Decline, nil
 		}
 	}
 	if s.user.IsZero() || req.Name.Space == s.o.Content {
 		return nil, &Error{NotAuthorized, "negotiation is not complete"}
 	}
 	return nil, &Error{UnsupportedStanzaType, "not a feature on offer"}
+}
+
+// decliner is a Feature whose specification has an answer of its own to a request
+// for it where it is not on offer.
+type decliner interface {
+	// Declines says whether that answer is due in the state of the stream.
+	Declines(s *Stream) bool
+	Decline(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error)
 }
 
 // Initiator is a stream feature as the initiating entity plays it.

@@ -18,6 +18,14 @@ type Limits struct {
 	// bytes above TLS. Default 64 KiB.
 	BytesBefore int64
 
+	// Stanzas and Bytes are how fast an authenticated peer may send stanzas, and bytes
+	// above TLS. One that is faster is read from later. Zero: no bound.
+	Stanzas, Bytes Rate
+
+	// Element is how long a peer may take over one element once it is authenticated,
+	// which is found out between one and two times that. Default 2 min.
+	Element time.Duration
+
 	// Negotiation is the time from the connection to the bound resource.
 	// Default 30 s.
 	Negotiation time.Duration
@@ -51,6 +59,9 @@ func (l Limits) orDefault() Limits {
 	if l.BytesBefore <= 0 {
 		l.BytesBefore = 64 << 10
 	}
+	if l.Element <= 0 {
+		l.Element = 2 * time.Minute
+	}
 	if l.Negotiation <= 0 {
 		l.Negotiation = 30 * time.Second
 	}
@@ -78,9 +89,10 @@ func (l Limits) orDefault() Limits {
 // meter reads from a connection, counts, and ends a peer that sends more than
 // its budget. Only the goroutine that runs the stream uses it.
 type meter struct {
-	conn net.Conn
-	left int64 // bytes; negative: no budget any more
-	last time.Time
+	conn  net.Conn
+	left  int64 // bytes; negative: no budget any more
+	last  time.Time
+	bytes bucket
 }
 
 func (m *meter) Read(p []byte) (int, error) {
@@ -90,12 +102,17 @@ func (m *meter) Read(p []byte) (int, error) {
 	if m.left > 0 && int64(len(p)) > m.left {
 		p = p[:m.left]
 	}
+	if m.left < 0 && m.bytes.debt(time.Now()) > 0 {
+		return 0, errThrottled
+	}
 	n, err := m.conn.Read(p)
 	if n > 0 {
 		m.last = time.Now()
 	}
 	if m.left > 0 {
 		m.left -= int64(n)
+	} else {
+		m.bytes.take(n, m.last)
 	}
 	return n, err
 }

@@ -63,13 +63,16 @@ type ackProof struct {
 }
 
 // Manage queues first, which is <enable/> or <enabled/>, and counts the stanzas
-// that are queued after it (§4).
+// that are queued after it (§4). Nil: whoever calls it says so to the peer.
 func (w *Writer) Manage(ctx context.Context, first *xmlwire.Element, o Managing) error {
-	if w.wire != nil {
+	if w.wire != nil && first != nil {
 		w.wire(true, first)
 	}
 	return w.queue(ctx, item{}, func(b []byte) []byte {
 		w.m = &managed{o: o, acks: acks{maxStanzas: w.unacked, maxBytes: w.unackedBytes}}
+		if first == nil {
+			return b
+		}
 		return xmlwire.Append(b, first, w.content)
 	})
 }
@@ -328,7 +331,7 @@ func (m *managed) lost(err error) {
 // much of it the peer has received, first goes out before what it has not, which
 // is sent again before anything new. The error is an *AckError, or ErrClosed for
 // an old that is not suspended; nothing has changed then.
-func (w *Writer) resume(old *Writer, h uint32, first *xmlwire.Element, o Managing) error {
+func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Managing) error {
 	old.mu.Lock()
 	defer old.mu.Unlock()
 	m := old.m
@@ -344,11 +347,11 @@ func (w *Writer) resume(old *Writer, h uint32, first *xmlwire.Element, o Managin
 	m.resumed()
 	m.o, m.state, m.requested, m.since, m.probing, m.again = o, live, m.acked, 0, false, false
 	w.m = m
-	if first != nil {
+	for _, e := range first {
 		if w.wire != nil {
-			w.wire(true, first)
+			w.wire(true, e)
 		}
-		w.buf = xmlwire.Append(w.buf, first, w.content)
+		w.buf = xmlwire.Append(w.buf, e, w.content)
 	}
 	for _, u := range m.queue {
 		if w.wire != nil {

@@ -178,7 +178,7 @@ func TestResumeWriter(t *testing.T) {
 	if err := n.resume(held, 9, nil, Managing{Resumable: true}); !errors.As(err, &high) || high.Sent != 8 {
 		t.Fatalf("9 of 8 received: %v", err)
 	}
-	if err := n.resume(held, 5, Ack(7), Managing{Resumable: true}); err != nil { // 1 2 k1 3 k2
+	if err := n.resume(held, 5, []*xmlwire.Element{Ack(7)}, Managing{Resumable: true}); err != nil { // 1 2 k1 3 k2
 		t.Fatal(err)
 	}
 	if err := n.Flush(t.Context()); err != nil {

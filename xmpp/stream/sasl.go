@@ -30,11 +30,11 @@ type SASL struct {
 	// 5. A mechanism refused for its type of channel binding is none of them: the
 	// client falls back on the next. Zero: 3.
 	Tries int
-	// Delay is the pause before a wrong password is answered, so that guessing is
-	// slow. Zero: none.
-	Delay time.Duration
-	// Failed learns of each refusal, for log and counters. Nil: nobody does.
-	Failed func(mechanism string, err error)
+	// Failed learns of each refusal, and says how long its answer waits, so that
+	// guessing is slow. Nil: nobody does.
+	Failed func(mechanism string, why *sasl.Failure) time.Duration
+	// Succeeded learns who has logged in. Nil: nobody does.
+	Succeeded func(user jid.JID)
 
 	failures  int
 	unbound   int  // exchanges that ended for their type of channel binding
@@ -70,14 +70,10 @@ func (f *SASL) Advertise(s *Stream) *xmlwire.Element {
 // (§6.4.5), until there were too many.
 func (f *SASL) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
 	name := req.Attr("mechanism")
-	user, data, err := f.exchange(ctx, s, name, req)
-	f.plusTried = f.plusTried || strings.HasSuffix(name, "-PLUS")
-	var refused *sasl.Failure
-	switch {
-	case errors.As(err, &refused):
-		return Continue, f.refuse(ctx, s, name, refused)
-	case err != nil:
-		return 0, err
+	initial, err := decodeInitial(req.Text())
+	user, data, ok, err := f.try(ctx, s, profile1, name, initial, err)
+	if !ok || err != nil {
+		return Continue, err
 	}
 	success := xmlwire.New(nsSASL, "success")
 	if data != nil {
@@ -93,34 +89,65 @@ func (f *SASL) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (
 	return Restart, nil
 }
 
+// Declines says that a login before TLS is answered where it needs that.
+func (f *SASL) Declines(s *Stream) bool {
+	return s.user.IsZero() && f.RequireTLS && s.tls == nil
+}
+
+// Decline answers encryption-required (§6.5.4).
+func (f *SASL) Decline(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
+	return Continue, f.refuse(ctx, s, profile1, req.Attr("mechanism"), &sasl.Failure{Condition: sasl.EncryptionRequired})
+}
+
+// profile is how one profile of SASL writes what both have: RFC 6120 §6, XEP-0388.
+type profile struct {
+	space     string // of its elements
+	condition string // of the conditions of a failure
+}
+
+var (
+	profile1 = profile{nsSASL, nsSASL}
+	profile2 = profile{nsSASL2, nsSASL}
+)
+
+// try runs one exchange, which begins with what bad says of the initial response.
+// Where the client is refused it is told so, and ok is false; an error ends the
+// stream.
+func (f *SASL) try(ctx context.Context, s *Stream, p profile, name string, initial []byte, bad error) (user jid.JID, data []byte, ok bool, err error) {
+	err = bad
+	if err == nil {
+		user, data, err = f.exchange(ctx, s, p, name, initial)
+	}
+	f.plusTried = f.plusTried || strings.HasSuffix(name, "-PLUS")
+	var refused *sasl.Failure
+	if errors.As(err, &refused) {
+		return user, nil, false, f.refuse(ctx, s, p, name, refused)
+	}
+	if err == nil && f.Succeeded != nil {
+		f.Succeeded(user)
+	}
+	return user, data, err == nil, err
+}
+
 // exchange is the dialogue of challenges and responses (§6.4.2, §6.4.3). data
 // goes with the success where it is not nil.
-func (f *SASL) exchange(ctx context.Context, s *Stream, name string, msg *xmlwire.Element) (user jid.JID, data []byte, err error) {
+func (f *SASL) exchange(ctx context.Context, s *Stream, p profile, name string, response []byte) (user jid.JID, data []byte, err error) {
 	server, err := f.offer(s).Start(name)
-	if err != nil {
-		return user, nil, err
-	}
-	response, err := decodeInitial(msg.Text())
-	for {
-		if err != nil {
-			return user, nil, err
-		}
-		challenge, done, err := server.Step(ctx, response)
+	for err == nil {
+		challenge, done, bad := server.Step(ctx, response)
 		switch {
-		case err != nil:
-			return user, nil, err
+		case bad != nil:
+			return user, nil, bad
 		case done:
 			return server.JID(), challenge, nil
 		}
-		response, err = f.challenge(ctx, s, challenge)
-		if err != nil {
-			return user, nil, err
-		}
+		response, err = f.challenge(ctx, s, p, challenge)
 	}
+	return user, nil, err
 }
 
-func (f *SASL) challenge(ctx context.Context, s *Stream, challenge []byte) ([]byte, error) {
-	e := xmlwire.New(nsSASL, "challenge").AddText(base64.StdEncoding.EncodeToString(challenge))
+func (f *SASL) challenge(ctx context.Context, s *Stream, p profile, challenge []byte) ([]byte, error) {
+	e := xmlwire.New(p.space, "challenge").AddText(base64.StdEncoding.EncodeToString(challenge))
 	if err := s.Send(ctx, e); err != nil {
 		return nil, fmt.Errorf("sasl: send challenge: %w", err)
 	}
@@ -129,28 +156,24 @@ func (f *SASL) challenge(ctx context.Context, s *Stream, challenge []byte) ([]by
 		return nil, lost("sasl", err)
 	}
 	switch answer.Name {
-	case xmlwire.Name{Space: nsSASL, Local: "response"}:
+	case xmlwire.Name{Space: p.space, Local: "response"}:
 		return decode(answer.Text())
-	case xmlwire.Name{Space: nsSASL, Local: "abort"}: // §6.4.4
+	case xmlwire.Name{Space: p.space, Local: "abort"}: // §6.4.4
 		return nil, &sasl.Failure{Condition: sasl.Aborted}
 	}
 	return nil, &Error{NotAuthorized, "authentication is not complete"}
 }
 
 // refuse answers <failure/> (§6.4.5).
-func (f *SASL) refuse(ctx context.Context, s *Stream, mechanism string, why *sasl.Failure) error {
+func (f *SASL) refuse(ctx context.Context, s *Stream, p profile, mechanism string, why *sasl.Failure) error {
 	if f.Failed != nil {
-		f.Failed(mechanism, why)
-	}
-	// With a text it was about the mechanism: a wrong password gets none.
-	if why.Condition == sasl.NotAuthorized && why.Text == "" {
-		if err := pause(ctx, f.Delay); err != nil {
+		if err := pause(ctx, f.Failed(mechanism, why)); err != nil {
 			return err
 		}
 	}
-	e := xmlwire.New(nsSASL, "failure").Add(xmlwire.New(nsSASL, string(why.Condition)))
+	e := xmlwire.New(p.space, "failure").Add(xmlwire.New(p.condition, string(why.Condition)))
 	if why.Text != "" {
-		text := xmlwire.New(nsSASL, "text").AddText(why.Text)
+		text := xmlwire.New(p.space, "text").AddText(why.Text)
 		text.Attrs = append(text.Attrs, xmlwire.Attr{Name: nameLang, Value: "en"})
 		e.Add(text)
 	}
@@ -182,6 +205,9 @@ func (f *SASL) exhausted(why error) bool {
 }
 
 func pause(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return nil
+	}
 	t := time.NewTimer(d)
 	defer t.Stop()
 	select {

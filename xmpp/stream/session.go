@@ -19,7 +19,7 @@ func (Session) Name() xmlwire.Name { return xmlwire.Name{Space: nsSession, Local
 
 // Advertise offers the feature together with resource binding.
 func (Session) Advertise(s *Stream) *xmlwire.Element {
-	if s.user.IsZero() {
+	if s.user.IsZero() || !s.bound.IsZero() {
 		return nil
 	}
 	return xmlwire.New(nsSession, "session").Add(xmlwire.New(nsSession, "optional"))

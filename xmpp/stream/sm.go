@@ -36,9 +36,10 @@ func (*Management) Name() xmlwire.Name { return xmlwire.Name{Space: NSManagement
 // Answers says that <enable/> is for this feature too: to be refused.
 func (*Management) Answers(n xmlwire.Name) bool { return n == nameEnable }
 
-// Advertise offers the feature together with resource binding.
+// Advertise offers the feature together with resource binding, and after it where
+// it is not enabled yet.
 func (*Management) Advertise(s *Stream) *xmlwire.Element {
-	if s.user.IsZero() {
+	if s.user.IsZero() || s.managed {
 		return nil
 	}
 	return xmlwire.New(NSManagement, "sm")
@@ -85,11 +86,24 @@ func (f *Management) resume(ctx context.Context, s *Stream, req *xmlwire.Element
 // high, or ErrClosed where old is not suspended any more; nothing has changed then.
 func (s *Stream) Resume(old *Writer, full jid.JID, previd string, handled, h uint32, o Managing) error {
 	answer := xmlwire.New(NSManagement, "resumed", "previd", previd, "h", strconv.FormatUint(uint64(handled), 10))
-	if err := s.out.resume(old, h, answer, o); err != nil {
+	before := s.bound
+	s.bound, s.managed = full, true
+	first := []*xmlwire.Element{answer}
+	if s.around != nil {
+		first = s.around(answer)
+	}
+	if err := s.out.resume(old, h, first, o); err != nil {
+		s.bound, s.managed = before, false
 		return err
 	}
-	s.bound = full
 	return nil
+}
+
+// Manage enables stream management on a stream whose peer is told so elsewhere: see
+// [Writer.Manage].
+func (s *Stream) Manage(ctx context.Context, o Managing) error {
+	s.managed = true
+	return s.out.Manage(ctx, nil, o)
 }
 
 // Failed refuses a request of stream management (XEP-0198 §6).

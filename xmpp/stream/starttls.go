@@ -55,6 +55,23 @@ func (f StartTLS) Negotiate(ctx context.Context, s *Stream, _ *xmlwire.Element) 
 	return Restart, nil
 }
 
+// Declines says that a request in clear text is answered where TLS is not on offer.
+func (StartTLS) Declines(s *Stream) bool { return s.tls == nil }
+
+// Decline answers <failure/> and ends the stream (RFC 6120 §5.4.2.2).
+func (StartTLS) Decline(context.Context, *Stream, *xmlwire.Element) (Next, error) {
+	return 0, tlsFailure{}
+}
+
+// tlsFailure ends the stream of a peer that asks for TLS where there is none.
+type tlsFailure struct{}
+
+// Error is for the log.
+func (tlsFailure) Error() string { return "starttls is not on offer" }
+
+// StreamError is <failure/>, which the end of the stream follows.
+func (tlsFailure) StreamError() *xmlwire.Element { return xmlwire.New(nsTLS, "failure") }
+
 // ErrNoTLS is returned by an initiating entity that insists on TLS.
 var ErrNoTLS = errors.New("peer does not offer tls")
 

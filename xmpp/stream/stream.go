@@ -4,12 +4,13 @@
 //
 //	header.go    stream headers (§4.7, §4.8)      error.go   stream errors (§4.9)
 //	feature.go   negotiation (§4.3)               close.go   closing (§4.4)
-//	writer.go    the way out, limits.go           client.go  a client that logs in
+//	writer.go    the way out, limits.go, rate.go  client.go  a client that logs in
 //
 // What is negotiated is a list of features, one file each:
 //
 //	starttls.go   STARTTLS (RFC 6120 §5)
 //	sasl.go      SASL (RFC 6120 §6), XEP-0440 channel binding types; login.go the client's side
+//	sasl2.go     SASL2 (XEP-0388) with Bind 2 (XEP-0386)
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
 //	sm.go         stream management (XEP-0198): managed.go its part of the writer,
@@ -22,15 +23,19 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/base32"
 	"errors"
 	"fmt"
 	"io"
 	"net"
+	"strings"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -55,6 +60,9 @@ type Options struct {
 	// Wire sees every element that goes in or out, stream headers included. It
 	// is called from several goroutines. Nil: nobody looks.
 	Wire func(out bool, e *xmlwire.Element)
+	// Throttled is called each time the peer has to wait for so long because it sent
+	// more than Limits.Stanzas or Limits.Bytes. Nil: nobody looks.
+	Throttled func(wait time.Duration)
 }
 
 // Stream is one XMPP stream over a connection, in whatever layers that
@@ -67,8 +75,11 @@ type Stream struct {
 	tls   *tls.Conn // nil before TLS
 	shown *x509.Certificate
 	in    *meter
-	dec   *xmlwire.Decoder
-	out   *Writer
+
+	stanzas bucket
+	begun   time.Time // when an element was first seen to be incomplete
+	dec     *xmlwire.Decoder
+	out     *Writer
 
 	answered   bool // our header of this stream is out
 	peerClosed bool // </stream:stream> was read
@@ -79,6 +90,12 @@ type Stream struct {
 	user       jid.JID // proven by SASL
 	bound      jid.JID
 	mechanism  string
+	managed    bool // stream management is enabled
+
+	// While Accept runs.
+	features []Feature
+	// around makes of <resumed/> what is sent in its place. Nil: that alone.
+	around func(resumed *xmlwire.Element) []*xmlwire.Element
 }
 
 // New begins a stream on a connection and starts its writer. The caller ends it
@@ -90,6 +107,7 @@ func New(conn net.Conn, o Options) *Stream {
 	}
 	s := &Stream{o: o, raw: conn, start: time.Now()}
 	s.in = &meter{conn: conn, left: o.Limits.BytesBefore, last: s.start}
+	s.in.bytes.of, s.stanzas.of = o.Limits.Bytes, o.Limits.Stanzas
 	s.dec = xmlwire.NewDecoder(s.in, o.Limits.Before)
 	s.out = newWriter(conn, o.Content, o.Limits.Queue, o.Limits.Write)
 	s.out.wire, s.out.patience = o.Wire, o.Limits.Patience
@@ -142,8 +160,7 @@ func (s *Stream) Send(ctx context.Context, e *xmlwire.Element) error { return s.
 // closed its stream, a *PeerError that it did so with an error, an *Error that
 // what it sent ends the stream: hand that to Fail. When ctx ends the error is its cause.
 func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Element, error) {
-	defer s.arm(ctx, deadline)()
-	e, err := s.dec.Next()
+	e, err := s.next(ctx, deadline)
 	switch {
 	case err == io.EOF:
 		s.peerClosed = true
@@ -159,6 +176,56 @@ func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Elem
 		return nil, &PeerError{ParseError(e)}
 	}
 	return e, nil
+}
+
+// next reads one element, as fast as the peer may send, and no longer than it may
+// take over one.
+func (s *Stream) next(ctx context.Context, deadline time.Time) (*xmlwire.Element, error) {
+	for {
+		if d := s.debt(); d > 0 {
+			if err := s.hold(ctx, d, deadline); err != nil {
+				return nil, err
+			}
+		}
+		look := deadline
+		if limit := time.Now().Add(s.o.Limits.Element); !s.user.IsZero() && (look.IsZero() || limit.Before(look)) {
+			look = limit
+		}
+		release := s.arm(ctx, look)
+		e, err := s.dec.Next()
+		release()
+		switch {
+		case err == nil:
+			s.begun = time.Time{}
+			if stanza.Is(e.Name) {
+				s.stanzas.take(1, time.Now())
+			}
+			return e, nil
+		case errors.Is(err, errThrottled):
+			continue
+		case !IsTimeout(err) || ctx.Err() != nil:
+			return nil, err
+		case s.dawdles():
+			return nil, &Error{PolicyViolation, "an element takes too long"}
+		case look.Equal(deadline):
+			return nil, err
+		}
+	}
+}
+
+// dawdles says whether the peer takes too long over an element; it is asked when
+// nothing has come for a while.
+func (s *Stream) dawdles() bool {
+	switch {
+	case s.user.IsZero(): // the negotiation as a whole has its limit
+	case s.Buffered() == 0:
+		s.begun = time.Time{}
+	case s.begun.IsZero():
+		s.begun = time.Now()
+	default:
+		return time.Since(s.begun) >= s.o.Limits.Element
+	}
+	return false
 }
 
 func (s *Stream) readError(ctx context.Context, err error) error {
@@ -208,6 +275,12 @@ func (s *Stream) authenticated(user jid.JID, mechanism string) {
 // newID makes a stream id or a resource of 128 random bits, which nobody can
 // guess (RFC 6120 §4.7.3, §7.5).
 func newID() string { return rand.Text() }
+
+// agentID stands for the id of a client's installation towards others.
+func agentID(user, id string) string {
+	sum := sha256.Sum256([]byte(user + "\x00" + id))
+	return strings.ToLower(base32.StdEncoding.EncodeToString(sum[:])[:12])
+}
 
 // lost wraps the read error of a negotiation step: a deadline becomes the
 // stream error that it stands for.

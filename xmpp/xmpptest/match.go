@@ -109,7 +109,7 @@ func isErrorText(e *xmlwire.Element) bool {
 		return false
 	}
 	switch e.Name.Space {
-	case "urn:ietf:params:xml:ns:xmpp-streams", "urn:ietf:params:xml:ns:xmpp-stanzas", "urn:ietf:params:xml:ns:xmpp-sasl":
+	case "urn:ietf:params:xml:ns:xmpp-streams", "urn:ietf:params:xml:ns:xmpp-stanzas", "urn:ietf:params:xml:ns:xmpp-sasl", "urn:xmpp:sasl:2":
 		return true
 	}
 	return false

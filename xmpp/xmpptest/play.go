@@ -176,6 +176,8 @@ func (p *player) client(a *actor, text string) error {
 		return p.login(a, address, password, verb == "LOGIN")
 	case "CLOSE":
 		return a.raw.Close()
+	case "FIN":
+		return a.finish()
 	}
 	text, err := expand(text, p.captured)
 	if err != nil {
@@ -191,6 +193,16 @@ func (a *actor) send(text string) error {
 	}
 	_, err := io.WriteString(a.conn, text)
 	return err
+}
+
+// finish ends the client's direction and leaves the server's open.
+func (a *actor) finish() error {
+	if conn, ok := a.conn.(*tls.Conn); ok {
+		if err := conn.CloseWrite(); err != nil {
+			return err
+		}
+	}
+	return a.raw.(*net.TCPConn).CloseWrite()
 }
 
 func (a *actor) handshake() error {

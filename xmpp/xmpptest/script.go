@@ -18,9 +18,11 @@
 //	C: LOGIN a@b/c password   everything up to the answer to bind: STARTTLS where offered, PLAIN
 //	C: AUTH a@b password      the same up to the features before it
 //	C: CLOSE                  the connection is closed without a word
+//	C: FIN                    nothing more will be sent, and everything still read
 //
-// and hold {plain USER PASSWORD} for the base64 of a PLAIN response, {base64 TEXT},
-// and {x*1000} for a thousand times x.
+// and hold {plain USER PASSWORD} for the base64 of a PLAIN response, {base64 TEXT}
+// with %00 for a NUL, {hex C3 28} for bytes, and {x*1000} for a thousand times x, which
+// may be a tag.
 //
 // The server's element is compared as XML: prefixes, quotes and the order of
 // attributes do not matter. A value or text * stands for any that is not empty; {name}
@@ -33,6 +35,7 @@ package xmpptest
 import (
 	"bufio"
 	"encoding/base64"
+	"encoding/hex"
 	"fmt"
 	"io"
 	"regexp"
@@ -87,7 +90,7 @@ func Parse(r io.Reader) (*Script, error) {
 	return s, in.Err()
 }
 
-var macro = regexp.MustCompile(`\{(plain|base64) ([^}]*)\}|\{(.)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
+var macro = regexp.MustCompile(`\{(plain|base64|hex) ([^}]*)\}|\{(.|</?[a-z]+>)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
 
 // expand fills in a client step.
 func expand(text string, captured map[string]string) (string, error) {
@@ -99,7 +102,13 @@ func expand(text string, captured map[string]string) (string, error) {
 			user, password, _ := strings.Cut(p[2], " ")
 			return base64.StdEncoding.EncodeToString([]byte("\x00" + user + "\x00" + password))
 		case p[1] == "base64":
-			return base64.StdEncoding.EncodeToString([]byte(p[2]))
+			return base64.StdEncoding.EncodeToString([]byte(strings.ReplaceAll(p[2], "%00", "\x00")))
+		case p[1] == "hex":
+			b, bad := hex.DecodeString(strings.ReplaceAll(p[2], " ", ""))
+			if bad != nil {
+				err = bad
+			}
+			return string(b)
 		case p[3] != "":
 			n, _ := strconv.Atoi(p[4])
 			return strings.Repeat(p[3], n)

@@ -1,0 +1,196 @@
+package c2s
+
+import (
+	"container/list"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/sasl"
+)
+
+// GuessLimits bound the guessing of passwords. The zero value has no bound and no
+// delay.
+type GuessLimits struct {
+	// Delay is the pause before a wrong password is answered, twice as long with each
+	// further one from the same address, up to 16 times.
+	Delay time.Duration
+	// Window is how long a failure counts, from the first of a row on.
+	Window time.Duration
+	// PerAddress is how many failures from one address (IPv6: one /64) there may be
+	// in that time: then no login from there is tried. Zero: no bound.
+	PerAddress int
+	// PerAccount is the same for one name, whether it is an account or not. An address
+	// from which the account's own client has logged in goes on: else anybody could
+	// lock it out. Zero: no bound.
+	PerAccount int
+}
+
+// maxGuard bounds each table of a Guard. Who has not been seen for longest is
+// forgotten for one more.
+const maxGuard = 1 << 15
+
+// Guard remembers failed logins, for all servers of a process.
+type Guard struct {
+	mu        sync.Mutex
+	addresses table[netip.Prefix] // guarded by mu, as all of them
+	accounts  table[jid.JID]
+	known     table[login] // what has logged in from where
+}
+
+// login is an account from an address.
+type login struct {
+	account jid.JID
+	from    netip.Prefix
+}
+
+// NewGuard returns a Guard that has seen nothing.
+func NewGuard() *Guard { return new(Guard) }
+
+// failures are those of an address or account in a row.
+type failures struct {
+	n     int
+	since time.Time
+}
+
+// failed counts a wrong password, and returns how many there were from the address.
+func (g *Guard) failed(from netip.Prefix, account jid.JID, l GuessLimits, now time.Time) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	n := 1
+	if from.IsValid() {
+		n = g.addresses.count(from, l.Window, now)
+	}
+	if !account.IsZero() {
+		g.accounts.count(account, l.Window, now)
+	}
+	return n
+}
+
+// succeeded remembers that the account has logged in from there. What else the
+// address has tried still counts: an attacker may have an account too.
+func (g *Guard) succeeded(from netip.Prefix, account jid.JID, now time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.known.get(login{account, from}).since = now
+}
+
+// refusesAddress says whether an address has failed too often.
+func (g *Guard) refusesAddress(from netip.Prefix, l GuessLimits, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return l.PerAddress > 0 && from.IsValid() && g.addresses.reached(from, l.PerAddress, l.Window, now)
+}
+
+// refuses says whether an account is not to be tried from an address.
+func (g *Guard) refuses(from netip.Prefix, account jid.JID, l GuessLimits, now time.Time) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return l.PerAccount > 0 && g.accounts.reached(account, l.PerAccount, l.Window, now) &&
+		g.known.peek(login{account, from}) == nil
+}
+
+// table counts failures by key, in bounded memory. The zero value is empty.
+type table[K comparable] struct {
+	m     map[K]*list.Element // of an entry[K]
+	order list.List           // the one that was used last in front
+}
+
+type entry[K comparable] struct {
+	key K
+	failures
+}
+
+// peek returns what is known of a key, nil for nothing.
+func (t *table[K]) peek(k K) *failures {
+	e := t.m[k]
+	if e == nil {
+		return nil
+	}
+	return &e.Value.(*entry[K]).failures
+}
+
+// get is peek, with a new entry for a new key.
+func (t *table[K]) get(k K) *failures {
+	if e := t.m[k]; e != nil {
+		t.order.MoveToFront(e)
+		return &e.Value.(*entry[K]).failures
+	}
+	if t.m == nil {
+		t.m = make(map[K]*list.Element)
+	}
+	if len(t.m) >= maxGuard {
+		oldest := t.order.Back()
+		delete(t.m, t.order.Remove(oldest).(*entry[K]).key)
+	}
+	e := &entry[K]{key: k}
+	t.m[k] = t.order.PushFront(e)
+	return &e.failures
+}
+
+func (t *table[K]) count(k K, window time.Duration, now time.Time) int {
+	f := t.get(k)
+	if now.Sub(f.since) > window {
+		*f = failures{since: now}
+	}
+	f.n++
+	return f.n
+}
+
+func (t *table[K]) reached(k K, limit int, window time.Duration, now time.Time) bool {
+	f := t.peek(k)
+	return f != nil && f.n >= limit && now.Sub(f.since) <= window
+}
+
+// prefixOf is what counts as one address: for IPv6 a /64, which is one customer. A
+// peer on a Unix socket has none, and is not counted.
+func prefixOf(addr net.Addr) netip.Prefix {
+	ap, err := netip.ParseAddrPort(addr.String())
+	if err != nil {
+		return netip.Prefix{}
+	}
+	ip, bits := ap.Addr().Unmap().WithZone(""), 32
+	if ip.Is6() {
+		bits = 64
+	}
+	p, _ := ip.Prefix(bits) // fits the family
+	return p
+}
+
+// refused is the answer to a login that is not tried. It says nothing of the account.
+func refused(of string) *sasl.Failure {
+	return &sasl.Failure{Condition: sasl.TemporaryAuthFailure, Refused: true, Text: "too many failed logins " + of + ", try again later"}
+}
+
+// watch is the Guard as one connection asks it.
+type watch struct {
+	guard *Guard
+	from  netip.Prefix
+	o     GuessLimits
+	tried jid.JID // the account of the attempt
+}
+
+// admit is sasl.Offer.Admit.
+func (w *watch) admit(user jid.JID) error {
+	w.tried = user
+	now := time.Now()
+	switch {
+	case w.guard.refusesAddress(w.from, w.o, now):
+		return refused("from your address")
+	case w.guard.refuses(w.from, user, w.o, now):
+		return refused("of this name")
+	}
+	return nil
+}
+
+// failed counts a refusal of the password and returns for how long its answer waits.
+func (w *watch) failed(why *sasl.Failure) time.Duration {
+	if why.Condition != sasl.NotAuthorized || why.Text != "" {
+		return 0 // it was not about the password
+	}
+	n := w.guard.failed(w.from, w.tried, w.o, time.Now())
+	w.tried = jid.JID{} // a name that cannot be one gets no further than this
+	return w.o.Delay << min(n-1, 4)
+}
