@@ -10,7 +10,7 @@
 //	  §6       SASL                                     stream/sasl.go, login.go; sasl
 //	  §7       resource binding                         stream/bind.go
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
-//	  §10      server rules for processing stanzas      router/route.go; c2s/inbound.go
+//	  §10      server rules for processing stanzas      router/route.go, service.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
 //	  §13.12   limits                                   stream/limits.go, writer.go
 //	RFC 6121  Instant Messaging and Presence
@@ -29,11 +29,14 @@
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
+//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
 //	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
+//	XEP-0202  Entity Time                               router/answer.go
+//	XEP-0280  Message Carbons                           router/carbons.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //

@@ -155,7 +155,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		manage.Resume = n.resume
 	}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
-		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 	}

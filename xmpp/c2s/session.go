@@ -40,9 +40,10 @@ type session struct {
 	ended  chan struct{} // closed when the session is over
 	once   sync.Once     // of unbind
 
-	life     life     // see life.go
-	shows    shows    // see presence.go
-	contacts contacts // see roster.go
+	life     life        // see life.go
+	shows    shows       // see presence.go
+	contacts contacts    // see roster.go
+	carbons  atomic.Bool // see Carbons
 	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
@@ -91,6 +92,17 @@ func (c *session) Present() bool { return c.shows.priority.Load() != unavailable
 
 // Suspended says whether the session waits for its client (XEP-0198 §5).
 func (c *session) Suspended() bool { return c.shows.asleep.Load() }
+
+// Carbons says whether the client wants copies of what the account's other
+// resources send and get (XEP-0280 §4).
+func (c *session) Carbons() bool { return c.carbons.Load() }
+
+// SetCarbons changes that.
+func (c *session) SetCarbons(on bool) {
+	if c.carbons.Swap(on) != on {
+		c.server.o.Router.Changed(c)
+	}
+}
 
 // Send queues a stanza. A client that does not read for so long that its queue
 // stays full is disconnected, because whoever sends to it would wait as long each time.

@@ -6,7 +6,10 @@
 //	route.go         stanzas that a client sends (RFC 6120 §10)
 //	presence.go      presence to and from contacts (RFC 6121 §4)
 //	subscription.go  subscriptions, and changes of rosters (RFC 6121 §2, §3)
-//	answer.go        IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
+//	service.go       what answers IQs for accounts and domains
+//	answer.go        of that, what every router has (XEP-0030, XEP-0092, XEP-0199, XEP-0202)
+//	carbons.go       copies for the account's other resources (XEP-0280)
+//	caps.go          the features of a domain in short (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
 package router
@@ -20,6 +23,7 @@ import (
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // Session is a bound resource of a local account. Its methods may be called from
@@ -139,6 +143,9 @@ type Router struct {
 	mu          sync.RWMutex
 	handlers    map[string]Handler // by domain
 	onAvailable []func(bare jid.JID)
+	// Replaced, never changed.
+	services            map[xmlwire.Name]*Service // by payload
+	ofDomain, ofAccount []string                  // features
 }
 
 // New returns a router without sessions.
@@ -152,7 +159,9 @@ func New(o Options) *Router {
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}
-	return &Router{o: o, handlers: make(map[string]Handler)}
+	r := &Router{o: o, handlers: make(map[string]Handler)}
+	r.provideOwn()
+	return r
 }
 
 // Serves says whether a domain has its accounts here.
