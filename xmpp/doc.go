@@ -31,6 +31,7 @@
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
 //	                                                    router/suspended.go
@@ -42,5 +43,6 @@
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
-// and roster need no router; and what connects to the world (c2s) meets in router.
+// and roster need no router; and what connects to the world (c2s) meets in router. Package
+// account is what the server does for its accounts beyond RFC 6121.
 package xmpp

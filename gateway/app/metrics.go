@@ -106,6 +106,7 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Kept), "kept")
 			add(float64(s.Refused), "refused")
 			add(float64(s.Filtered), "filtered")
+			add(float64(s.Blocked), "blocked")
 		}},
 		{Name: "roster_limits_total", Help: "Changes of a roster that a limit forbids.",
 			Collect: admin.Value(func() uint64 { return a.router.Stats().RosterLimits })},

@@ -23,6 +23,7 @@ func (a *App) newRouter() *router.Router {
 		Accounts: users{a}.Exists,
 		Registry: a.registry(),
 		Rosters:  a.rosters,
+		Blocks:   a.services.blocks,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,

@@ -44,6 +44,7 @@ type session struct {
 	shows    shows       // see presence.go
 	contacts contacts    // see roster.go
 	carbons  atomic.Bool // see Carbons
+	followed sync.Map    // of names, see Follow
 	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
@@ -102,6 +103,16 @@ func (c *session) SetCarbons(on bool) {
 	if c.carbons.Swap(on) != on {
 		c.server.o.Router.Changed(c)
 	}
+}
+
+// Follow notes that the client has asked to be told of changes of something, such as
+// its block list.
+func (c *session) Follow(what string) { c.followed.Store(what, true) }
+
+// Follows says whether Follow was called.
+func (c *session) Follows(what string) bool {
+	_, ok := c.followed.Load(what)
+	return ok
 }
 
 // Send queues a stanza. A client that does not read for so long that its queue

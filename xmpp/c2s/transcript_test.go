@@ -47,6 +47,7 @@ func TestTranscripts(t *testing.T) {
 		var ro router.Options
 		var o Options
 		var co ConnOptions
+		var provide []func(*router.Router)
 		for _, use := range uses {
 			switch use {
 			case "no-tls":
@@ -77,6 +78,8 @@ func TestTranscripts(t *testing.T) {
 				ro.Rosters = rosters
 			case "custody":
 				ro.Custody, ro.Filter = discard{}, noStates
+			case "blocking":
+				provide = append(provide, provideBlocking(&ro))
 			case "small": // the defaults are what is tested
 			case "hurry":
 				co.Limits.Negotiation = 400 * time.Millisecond
@@ -92,6 +95,10 @@ func TestTranscripts(t *testing.T) {
 				t.Fatalf("no such use: %s", use)
 			}
 		}
-		return serve(t, ro, o, co).addr
+		f := serve(t, ro, o, co)
+		for _, p := range provide {
+			p(f.router)
+		}
+		return f.addr
 	})
 }

@@ -24,8 +24,13 @@ func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, err
 }
 
 // DeliverKept is Deliver for a message that the caller has in custody, see
-// Session.SendKept. had: a client has received it before, and no session took it.
+// Session.SendKept. had: a client has received it before, and no session took it. One
+// whose recipient has blocked its sender (XEP-0191) is refused for good.
 func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Session, had bool, err error) {
+	if r.local(st.To) && r.blocks(st.To, st.From) {
+		r.stats.blocked.Add(1)
+		return nil, false, errUnwanted
+	}
 	return r.deliver(ctx, st, func(s Session, st *stanza.Stanza) (bool, error) { return s.SendKept(ctx, st) })
 }
 

@@ -42,6 +42,9 @@ func (r *Router) refusal(err error) *stanza.Error {
 
 // route does what Route says; from is nil for a stanza that no client here has sent.
 func (r *Router) route(ctx context.Context, from Session, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+	if stop, err := r.barred(st); stop {
+		return nil, err
+	}
 	domain := st.To.Domain()
 	if h := r.handler(domain); h != nil {
 		return nil, h(ctx, st)

@@ -9,6 +9,7 @@
 //	service.go       what answers IQs for accounts and domains
 //	answer.go        of that, what every router has (XEP-0030, XEP-0092, XEP-0199, XEP-0202)
 //	carbons.go       copies for the account's other resources (XEP-0280)
+//	blocking.go      whom an account does not want to hear from (XEP-0191)
 //	caps.go          the features of a domain in short (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
@@ -121,6 +122,8 @@ type Options struct {
 	MaxSessions int
 	// Rosters keeps the rosters. Nil: they are empty, and nobody can subscribe.
 	Rosters Rosters
+	// Blocks has the block lists. Nil: nobody is blocked.
+	Blocks Blocks
 	// Custody keeps messages for users who are offline. Nil: their senders get
 	// service-unavailable.
 	Custody Custody
