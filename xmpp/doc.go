@@ -38,6 +38,7 @@
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0202  Entity Time                               router/answer.go
 //	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //

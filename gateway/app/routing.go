@@ -27,6 +27,7 @@ func (a *App) newRouter() *router.Router {
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,
+		Tells:    filters.Tells,
 		Version:  a.o.Version,
 
 		MaxSessions: a.o.Config.XMPP.MaxSessionsPerAccount,

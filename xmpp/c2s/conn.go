@@ -111,6 +111,7 @@ func (v *Server) serve(ctx context.Context, c *session, resumed bool) (wake chan
 	if resumed {
 		v.stats.resumed.Add(1)
 		c.log.Info().Str("sid", c.s.ID()).Msg("session resumed")
+		c.active(ctx)
 		c.changed()
 	} else {
 		v.stats.logins.Add(1)
@@ -155,7 +156,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		manage.Resume = n.resume
 	}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
-		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, manage)
+		login, stream.Bindings{SASL: login}, &stream.Bind{Assign: n.assign}, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, clientState{n.o}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 	}

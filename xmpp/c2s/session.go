@@ -43,12 +43,14 @@ type session struct {
 	life     life        // see life.go
 	shows    shows       // see presence.go
 	contacts contacts    // see roster.go
+	waiting  waiting     // see inactive.go
 	carbons  atomic.Bool // see Carbons
 	followed sync.Map    // of names, see Follow
 	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
 	s          *stream.Stream
+	maxHeld    int
 	idle       time.Duration
 	resumeTime time.Duration
 	received   uint64
@@ -60,7 +62,7 @@ type session struct {
 
 func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, by *carrier, log zerolog.Logger) *session {
 	c := &session{
-		server: v, s: s, full: full, local: s.Local(), idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
+		server: v, s: s, full: full, local: s.Local(), maxHeld: o.MaxHeld, idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.life.by = by
@@ -123,7 +125,7 @@ func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
 	if c.Suspended() && router.Storable(st) {
 		return router.ErrSuspended
 	}
-	return c.write(ctx, func(w *stream.Writer) error { return w.SendStanza(ctx, st) })
+	return c.orHold(ctx, st, func() error { return direct{c}.Send(ctx, st) })
 }
 
 // SendKept is Send for a message that custody has. See router.Session.
@@ -131,9 +133,11 @@ func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, er
 	if c.Suspended() {
 		return false, router.ErrSuspended
 	}
-	err = c.write(ctx, func(w *stream.Writer) error {
-		had, err = w.SendKept(ctx, st, keptID(st))
-		return err
+	err = c.orHold(ctx, st, func() error {
+		return c.write(ctx, func(w *stream.Writer) error {
+			had, err = w.SendKept(ctx, st, keptID(st))
+			return err
+		})
 	})
 	return had, err
 }

@@ -19,9 +19,11 @@ type discard struct{}
 
 func (discard) Keep(context.Context, *stanza.Stanza) error { return nil }
 
+const nsStates = "http://jabber.org/protocol/chatstates"
+
 // noStates drops chat states on their way to storage, as the gateway's filter does.
 func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
-	return !keep || !strings.Contains(st.String(), "http://jabber.org/protocol/chatstates")
+	return !keep || !strings.Contains(st.String(), nsStates)
 }
 
 // rosters are those of alice and bob, from their records.
@@ -78,6 +80,10 @@ func TestTranscripts(t *testing.T) {
 				ro.Rosters = rosters
 			case "custody":
 				ro.Custody, ro.Filter = discard{}, noStates
+			case "inactive":
+				co.MaxHeld, ro.Tells = 3, func(st *stanza.Stanza) bool {
+					return !strings.Contains(st.String(), nsStates) || st.Child("body") != nil
+				}
 			case "blocking":
 				provide = append(provide, provideBlocking(&ro))
 			case "small": // the defaults are what is tested

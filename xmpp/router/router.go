@@ -134,6 +134,9 @@ type Options struct {
 	// not delivered now. A message that may not is dropped in silence. Nil:
 	// all may.
 	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) bool
+	// Tells says whether a message says anything that a chat state does not (XEP-0085).
+	// Nil: every one does.
+	Tells func(st *stanza.Stanza) bool
 	// Name and Version are what XEP-0092 tells. Empty: mcmt2xmpp, and no version.
 	Name, Version string
 }
@@ -233,6 +236,9 @@ func (r *Router) Reachable(bare jid.JID) bool {
 	}
 	return false
 }
+
+// Tells returns what Options.Tells does.
+func (r *Router) Tells(st *stanza.Stanza) bool { return r.o.Tells == nil || r.o.Tells(st) }
 
 // OnAvailable has f called with the bare JID each time a resource becomes able
 // to take messages to it: initial presence, or a change to a priority that is
