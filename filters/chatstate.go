@@ -63,6 +63,17 @@ func NewChatState(o ChatStateOptions) Filter {
 	return f
 }
 
+// Tells says whether a message says anything, to a person or a client, that a chat
+// state does not: it is not noise as [NewChatState] has it, nor empty. Errors do.
+func Tells(s *stanza.Stanza) bool {
+	if s.Kind != stanza.Message || s.Type == stanza.TypeError {
+		return true
+	}
+	var r reading
+	r.read(s.Element, 0)
+	return r.content() || r.meaning != ""
+}
+
 // Name returns the filter's name.
 func (f *chatState) Name() string { return f.ChatStateOptions.Name }
 

@@ -10,7 +10,7 @@
 //	  §6       SASL                                     stream/sasl.go, login.go; sasl
 //	  §7       resource binding                         stream/bind.go
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
-//	  §10      server rules for processing stanzas      router/route.go, order.go; c2s/inbound.go
+//	  §10      server rules for processing stanzas      router/route.go, order.go, service.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
 //	  §13.12   limits                                   stream/limits.go, rate.go, writer.go; c2s/guard.go
 //	RFC 6121  Instant Messaging and Presence
@@ -29,11 +29,16 @@
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
+//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
 //	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
+//	XEP-0202  Entity Time                               router/answer.go
+//	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
@@ -41,5 +46,6 @@
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
-// and roster need no router; and what connects to the world (c2s) meets in router.
+// and roster need no router; and what connects to the world (c2s) meets in router. Package
+// account is what the server does for its accounts beyond RFC 6121.
 package xmpp

@@ -114,7 +114,7 @@ func (a *App) accountRemoved(ctx context.Context, user jid.JID) (bool, error) {
 	if left {
 		a.router.Forget(ctx, user, had)
 	}
-	return left, err
+	return left, errors.Join(err, a.services.forget(ctx, user, users{a}.Exists))
 }
 
 // endSessions closes the streams of an account that is no more.
@@ -172,14 +172,19 @@ func WithAccounts(ctx context.Context, cfg *config.Config, log zerolog.Logger, d
 		return err
 	}
 	defer func() { err = errors.Join(err, open.close()) }()
-	rosters, err := openRosters(ctx, b, log)
+	rosters, err := openRosters(ctx, b, cfg.Accounts, log)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, rosters.Close()) }()
+	var kept services
+	if err := kept.open(ctx, b, log); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kept.close()) }()
+	exists := func(ctx context.Context, user jid.JID) (bool, error) { return open.exists(ctx, loginStores(cfg), user) }
 	return do(operated{open.builtin, cfg.ServedDomains, func(ctx context.Context, user jid.JID) (bool, error) {
-		return removeRoster(ctx, user, rosters, func(ctx context.Context, user jid.JID) (bool, error) {
-			return open.exists(ctx, loginStores(cfg), user)
-		})
+		left, err := removeRoster(ctx, user, rosters, exists)
+		return left, errors.Join(err, kept.forget(ctx, user, exists))
 	}})
 }

@@ -52,6 +52,7 @@ type App struct {
 	broker      *broker.Broker
 	accounts    *accounts
 	rosters     *store.Rosters
+	services    services
 	submissions *store.Submissions
 	routes      *store.Routes
 	holds       *store.Holds
@@ -132,7 +133,10 @@ func (a *App) open(ctx context.Context) error {
 	if a.accounts, err = openAccounts(ctx, b, cfg.ServedDomains(), a.log); err != nil {
 		return err
 	}
-	if a.rosters, err = openRosters(ctx, b, a.log); err != nil {
+	if a.rosters, err = openRosters(ctx, b, cfg.Accounts, a.log); err != nil {
+		return err
+	}
+	if err := a.services.open(ctx, b, a.log); err != nil {
 		return err
 	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
@@ -151,6 +155,7 @@ func (a *App) open(ctx context.Context) error {
 	}
 	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
+	a.services.provide(a.router, cfg.Accounts)
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})
@@ -235,6 +240,7 @@ func (a *App) close(ctx context.Context) error {
 	if a.rosters != nil {
 		err = errors.Join(err, a.rosters.Close())
 	}
+	err = errors.Join(err, a.services.close())
 	if a.broker == nil {
 		return err
 	}

@@ -175,6 +175,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 		Guess: c2s.GuessLimits{
 			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
 		},
+		MaxHeld: p.MaxHeld,
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},

@@ -106,6 +106,7 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Kept), "kept")
 			add(float64(s.Refused), "refused")
 			add(float64(s.Filtered), "filtered")
+			add(float64(s.Blocked), "blocked")
 		}},
 		{Name: "roster_limits_total", Help: "Changes of a roster that a limit forbids.",
 			Collect: admin.Value(func() uint64 { return a.router.Stats().RosterLimits })},
@@ -126,6 +127,8 @@ func (a *App) sessionMetrics() []admin.Metric {
 		{Name: "xmpp_connections", Help: "Open client connections.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Open) })},
 		{Name: "xmpp_sessions", Help: "Bound client sessions.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sessions) })},
 		{Name: "xmpp_suspended_sessions", Help: "Sessions that wait for their client to resume them.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Suspended) })},
+		{Name: "xmpp_held_total", Help: "Presence and chat states held back while nobody looked at the client.",
+			Collect: sum(func(s c2s.Stats) float64 { return float64(s.Held) })},
 		{Name: "xmpp_resumptions_total", Help: "Sessions resumed, resumptions refused, and sessions that ended waiting for one.", Labels: []string{"outcome"}, Collect: func(add add) {
 			var t c2s.Stats
 			for _, srv := range a.clients {

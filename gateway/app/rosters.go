@@ -9,14 +9,16 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
 )
 
-func openRosters(ctx context.Context, b *broker.Broker, log zerolog.Logger) (*store.Rosters, error) {
+func openRosters(ctx context.Context, b *broker.Broker, o config.Accounts, log zerolog.Logger) (*store.Rosters, error) {
 	log = log.With().Str("part", "rosters").Logger()
-	return store.OpenRosters(ctx, store.RostersOptions{Buckets: b, Report: func(err error) { log.Warn().Err(err).Msg("roster store") }})
+	limits := roster.Limits{Items: o.MaxRosterContacts, Groups: o.MaxRosterGroups, Requests: o.MaxRosterRequests, Bytes: int(o.MaxRosterSize)}
+	return store.OpenRosters(ctx, store.RostersOptions{Buckets: b, Limits: limits, Report: func(err error) { log.Warn().Err(err).Msg("roster store") }})
 }
 
 // removeRoster removes the roster of a user who is no account of any store, and says

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
@@ -196,7 +197,7 @@ func TestRosterOfOtherAccount(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer b.Close(ctx)
-	rosters, err := openRosters(ctx, b, zerolog.Nop())
+	rosters, err := openRosters(ctx, b, config.Accounts{}, zerolog.Nop())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,9 +24,11 @@ func (a *App) newRouter() *router.Router {
 		Accounts: users{a}.Exists,
 		Registry: a.registry(),
 		Rosters:  a.rosters,
+		Blocks:   a.services.blocks,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,
+		Tells:    filters.Tells,
 		Version:  a.o.Version,
 
 		MaxSessions: a.o.Config.XMPP.MaxSessionsPerAccount,

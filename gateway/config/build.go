@@ -49,6 +49,13 @@ func (t *tree) buildXMPP(c *Config) {
 	c.XMPP.MaxSessionsPerAccount = g.number("max_sessions_per_account")
 	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
 	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
+	c.Accounts = Accounts{
+		MaxBlocked:        g.number("max_blocked_per_account"),
+		MaxRosterContacts: g.number("max_roster_contacts"),
+		MaxRosterGroups:   g.number("max_roster_groups"),
+		MaxRosterRequests: g.number("max_roster_requests"),
+		MaxRosterSize:     g.size("max_roster_size"),
+	}
 	for _, n := range t.root.of(inXMPP) {
 		v := t.view(n)
 		c.XMPP.Enabled = v.flag("enabled")

@@ -46,6 +46,8 @@ type Config struct {
 	NATS NATS
 	MCMT MCMT
 	XMPP XMPP
+	// Accounts is what is kept for accounts.
+	Accounts Accounts
 
 	// Listeners are all listen scopes in the order they are written, disabled
 	// ones too, so that a reload can tell a listener that was switched off from
@@ -117,6 +119,16 @@ type XMPP struct {
 	// MaxSuspendedPerAccount and MaxSuspendedSessions bound the sessions that wait
 	// for their client to resume them: of one account, and of the process.
 	MaxSuspendedPerAccount, MaxSuspendedSessions int
+}
+
+// Accounts bounds what is kept for accounts.
+type Accounts struct {
+	// MaxBlocked is how many addresses one may block.
+	MaxBlocked int
+	// MaxRosterContacts, MaxRosterGroups (of one contact), MaxRosterRequests (of
+	// people who are no contacts) and MaxRosterSize (bytes) bound a roster.
+	MaxRosterContacts, MaxRosterGroups, MaxRosterRequests int
+	MaxRosterSize                                         int64
 }
 
 // NATS is the nats scope. Credentials and certificates are for URLs; the limits

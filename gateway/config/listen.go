@@ -145,6 +145,9 @@ type PeerOptions struct {
 	// ResumeTime is how long the session of a client whose connection is lost
 	// waits to be resumed (XEP-0198); zero: it ends with the connection.
 	ResumeTime time.Duration
+	// MaxHeld is how many stanzas wait while nobody looks at a client (XEP-0352);
+	// zero: none.
+	MaxHeld int
 	// MaxUnackedStanzas and MaxUnackedSize, in bytes, are what a client may have
 	// unacknowledged.
 	MaxUnackedStanzas, MaxUnackedSize int

@@ -21,7 +21,7 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 	if query := st.Element.Child(roster.Name); query != nil {
 		return c.roster(ctx, st, query, to)
 	}
-	answer, err := c.server.o.Router.Answer(st)
+	answer, err := c.server.o.Router.Answer(ctx, self{c}, st)
 	var refused *stanza.Error
 	switch {
 	case errors.As(err, &refused):

@@ -117,6 +117,7 @@ func (v *Server) serve(ctx context.Context, c *session, resumed bool) (wake chan
 	if resumed {
 		v.stats.resumed.Add(1)
 		c.log.Info().Str("sid", c.s.ID()).Msg("session resumed")
+		c.active(ctx)
 		c.changed()
 	} else {
 		v.stats.logins.Add(1)
@@ -166,7 +167,7 @@ func (n *negotiation) run(ctx context.Context) error {
 	bind2 := &stream.Bind2{Bind: bind, Inline: []stream.BindFeature{{Var: stream.NSManagement, Enable: n.enableInline}}}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
 		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
-		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, manage)
+		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, clientState{n.o}, manage)
 	if err != nil && n.c != nil {
 		n.c.unbind()
 		n.c.returned()

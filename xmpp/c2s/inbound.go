@@ -15,6 +15,9 @@ func (c *session) take(ctx context.Context, e *xmlwire.Element) error {
 	if e.Name.Space == stream.NSManagement {
 		return c.manage(ctx, e)
 	}
+	if e.Name.Space == nsClientState {
+		return c.clientState(ctx, e)
+	}
 	c.received++
 	c.server.stats.received.Add(1)
 	if err := c.stanza(ctx, e); err != nil {

@@ -12,6 +12,8 @@
 //	manage.go        stream management (XEP-0198), life.go sessions that are
 //	                 suspended and resumed, hibernation.go what the servers share
 //	account.go       IQs that an account answers for its owner
+//	inactive.go      what waits while nobody looks (XEP-0352)
+//	caps.go          the features of the server (XEP-0115)
 //	prove.go         liveness (XEP-0199)
 //	guard.go         failed logins
 //	wire.go          the wire in the log
@@ -73,6 +75,10 @@ type ConnOptions struct {
 	// ResumeTime is how long the session of a client with stream management waits
 	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
 	ResumeTime time.Duration
+
+	// MaxHeld is how many stanzas are held back for a client that says that nobody is
+	// looking (XEP-0352). Under one it is not asked.
+	MaxHeld int
 
 	// Limits of the stream; zero fields mean the defaults.
 	Limits stream.Limits

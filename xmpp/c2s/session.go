@@ -39,14 +39,18 @@ type session struct {
 	ended  chan struct{} // closed when the session is over
 	once   sync.Once     // of unbind
 
-	life     life       // see life.go
-	back     givingBack // see manage.go
-	shows    shows      // see presence.go
-	contacts contacts   // see roster.go
+	life     life        // see life.go
+	back     givingBack  // see manage.go
+	shows    shows       // see presence.go
+	contacts contacts    // see roster.go
+	waiting  waiting     // see inactive.go
+	carbons  atomic.Bool // see Carbons
+	followed sync.Map    // of names, see Follow
 	sent     atomic.Uint64
 
 	// Only run touches these, and carryOn between two of them.
 	s          *stream.Stream
+	maxHeld    int
 	idle       time.Duration
 	resumeTime time.Duration
 	received   uint64
@@ -58,7 +62,7 @@ type session struct {
 
 func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, by *carrier, log zerolog.Logger) *session {
 	c := &session{
-		server: v, s: s, full: full, local: s.Local(), idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
+		server: v, s: s, full: full, local: s.Local(), maxHeld: o.MaxHeld, idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.life.by = by
@@ -92,6 +96,27 @@ func (c *session) Present() bool { return c.shows.priority.Load() != unavailable
 // Suspended says whether the session waits for its client (XEP-0198 §5).
 func (c *session) Suspended() bool { return c.shows.asleep.Load() }
 
+// Carbons says whether the client wants copies of what the account's other
+// resources send and get (XEP-0280 §4).
+func (c *session) Carbons() bool { return c.carbons.Load() }
+
+// SetCarbons changes that.
+func (c *session) SetCarbons(on bool) {
+	if c.carbons.Swap(on) != on {
+		c.server.o.Router.Changed(c)
+	}
+}
+
+// Follow notes that the client has asked to be told of changes of something, such as
+// its block list.
+func (c *session) Follow(what string) { c.followed.Store(what, true) }
+
+// Follows says whether Follow was called.
+func (c *session) Follows(what string) bool {
+	_, ok := c.followed.Load(what)
+	return ok
+}
+
 // Send queues a stanza. A client that does not read for so long that its queue
 // stays full is disconnected, because whoever sends to it would wait as long each time.
 // A session that is suspended holds the stanza for its client, but for a message
@@ -100,7 +125,7 @@ func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
 	if c.Suspended() && router.Storable(st) {
 		return router.ErrSuspended
 	}
-	return c.write(ctx, func(w *stream.Writer) error { return w.SendStanza(ctx, st) })
+	return c.orHold(ctx, st, func() error { return direct{c}.Send(ctx, st) })
 }
 
 // SendKept is Send for a message that custody has. See router.Session.
@@ -108,9 +133,11 @@ func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, er
 	if c.Suspended() {
 		return false, router.ErrSuspended
 	}
-	err = c.write(ctx, func(w *stream.Writer) error {
-		had, err = w.SendKept(ctx, st, c.keptID(st))
-		return err
+	err = c.orHold(ctx, st, func() error {
+		return c.write(ctx, func(w *stream.Writer) error {
+			had, err = w.SendKept(ctx, st, c.keptID(st))
+			return err
+		})
 	})
 	return had, err
 }

@@ -20,6 +20,7 @@ type Stats struct {
 	FailedLogins uint64
 	Received     uint64 // stanzas from clients
 	Sent         uint64 // stanzas to clients
+	Held         uint64 // stanzas held back while nobody looked (XEP-0352)
 
 	Resumed      uint64 // suspended sessions, or those of another connection, resumed
 	ResumeFailed uint64 // refused resumptions
@@ -36,11 +37,11 @@ type Stats struct {
 }
 
 type counters struct {
-	open, negotiating, sessions, suspended                atomic.Int64
-	resumed, resumeFailed, expired                        atomic.Uint64
-	connections, logins, failedLogins, received, sent     atomic.Uint64
-	perAddress, tooLarge, tooSlow, timeouts, streamErrors atomic.Uint64
-	throttled, guarded                                    atomic.Uint64
+	open, negotiating, sessions, suspended                  atomic.Int64
+	resumed, resumeFailed, expired                          atomic.Uint64
+	connections, logins, failedLogins, received, sent, held atomic.Uint64
+	perAddress, tooLarge, tooSlow, timeouts, streamErrors   atomic.Uint64
+	throttled, guarded                                      atomic.Uint64
 }
 
 // ended counts how a connection came to its end.
@@ -70,7 +71,7 @@ func (v *Server) Stats() Stats {
 	st := Stats{
 		Open: c.open.Load(), Negotiating: c.negotiating.Load(), Sessions: c.sessions.Load(), Suspended: c.suspended.Load(),
 		Connections: c.connections.Load(), Logins: c.logins.Load(), FailedLogins: c.failedLogins.Load(),
-		Received: c.received.Load(), Sent: c.sent.Load(),
+		Received: c.received.Load(), Sent: c.sent.Load(), Held: c.held.Load(),
 		Resumed: c.resumed.Load(), ResumeFailed: c.resumeFailed.Load(), Expired: c.expired.Load(),
 		PerAddress: c.perAddress.Load(), TooLarge: c.tooLarge.Load(), TooSlow: c.tooSlow.Load(),
 		Throttled: c.throttled.Load(), Guarded: c.guarded.Load(), Timeouts: c.timeouts.Load(), StreamErrors: c.streamErrors.Load(),

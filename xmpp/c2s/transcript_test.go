@@ -21,9 +21,11 @@ type discard struct{}
 func (discard) Keep(context.Context, *stanza.Stanza) error { return nil }
 func (discard) Waits(context.Context, jid.JID) bool        { return false }
 
+const nsStates = "http://jabber.org/protocol/chatstates"
+
 // noStates drops chat states on their way to storage, as the gateway's filter does.
 func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
-	return !keep || !strings.Contains(st.String(), "http://jabber.org/protocol/chatstates")
+	return !keep || !strings.Contains(st.String(), nsStates)
 }
 
 // rosters are those of alice and bob, from their records.
@@ -55,6 +57,7 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 	var ro router.Options
 	var o Options
 	var co ConnOptions
+	var provide []func(*router.Router)
 	for _, use := range uses {
 		switch use {
 		case "no-tls":
@@ -97,6 +100,12 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			ro.Rosters = rosters
 		case "custody":
 			ro.Custody, ro.Filter = discard{}, noStates
+		case "inactive":
+			co.MaxHeld, ro.Tells = 3, func(st *stanza.Stanza) bool {
+				return !strings.Contains(st.String(), nsStates) || st.Child("body") != nil
+			}
+		case "blocking":
+			provide = append(provide, provideBlocking(&ro))
 		case "small": // the defaults are what is tested
 		case "hurry":
 			co.Limits.Negotiation = 400 * time.Millisecond
@@ -112,5 +121,9 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			t.Fatalf("no such use: %s", use)
 		}
 	}
-	return serveOn(t, wrap, ro, o, co).addr
+	f := serveOn(t, wrap, ro, o, co)
+	for _, p := range provide {
+		p(f.router)
+	}
+	return f.addr
 }

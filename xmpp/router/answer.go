@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"time"
 
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
@@ -11,13 +12,15 @@ import (
 const (
 	nsPing    = "urn:xmpp:ping"
 	nsVersion = "jabber:iq:version"
+	nsTime    = "urn:xmpp:time"
 	nsInfo    = "http://jabber.org/protocol/disco#info"
 	nsItems   = "http://jabber.org/protocol/disco#items"
 )
 
 // iq delivers an IQ to a full JID (RFC 6121 §8.5.3.1) or answers it as the
-// server (§8.5.2.1.3, RFC 6120 §10.5.1).
-func (r *Router) iq(ctx context.Context, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+// server (§8.5.2.1.3, RFC 6120 §10.5.1). from is the session that it came from, or
+// nil.
+func (r *Router) iq(ctx context.Context, from Session, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
 	if st.To.Local() != "" && !st.To.IsBare() {
 		s := r.Session(st.To)
 		if s == nil || s.Send(ctx, st) != nil {
@@ -34,71 +37,96 @@ func (r *Router) iq(ctx context.Context, st *stanza.Stanza) (answer *stanza.Stan
 			return nil, err
 		}
 	}
-	return r.Answer(st)
+	return r.Answer(ctx, from, st)
 }
 
-// Answer answers an IQ request to a domain of ours or to an account, on its
-// behalf. What the server does not know of is service-unavailable (RFC 6120
-// §8.4).
-func (r *Router) Answer(st *stanza.Stanza) (*stanza.Stanza, error) {
-	var payload *xmlwire.Element
-	for payload = range st.Element.Elements() {
-		break
+// provideOwn registers what every router answers.
+func (r *Router) provideOwn() {
+	r.Provide(Service{
+		Payloads: []xmlwire.Name{{Space: nsInfo, Local: "query"}, {Space: nsItems, Local: "query"}},
+		Reach:    Owner | Others | Domain,
+		OfDomain: []string{nsInfo, nsItems}, OfAccount: []string{nsInfo, nsItems},
+		Answer: get(r.disco),
+	})
+	r.Provide(Service{
+		Payloads: []xmlwire.Name{{Space: nsPing, Local: "ping"}},
+		Reach:    Owner | Others | Domain,
+		OfDomain: []string{nsPing}, OfAccount: []string{nsPing},
+		Answer: get(func(Request) (*xmlwire.Element, error) { return nil, nil }), // XEP-0199 §4.1
+	})
+	r.Provide(Service{
+		Payloads: []xmlwire.Name{{Space: nsVersion, Local: "query"}},
+		Reach:    Domain, OfDomain: []string{nsVersion},
+		Answer: get(r.version),
+	})
+	r.Provide(Service{
+		Payloads: []xmlwire.Name{{Space: nsTime, Local: "time"}},
+		Reach:    Domain, OfDomain: []string{nsTime},
+		Answer: get(func(Request) (*xmlwire.Element, error) { return entityTime(time.Now()), nil }),
+	})
+	r.provideCarbons()
+	// A client's stream has it; that is said in its features too.
+	r.Provide(Service{OfDomain: []string{stream.NSManagement}})
+	if r.o.Custody != nil {
+		r.Provide(Service{OfDomain: []string{"msgoffline"}}) // XEP-0160
 	}
-	if payload == nil || st.Type != stanza.TypeGet {
-		return nil, unavailable
+}
+
+// get is the answer of a service that knows no IQ set.
+func get(f func(Request) (*xmlwire.Element, error)) func(context.Context, Request) (*xmlwire.Element, error) {
+	return func(_ context.Context, rq Request) (*xmlwire.Element, error) {
+		if rq.Type != stanza.TypeGet {
+			return nil, unavailable
+		}
+		return f(rq)
 	}
-	answer := st.Reply(stanza.TypeResult)
-	switch {
-	case payload.Name == xmlwire.Name{Space: nsPing, Local: "ping"}: // XEP-0199 §4.1
-	case payload.Name.Local != "query":
-		return nil, unavailable
-	case payload.Name.Space == nsVersion && st.To.Local() == "":
-		answer.Element.Add(r.version())
-	case payload.Name.Space == nsInfo || payload.Name.Space == nsItems:
-		return r.disco(st, answer, payload)
-	default:
-		return nil, unavailable
-	}
-	return answer, nil
 }
 
 // version answers XEP-0092, without the operating system: that is nobody's business.
-func (r *Router) version() *xmlwire.Element {
+func (r *Router) version(Request) (*xmlwire.Element, error) {
 	q := xmlwire.New(nsVersion, "query")
 	q.Add(xmlwire.New(nsVersion, "name").AddText(r.o.Name))
 	// §2: the element is required, so it is empty where there is no version.
-	return q.Add(xmlwire.New(nsVersion, "version").AddText(r.o.Version))
+	return q.Add(xmlwire.New(nsVersion, "version").AddText(r.o.Version)), nil
+}
+
+// entityTime is the answer of XEP-0202 §2.
+func entityTime(now time.Time) *xmlwire.Element {
+	t := xmlwire.New(nsTime, "time")
+	t.Add(xmlwire.New(nsTime, "tzo").AddText(now.Format("-07:00")))
+	return t.Add(xmlwire.New(nsTime, "utc").AddText(now.UTC().Format("2006-01-02T15:04:05Z")))
 }
 
 // disco answers XEP-0030 for a domain, and for an account to its owner and to who is
 // subscribed to his presence: others may not know that it is there (§8).
-func (r *Router) disco(st, answer *stanza.Stanza, query *xmlwire.Element) (*stanza.Stanza, error) {
-	account := st.To.Local() != ""
+func (r *Router) disco(rq Request) (*xmlwire.Element, error) {
+	node := rq.Payload.Attr("node")
 	switch {
-	case account && st.From.Bare() != st.To.Bare() && !r.Roster(st.To).State(st.From).HasFrom():
+	case rq.reach() == Others && !r.Roster(rq.To).State(rq.From).HasFrom():
 		return nil, unavailable
-	case query.Attr("node") != "":
+	case node != "" && (rq.reach() != Domain || rq.Payload.Name.Space != nsInfo || node != r.capsNode()):
 		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound} // §7
 	}
-	q := xmlwire.New(query.Name.Space, "query")
-	answer.Element.Add(q)
-	if query.Name.Space == nsItems {
-		return answer, nil
+	q := xmlwire.New(rq.Payload.Name.Space, "query")
+	q.SetAttr("node", node) // XEP-0115 §6.2: the node comes back
+	if rq.Payload.Name.Space == nsItems {
+		return q, nil
 	}
-	features := []string{nsInfo, nsItems, nsPing}
-	if account {
-		q.Add(xmlwire.New(nsInfo, "identity", "category", "account", "type", "registered"))
-	} else {
-		q.Add(xmlwire.New(nsInfo, "identity", "category", "server", "type", "im", "name", r.o.Name))
-		// A client's stream has it; that is said in its features too.
-		features = append(features, nsVersion, stream.NSManagement)
-		if r.o.Custody != nil {
-			features = append(features, "msgoffline") // XEP-0160
-		}
-	}
-	for _, f := range features {
+	account := rq.reach() != Domain
+	category, typ, name := r.identity(account)
+	identity := xmlwire.New(nsInfo, "identity", "category", category, "type", typ)
+	identity.SetAttr("name", name)
+	q.Add(identity)
+	for _, f := range r.features(account) {
 		q.Add(xmlwire.New(nsInfo, "feature", "var", f))
 	}
-	return answer, nil
+	return q, nil
+}
+
+// identity is what a domain or an account is (XEP-0030 §3.1).
+func (r *Router) identity(account bool) (category, typ, name string) {
+	if account {
+		return "account", "registered", ""
+	}
+	return "server", "im", r.o.Name
 }

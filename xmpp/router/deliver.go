@@ -19,17 +19,22 @@ var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUn
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
 // account. A stanza for another domain goes to Remote.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
-	took, _, err := r.deliver(ctx, st, func(s Session) (bool, error) { return false, s.Send(ctx, st) })
+	took, _, err := r.deliver(ctx, st, func(s Session, st *stanza.Stanza) (bool, error) { return false, s.Send(ctx, st) })
 	return took, err
 }
 
 // DeliverKept is Deliver for a message that the caller has in custody, see
-// Session.SendKept. had: a client has received it before, and no session took it.
+// Session.SendKept. had: a client has received it before, and no session took it. One
+// whose recipient has blocked its sender (XEP-0191) is refused for good.
 func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Session, had bool, err error) {
-	return r.deliver(ctx, st, func(s Session) (bool, error) { return s.SendKept(ctx, st) })
+	if r.local(st.To) && r.blocks(st.To, st.From) {
+		r.stats.blocked.Add(1)
+		return nil, false, errUnwanted
+	}
+	return r.deliver(ctx, st, func(s Session, st *stanza.Stanza) (bool, error) { return s.SendKept(ctx, st) })
 }
 
-func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Session) (bool, error)) (took []Session, had bool, err error) {
+func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Session, *stanza.Stanza) (bool, error)) (took []Session, had bool, err error) {
 	if !r.Serves(st.To.Domain()) {
 		return nil, false, r.away(ctx, st)
 	}
@@ -44,8 +49,9 @@ func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Sessi
 		return nil, false, err
 	}
 	var errs []error
+	out := withoutPrivate(st)
 	for _, s := range chosen {
-		switch before, err := send(s); {
+		switch before, err := send(s, out); {
 		case err != nil:
 			errs = append(errs, fmt.Errorf("%s: %w", s.JID(), err))
 		case before:
@@ -58,6 +64,9 @@ func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Sessi
 		return nil, false, fmt.Errorf("%w: %w", ErrOffline, errors.Join(errs...))
 	}
 	r.stats.delivered.Add(1)
+	if len(took) > 0 {
+		r.copyReceived(ctx, st, sessions, chosen)
+	}
 	return took, had, nil
 }
 

@@ -71,7 +71,7 @@ func (r *Router) RosterChanged(user jid.JID, old, now *roster.Roster) {
 // Forward sends a stanza on its way, on behalf of somebody who waits for no
 // answer. The error is why it is known not to arrive.
 func (r *Router) Forward(ctx context.Context, st *stanza.Stanza) error {
-	_, err := r.route(ctx, st)
+	_, err := r.route(ctx, nil, st)
 	return err
 }
 
@@ -157,7 +157,13 @@ func present(s Session) bool {
 // probed answers a probe to an account (RFC 6121 §4.3.2).
 func (r *Router) probed(ctx context.Context, st *stanza.Stanza) error {
 	contact := st.To.Bare()
-	if r.o.Rosters == nil || contact.Local() == "" {
+	if contact.Local() == "" {
+		answer := stanza.NewPresence(st.From, st.To, "") // a domain is always there
+		answer.ID = st.ID
+		answer.Element.Add(r.Caps())
+		return r.Forward(ctx, answer)
+	}
+	if r.o.Rosters == nil {
 		return nil // nobody here has anything to tell
 	}
 	err := r.known(ctx, contact)

@@ -13,9 +13,12 @@ import (
 // and stamped: it is delivered, kept, answered, or its sender gets a stanza
 // error (RFC 6120 §10, RFC 6121 §8). The error is that of sending to from.
 func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) error {
-	answer, err := r.route(ctx, st)
-	if err != nil {
+	answer, err := r.route(ctx, from, st)
+	switch {
+	case err != nil:
 		answer = st.ErrorReply(r.refusal(err))
+	case st.Kind == stanza.Message:
+		r.copySent(ctx, from, st)
 	}
 	if answer == nil {
 		return nil
@@ -37,7 +40,11 @@ func (r *Router) refusal(err error) *stanza.Error {
 	return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError}
 }
 
-func (r *Router) route(ctx context.Context, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+// route does what Route says; from is nil for a stanza that no client here has sent.
+func (r *Router) route(ctx context.Context, from Session, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+	if stop, err := r.barred(st); stop {
+		return nil, err
+	}
 	domain := st.To.Domain()
 	if h := r.handler(domain); h != nil {
 		return nil, h(ctx, st)
@@ -49,7 +56,7 @@ func (r *Router) route(ctx context.Context, st *stanza.Stanza) (answer *stanza.S
 	case stanza.Message:
 		return nil, r.message(ctx, st)
 	case stanza.IQ:
-		return r.iq(ctx, st)
+		return r.iq(ctx, from, st)
 	}
 	return nil, r.presence(ctx, st)
 }

@@ -6,7 +6,11 @@
 //	route.go         stanzas that a client sends (RFC 6120 §10)
 //	presence.go      presence to and from contacts (RFC 6121 §4)
 //	subscription.go  subscriptions, and changes of rosters (RFC 6121 §2, §3)
-//	answer.go        IQs to the server itself (XEP-0030, XEP-0092, XEP-0199)
+//	service.go       what answers IQs for accounts and domains
+//	answer.go        of that, what every router has (XEP-0030, XEP-0092, XEP-0199, XEP-0202)
+//	carbons.go       copies for the account's other resources (XEP-0280)
+//	blocking.go      whom an account does not want to hear from (XEP-0191)
+//	caps.go          the features of a domain in short (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
 package router
@@ -20,6 +24,7 @@ import (
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // Session is a bound resource of a local account. Its methods may be called from
@@ -120,6 +125,8 @@ type Options struct {
 	MaxSessions int
 	// Rosters keeps the rosters. Nil: they are empty, and nobody can subscribe.
 	Rosters Rosters
+	// Blocks has the block lists. Nil: nobody is blocked.
+	Blocks Blocks
 	// Custody keeps messages for users who are offline. Nil: their senders get
 	// service-unavailable.
 	Custody Custody
@@ -130,6 +137,9 @@ type Options struct {
 	// not delivered now. A message that may not is dropped in silence. Nil:
 	// all may.
 	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) bool
+	// Tells says whether a message says anything that a chat state does not (XEP-0085).
+	// Nil: every one does.
+	Tells func(st *stanza.Stanza) bool
 	// Name and Version are what XEP-0092 tells. Empty: mcmt2xmpp, and no version.
 	Name, Version string
 }
@@ -143,6 +153,9 @@ type Router struct {
 	mu          sync.RWMutex
 	handlers    map[string]Handler // by domain
 	onAvailable []func(bare jid.JID)
+	// Replaced, never changed.
+	services            map[xmlwire.Name]*Service // by payload
+	ofDomain, ofAccount []string                  // features
 }
 
 // New returns a router without sessions.
@@ -156,7 +169,9 @@ func New(o Options) *Router {
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}
-	return &Router{o: o, handlers: make(map[string]Handler)}
+	r := &Router{o: o, handlers: make(map[string]Handler)}
+	r.provideOwn()
+	return r
 }
 
 // Serves says whether a domain has its accounts here.
@@ -225,6 +240,9 @@ func (r *Router) Reachable(bare jid.JID) bool {
 	}
 	return false
 }
+
+// Tells returns what Options.Tells does.
+func (r *Router) Tells(st *stanza.Stanza) bool { return r.o.Tells == nil || r.o.Tells(st) }
 
 // OnAvailable has f called with the bare JID each time a resource becomes able
 // to take messages to it: initial presence, or a change to a priority that is

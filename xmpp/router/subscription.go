@@ -30,6 +30,9 @@ func (r *Router) Subscription(ctx context.Context, st *stanza.Stanza) error {
 	if user == contact {
 		return nil // who one is need not be asked for (§4.2.2)
 	}
+	if r.blocks(user, contact) {
+		return errBlocked
+	}
 	if kind == roster.Subscribe && r.local(contact) {
 		if err := r.account(ctx, contact); err != nil {
 			return err

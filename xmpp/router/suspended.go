@@ -65,7 +65,7 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 	}
 	if answer := st.ErrorReply(r.refusal(err)); answer != nil {
 		// Of the error of an error nobody is told (RFC 6120 §8.3.1).
-		_, _ = r.route(ctx, answer)
+		_, _ = r.route(ctx, nil, answer)
 	}
 	var refused *stanza.Error
 	if errors.As(err, &refused) {

@@ -11,7 +11,22 @@ import (
 // come from the fields.
 func (s *Stanza) Append(dst []byte, ns string) []byte {
 	var room [12]xmlwire.Attr
-	attrs := room[:0]
+	e := xmlwire.Element{Name: xmlwire.Name{Space: Client, Local: s.Kind.String()}, Attrs: s.attrs(room[:0]), Children: s.Element.Children}
+	if ns == Server || ns == Component {
+		e.Name.Space = ns
+		e.Children = renamed(e.Children, ns)
+	}
+	return xmlwire.Append(dst, &e, ns)
+}
+
+// Whole returns the stanza as one element, for another stanza to carry (XEP-0297).
+// It shares the children.
+func (s *Stanza) Whole() *xmlwire.Element {
+	return &xmlwire.Element{Name: xmlwire.Name{Space: Client, Local: s.Kind.String()}, Attrs: s.attrs(nil), Children: s.Element.Children}
+}
+
+// attrs appends the attributes, the common ones from the fields.
+func (s *Stanza) attrs(attrs []xmlwire.Attr) []xmlwire.Attr {
 	attrs = appendAttr(attrs, "to", address(s.To))
 	attrs = appendAttr(attrs, "from", address(s.From))
 	attrs = appendAttr(attrs, "id", s.ID)
@@ -24,12 +39,7 @@ func (s *Stanza) Append(dst []byte, ns string) []byte {
 			attrs = append(attrs, *a)
 		}
 	}
-	e := xmlwire.Element{Name: xmlwire.Name{Space: Client, Local: s.Kind.String()}, Attrs: attrs, Children: s.Element.Children}
-	if ns == Server || ns == Component {
-		e.Name.Space = ns
-		e.Children = renamed(e.Children, ns)
-	}
-	return xmlwire.Append(dst, &e, ns)
+	return attrs
 }
 
 // String returns the stanza as XML text that stands alone.

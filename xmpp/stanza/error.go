@@ -74,6 +74,8 @@ type Error struct {
 	Condition Condition
 	Text      string // optional, for a person
 	URI       string // new address, with Gone and Redirect only (§8.3.3.5, §8.3.3.14)
+	// Specific is the application's own condition (§8.3.4); zero for none.
+	Specific xmlwire.Name
 }
 
 // kind returns type and condition with the zero values filled in.
@@ -117,6 +119,9 @@ func (e *Error) Element() *xmlwire.Element {
 		text.Attrs = append(text.Attrs, xmlwire.Attr{Name: lang, Value: "en"})
 		el.Add(text)
 	}
+	if e.Specific != (xmlwire.Name{}) {
+		el.Add(xmlwire.New(e.Specific.Space, e.Specific.Local))
+	}
 	return el
 }
 
@@ -134,7 +139,8 @@ func ParseError(e *xmlwire.Element) *Error {
 	}
 	for c := range e.Elements() {
 		if c.Name.Space != Errors {
-			continue // an application's own condition
+			out.Specific = c.Name
+			continue
 		}
 		if c.Name.Local == "text" {
 			if out.Text == "" {

@@ -44,7 +44,7 @@ func TestConditions(t *testing.T) {
 	for _, test := range conditions {
 		t.Run(string(test.condition), func(t *testing.T) {
 			t.Parallel()
-			e := &stanza.Error{Condition: test.condition, Text: "why"}
+			e := &stanza.Error{Condition: test.condition, Text: "why", Specific: xmlwire.Name{Space: "u", Local: "x"}}
 			if got := test.condition.DefaultType(); got != test.typ {
 				t.Errorf("type %s, want %s", got, test.typ)
 			}
@@ -52,7 +52,7 @@ func TestConditions(t *testing.T) {
 				t.Errorf("Temporary() = %v", got)
 			}
 			parsed := stanza.ParseError(e.Element())
-			if parsed.Condition != test.condition || parsed.Type != test.typ || parsed.Text != "why" {
+			if parsed.Condition != test.condition || parsed.Type != test.typ || parsed.Text != "why" || parsed.Specific != e.Specific {
 				t.Errorf("came back as %v", parsed)
 			}
 		})
@@ -68,12 +68,12 @@ func TestParseError(t *testing.T) {
 	}{
 		{"type other than the default", `<error type='wait'><policy-violation` + ns + `/></error>`, stanza.Error{Type: stanza.Wait, Condition: stanza.PolicyViolation}},
 		{"by, and a condition of an application", `<error by='b' type='modify'><x xmlns='u'/><bad-request` + ns + `/><text` + ns + `>t</text></error>`,
-			stanza.Error{Type: stanza.Modify, Condition: stanza.BadRequest, Text: "t"}},
+			stanza.Error{Type: stanza.Modify, Condition: stanza.BadRequest, Text: "t", Specific: xmlwire.Name{Space: "u", Local: "x"}}},
 		{"new address", `<error type='cancel'><gone` + ns + `>xmpp:a@b</gone></error>`, stanza.Error{Type: stanza.Cancel, Condition: stanza.Gone, URI: "xmpp:a@b"}},
 		{"no type", `<error><item-not-found` + ns + `/></error>`, stanza.Error{Condition: stanza.ItemNotFound}},
 		{"unknown type", `<error type='x'><item-not-found` + ns + `/></error>`, stanza.Error{Condition: stanza.ItemNotFound}},
 		{"unknown condition", `<error type='cancel'><x` + ns + `/></error>`, stanza.Error{Type: stanza.Cancel, Condition: stanza.UndefinedCondition}},
-		{"condition of another namespace", `<error type='cancel'><gone xmlns='u'/></error>`, stanza.Error{Type: stanza.Cancel, Condition: stanza.UndefinedCondition}},
+		{"condition of another namespace", `<error type='cancel'><gone xmlns='u'/></error>`, stanza.Error{Type: stanza.Cancel, Condition: stanza.UndefinedCondition, Specific: xmlwire.Name{Space: "u", Local: "gone"}}},
 		{"empty", `<error/>`, stanza.Error{Condition: stanza.UndefinedCondition}},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -1,0 +1,67 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/xmpp/account"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
+)
+
+// services are what the server keeps for accounts beside their rosters, and does on
+// their behalf.
+type services struct {
+	blocks *store.Blocks
+}
+
+// open opens what is kept.
+func (s *services) open(ctx context.Context, b *broker.Broker, log zerolog.Logger) (err error) {
+	log = log.With().Str("part", "account services").Logger()
+	report := func(err error) { log.Warn().Err(err).Msg("account store") }
+	s.blocks, err = store.OpenBlocks(ctx, b, report)
+	return err
+}
+
+// provide registers what answers for accounts.
+func (s *services) provide(r *router.Router, o config.Accounts) {
+	blocking := &account.Blocking{Router: r, Lists: s.blocks, Most: o.MaxBlocked}
+	s.blocks.OnChange(blocking.Changed)
+	r.Provide(blocking.Service())
+}
+
+// forget removes what is kept of a user who is no account of any store.
+func (s *services) forget(ctx context.Context, user jid.JID, exists func(context.Context, jid.JID) (bool, error)) error {
+	still, err := exists(ctx, user)
+	switch {
+	case err != nil:
+		return fmt.Errorf("what is kept for %s: is there another account of that name: %w", user, err)
+	case still:
+		return nil
+	}
+	var errs []error
+	for _, kept := range s.kept() {
+		errs = append(errs, kept.Remove(ctx, user))
+	}
+	return errors.Join(errs...)
+}
+
+// keeping is one kind of what is kept.
+type keeping interface {
+	Remove(ctx context.Context, user jid.JID) error
+}
+
+func (s *services) kept() []keeping { return []keeping{s.blocks} }
+
+func (s *services) close() error {
+	if s.blocks == nil {
+		return nil
+	}
+	return s.blocks.Close()
+}

@@ -1,0 +1,31 @@
+// Package account is what the server keeps for its accounts and does on their
+// behalf, beyond rosters and presence. Each specification is a file, and a function
+// that returns the router.Service to register. Where something is kept is the
+// caller's business.
+//
+//	blocking.go  block lists (XEP-0191)
+package account
+
+import (
+	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// follower is a session that can be told of changes. Sessions of other processes are
+// none: their process tells them.
+type follower interface {
+	router.Session
+	// Follow has the client told of changes of something from now on.
+	Follow(what string)
+	// Follows says whether that was called.
+	Follows(what string) bool
+}
+
+// follow has the client of a request told of changes of something.
+func follow(rq router.Request, what string) {
+	if f, ok := rq.Asker.(follower); ok {
+		f.Follow(what)
+	}
+}
+
+var badRequest = &stanza.Error{Condition: stanza.BadRequest}

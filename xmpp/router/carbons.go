@@ -1,0 +1,150 @@
+package router
+
+import (
+	"context"
+	"slices"
+
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+const (
+	nsCarbons    = "urn:xmpp:carbons:2"
+	nsForward    = "urn:xmpp:forward:0"                    // XEP-0297
+	nsHints      = "urn:xmpp:hints"                        // XEP-0334
+	nsReceipts   = "urn:xmpp:receipts"                     // XEP-0184
+	nsChatStates = "http://jabber.org/protocol/chatstates" // XEP-0085
+	nsInvitation = "jabber:x:conference"                   // XEP-0249
+	nsRoom       = "http://jabber.org/protocol/muc#user"   // XEP-0045
+)
+
+// Copied is what a session may have beside Session: whether its client wants copies
+// of the messages that the account's other resources send and get (XEP-0280).
+type Copied interface {
+	Session
+	Carbons() bool
+	SetCarbons(on bool)
+}
+
+// wantsCopies says whether the client of s has enabled carbons.
+func wantsCopies(s Session) bool {
+	c, ok := s.(interface{ Carbons() bool })
+	return ok && c.Carbons()
+}
+
+// provideCarbons registers what enables and disables carbons (XEP-0280 §4, §5),
+// either any number of times (§10.1).
+func (r *Router) provideCarbons() {
+	r.Provide(Service{
+		Payloads: []xmlwire.Name{{Space: nsCarbons, Local: "enable"}, {Space: nsCarbons, Local: "disable"}},
+		Reach:    Owner,
+		OfDomain: []string{nsCarbons}, OfAccount: []string{nsCarbons},
+		Answer: func(_ context.Context, rq Request) (*xmlwire.Element, error) {
+			s, ok := rq.Asker.(Copied)
+			switch {
+			case rq.Type != stanza.TypeSet:
+				return nil, &stanza.Error{Condition: stanza.BadRequest}
+			case !ok:
+				return nil, &stanza.Error{Condition: stanza.NotAllowed}
+			}
+			s.SetCarbons(rq.Payload.Name.Local == "enable")
+			return nil, nil
+		},
+	})
+}
+
+// direction is which way a message goes, for the account that gets copies.
+type direction string
+
+const (
+	sent     direction = "sent"
+	received direction = "received"
+)
+
+// copyable applies the rules of XEP-0280 §6.1. Errors are not copied: which message
+// they answer would have to be remembered.
+func copyable(st *stanza.Stanza, d direction) bool {
+	if st.Kind != stanza.Message || st.Type == stanza.TypeGroupchat || st.Type == stanza.TypeError || st.Type == stanza.TypeHeadline {
+		return false
+	}
+	instant := st.Type == stanza.TypeChat || hasBody(st)
+	for e := range st.Element.Elements() {
+		switch e.Name.Space {
+		case nsCarbons:
+			return false // <private/> (§9), or what somebody wants to pass for a copy
+		case nsHints:
+			if e.Name.Local == "no-copy" {
+				return false // XEP-0334 §4.2
+			}
+		case nsReceipts, nsChatStates, nsInvitation:
+			instant = true
+		case nsRoom:
+			invite := e.Child(xmlwire.Name{Space: nsRoom, Local: "invite"}) != nil
+			if d == received && !invite && !st.From.IsBare() {
+				return false // the room has sent it to all that have joined
+			}
+			instant = true
+		}
+	}
+	return instant
+}
+
+// copySent sends copies of a message that a client here has sent to the other
+// resources of its account (§8). A message to oneself is received by them.
+func (r *Router) copySent(ctx context.Context, from Session, st *stanza.Stanza) {
+	if st.From.Bare() == st.To.Bare() || !copyable(st, sent) {
+		return
+	}
+	for _, s := range r.Sessions(st.From.Bare()) {
+		if s.JID() != from.JID() && wantsCopies(s) {
+			_ = s.Send(ctx, carbon(s, st, sent)) // whose fault it is, is not the sender's business (§10.3)
+		}
+	}
+}
+
+// copyReceived sends copies of a message that was delivered to chosen to the other
+// resources of its account (§7).
+func (r *Router) copyReceived(ctx context.Context, st *stanza.Stanza, sessions, chosen []Session) {
+	if !copyable(st, received) {
+		return
+	}
+	for _, s := range sessions {
+		// One's own message is known where it was written.
+		if !slices.Contains(chosen, s) && s.JID() != st.From && wantsCopies(s) {
+			_ = s.Send(ctx, carbon(s, st, received))
+		}
+	}
+}
+
+// carbon wraps a message for a resource of the account that it is from or to.
+func carbon(s Session, st *stanza.Stanza, d direction) *stanza.Stanza {
+	out := stanza.NewMessage(s.JID(), s.JID().Bare(), st.Type, "")
+	out.Element.Add(xmlwire.New(nsCarbons, string(d)).Add(forwarded(st)))
+	return out
+}
+
+// forwarded is a message as another one carries it (XEP-0297 §3.1).
+func forwarded(st *stanza.Stanza) *xmlwire.Element {
+	return xmlwire.New(nsForward, "forwarded").Add(st.Whole())
+}
+
+var namePrivate = xmlwire.Name{Space: nsCarbons, Local: "private"}
+
+// withoutPrivate is a message as its recipient gets it (XEP-0280 §9): that no copies
+// were to be made is no concern of his client's.
+func withoutPrivate(st *stanza.Stanza) *stanza.Stanza {
+	if st.Kind != stanza.Message || st.Element.Child(namePrivate) == nil {
+		return st
+	}
+	return without(st, func(e *xmlwire.Element) bool { return e.Name == namePrivate })
+}
+
+// without is st less some of its children; st stays as it is.
+func without(st *stanza.Stanza, drop func(*xmlwire.Element) bool) *stanza.Stanza {
+	out, element := *st, *st.Element
+	element.Children = slices.DeleteFunc(slices.Clone(element.Children), func(n xmlwire.Node) bool {
+		return n.Element != nil && drop(n.Element)
+	})
+	out.Element = &element
+	return &out
+}
