@@ -55,7 +55,7 @@ func (s samples) value(t *testing.T, name string) float64 {
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
 	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
-	"outcome":  regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|succeeded|resumed)$`),
+	"outcome":  regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed)$`),
 	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":  regexp.MustCompile(`^(send|prove)$`),
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
