@@ -26,6 +26,8 @@
 // XEPs:
 //
 //	XEP-0030  Service Discovery, of server and account  router/answer.go
+//	XEP-0049  Private XML Storage                       account/private.go
+//	XEP-0054  vcard-temp, and XEP-0153 avatars in presenceaccount/vcard.go; router/avatar.go
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid

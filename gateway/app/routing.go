@@ -25,6 +25,7 @@ func (a *App) newRouter() *router.Router {
 		Registry: a.registry(),
 		Rosters:  a.rosters,
 		Blocks:   a.services.blocks,
+		Avatars:  a.services.avatars,
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,

@@ -18,14 +18,22 @@ import (
 // services are what the server keeps for accounts beside their rosters, and does on
 // their behalf.
 type services struct {
-	blocks *store.Blocks
+	blocks   *store.Blocks
+	elements *store.Elements
+	avatars  *store.Avatars
 }
 
 // open opens what is kept.
 func (s *services) open(ctx context.Context, b *broker.Broker, log zerolog.Logger) (err error) {
 	log = log.With().Str("part", "account services").Logger()
 	report := func(err error) { log.Warn().Err(err).Msg("account store") }
-	s.blocks, err = store.OpenBlocks(ctx, b, report)
+	if s.blocks, err = store.OpenBlocks(ctx, b, report); err != nil {
+		return err
+	}
+	if s.elements, err = store.OpenElements(ctx, b); err != nil {
+		return err
+	}
+	s.avatars, err = store.OpenAvatars(ctx, b, report)
 	return err
 }
 
@@ -34,6 +42,9 @@ func (s *services) provide(r *router.Router, o config.Accounts) {
 	blocking := &account.Blocking{Router: r, Lists: s.blocks, Most: o.MaxBlocked}
 	s.blocks.OnChange(blocking.Changed)
 	r.Provide(blocking.Service())
+	s.avatars.OnChange(r.AvatarChanged)
+	r.Provide((&account.Private{Elements: s.elements, Most: o.MaxPrivateElements, Size: int(o.MaxPrivateSize)}).Service())
+	r.Provide((&account.VCards{Elements: s.elements, Avatars: s.avatars, Size: int(o.MaxVCardSize)}).Service())
 }
 
 // forget removes what is kept of a user who is no account of any store.
@@ -57,11 +68,15 @@ type keeping interface {
 	Remove(ctx context.Context, user jid.JID) error
 }
 
-func (s *services) kept() []keeping { return []keeping{s.blocks} }
+func (s *services) kept() []keeping { return []keeping{s.blocks, s.elements, s.avatars} }
 
 func (s *services) close() error {
-	if s.blocks == nil {
-		return nil
+	var errs []error
+	if s.blocks != nil {
+		errs = append(errs, s.blocks.Close())
 	}
-	return s.blocks.Close()
+	if s.avatars != nil {
+		errs = append(errs, s.avatars.Close())
+	}
+	return errors.Join(errs...)
 }

@@ -50,11 +50,14 @@ func (t *tree) buildXMPP(c *Config) {
 	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
 	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
 	c.Accounts = Accounts{
-		MaxBlocked:        g.number("max_blocked_per_account"),
-		MaxRosterContacts: g.number("max_roster_contacts"),
-		MaxRosterGroups:   g.number("max_roster_groups"),
-		MaxRosterRequests: g.number("max_roster_requests"),
-		MaxRosterSize:     g.size("max_roster_size"),
+		MaxBlocked:         g.number("max_blocked_per_account"),
+		MaxRosterContacts:  g.number("max_roster_contacts"),
+		MaxRosterGroups:    g.number("max_roster_groups"),
+		MaxRosterRequests:  g.number("max_roster_requests"),
+		MaxRosterSize:      g.size("max_roster_size"),
+		MaxPrivateElements: g.number("max_private_elements"),
+		MaxPrivateSize:     g.size("max_private_size"),
+		MaxVCardSize:       g.size("max_vcard_size"),
 	}
 	for _, n := range t.root.of(inXMPP) {
 		v := t.view(n)

@@ -129,6 +129,10 @@ type Accounts struct {
 	// people who are no contacts) and MaxRosterSize (bytes) bound a roster.
 	MaxRosterContacts, MaxRosterGroups, MaxRosterRequests int
 	MaxRosterSize                                         int64
+	// MaxPrivateElements and MaxPrivateSize (bytes of each) bound what clients keep,
+	// MaxVCardSize (bytes) the vCard.
+	MaxPrivateElements           int
+	MaxPrivateSize, MaxVCardSize int64
 }
 
 // NATS is the nats scope. Credentials and certificates are for URLs; the limits

@@ -4,6 +4,8 @@
 // caller's business.
 //
 //	blocking.go  block lists (XEP-0191)
+//	private.go   XML that clients keep (XEP-0049)
+//	vcard.go     vCards, and the hash of the photo (XEP-0054, XEP-0153)
 package account
 
 import (

@@ -2,7 +2,6 @@ package c2s
 
 import (
 	"context"
-	"errors"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
@@ -22,12 +21,8 @@ func (c *session) account(ctx context.Context, st *stanza.Stanza) error {
 		return c.roster(ctx, st, query, to)
 	}
 	answer, err := c.server.o.Router.Answer(ctx, self{c}, st)
-	var refused *stanza.Error
-	switch {
-	case errors.As(err, &refused):
-		answer = st.ErrorReply(refused)
-	case err != nil:
-		return err
+	if err != nil {
+		answer = st.ErrorReply(c.refusal(err))
 	}
 	return c.replyAs(ctx, answer, to)
 }

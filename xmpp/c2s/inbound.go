@@ -109,7 +109,7 @@ func (c *session) presence(ctx context.Context, st *stanza.Stanza) error {
 		if !c.shows.direct(st) {
 			return nil
 		}
-		return c.server.o.Router.Route(ctx, self{c}, st)
+		return c.server.o.Router.Route(ctx, self{c}, c.server.o.Router.Dress(st))
 	}
 	switch st.Type {
 	case "":

@@ -20,11 +20,13 @@ func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
 		return c.reply(ctx, st.ErrorReply(&stanza.Error{Condition: stanza.BadRequest, Text: "bad priority"}))
 	}
 	old, was := c.Priority()
-	if !c.shows.set(st, int32(p)) {
+	dressed := c.server.o.Router.Dress(st)
+	c.shows.own.Store(st)
+	if !c.shows.set(dressed, int32(p)) {
 		return nil
 	}
 	c.server.o.Router.Changed(c)
-	c.broadcast(ctx, st)
+	c.broadcast(ctx, dressed)
 	if !was {
 		c.introduce(ctx)
 		c.arrived(ctx)
@@ -40,6 +42,7 @@ func (c *session) available(ctx context.Context, st *stanza.Stanza) error {
 type shows struct {
 	priority atomic.Int32                  // or unavailable; changed with mu held
 	last     atomic.Pointer[stanza.Stanza] // while available; likewise
+	own      atomic.Pointer[stanza.Stanza] // the last as the client has sent it; set by its reader
 
 	asleep atomic.Bool // the session is suspended; likewise
 
@@ -62,6 +65,19 @@ func (s *shows) set(st *stanza.Stanza, priority int32) bool {
 		s.since = time.Now()
 	}
 	return true
+}
+
+// redress has the presence shown as dress makes it of what the client has sent, and
+// returns it, nil where that changes nothing.
+func (s *shows) redress(dress func(*stanza.Stanza) *stanza.Stanza) *stanza.Stanza {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.last.Load() == nil {
+		return nil
+	}
+	st := dress(s.own.Load())
+	s.last.Store(st)
+	return st
 }
 
 // sleep notes that the session is suspended, or is not any more. What others know
@@ -147,6 +163,18 @@ func (c *session) broadcast(ctx context.Context, st *stanza.Stanza) {
 			// One that is going away needs no presence any more.
 			_ = s.Send(ctx, &out)
 		}
+	}
+}
+
+// Redress shows the client's presence anew, since its user has another photo
+// (XEP-0398 §3). What the client itself sends meanwhile may have been overtaken, and is
+// sent again.
+func (c *session) Redress() {
+	ctx := context.Background() // the patience of whom it is sent to bounds it
+	sent := (*stanza.Stanza)(nil)
+	for st := c.shows.redress(c.server.o.Router.Dress); st != nil && st != sent; st = c.shows.last.Load() {
+		sent = st
+		c.broadcast(ctx, st)
 	}
 }
 

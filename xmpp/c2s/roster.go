@@ -107,7 +107,7 @@ func (c *session) refusal(err error) *stanza.Error {
 	if errors.As(err, &refused) {
 		return refused
 	}
-	c.log.Error().Err(err).Msg("roster")
+	c.log.Error().Err(err).Msg("request not answered")
 	return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError}
 }
 

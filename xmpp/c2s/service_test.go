@@ -2,11 +2,14 @@ package c2s
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"mcmt2xmpp/xmpp/account"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // blockLists keeps block lists in memory.
@@ -44,5 +47,62 @@ func provideBlocking(ro *router.Options) func(*router.Router) {
 		b := &account.Blocking{Router: r, Lists: lists, Most: 3}
 		lists.onChange = b.Changed
 		r.Provide(b.Service())
+	}
+}
+
+// elements keeps elements and the hashes of photos in memory.
+type elements struct {
+	changed func(user jid.JID)
+
+	mu      sync.Mutex
+	all     map[string]*xmlwire.Element
+	avatars map[jid.JID]string
+}
+
+func (s *elements) Element(_ context.Context, user jid.JID, name string) (*xmlwire.Element, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.all[user.String()+" "+name].Clone(), nil
+}
+
+func (s *elements) SetElement(_ context.Context, user jid.JID, name string, e *xmlwire.Element, most int) error {
+	if e.Name.Space == "urn:example:broken" {
+		return errors.New("disk is full")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	key := user.String() + " " + name
+	if s.all[key] == nil && len(s.all) >= most {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ResourceConstraint}
+	}
+	s.all[key] = e.Clone()
+	return nil
+}
+
+func (s *elements) Avatar(user jid.JID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.avatars[user]
+}
+
+func (s *elements) SetAvatar(_ context.Context, user jid.JID, hash string) error {
+	s.mu.Lock()
+	old := s.avatars[user]
+	s.avatars[user] = hash
+	s.mu.Unlock()
+	if old != hash {
+		s.changed(user)
+	}
+	return nil
+}
+
+// provideElements gives the router private XML, two elements of 1000 bytes, and vCards.
+func provideElements(ro *router.Options) func(*router.Router) {
+	s := &elements{all: make(map[string]*xmlwire.Element), avatars: make(map[jid.JID]string)}
+	ro.Avatars = s
+	return func(r *router.Router) {
+		s.changed = r.AvatarChanged
+		r.Provide((&account.Private{Elements: s, Most: 2, Size: 1000}).Service())
+		r.Provide((&account.VCards{Elements: s, Avatars: s, Size: 1000}).Service())
 	}
 }

@@ -100,6 +100,8 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			ro.Rosters = rosters
 		case "custody":
 			ro.Custody, ro.Filter = discard{}, noStates
+		case "elements":
+			provide = append(provide, provideElements(&ro))
 		case "inactive":
 			co.MaxHeld, ro.Tells = 3, func(st *stanza.Stanza) bool {
 				return !strings.Contains(st.String(), nsStates) || st.Child("body") != nil

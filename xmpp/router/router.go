@@ -10,6 +10,7 @@
 //	answer.go        of that, what every router has (XEP-0030, XEP-0092, XEP-0199, XEP-0202)
 //	carbons.go       copies for the account's other resources (XEP-0280)
 //	blocking.go      whom an account does not want to hear from (XEP-0191)
+//	avatar.go        the hash of a photo in presence (XEP-0153)
 //	caps.go          the features of a domain in short (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
@@ -127,6 +128,8 @@ type Options struct {
 	Rosters Rosters
 	// Blocks has the block lists. Nil: nobody is blocked.
 	Blocks Blocks
+	// Avatars has the photos. Nil: there are none.
+	Avatars Avatars
 	// Custody keeps messages for users who are offline. Nil: their senders get
 	// service-unavailable.
 	Custody Custody
