@@ -18,6 +18,7 @@ import (
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // handle is the life of one connection, and of its session while that waits for
@@ -164,7 +165,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		manage.Resume = n.resume
 	}
 	bind := &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}
-	bind2 := &stream.Bind2{Bind: bind, Inline: []stream.BindFeature{{Var: stream.NSManagement, Enable: n.enableInline}}}
+	bind2 := &stream.Bind2{Bind: bind, Inline: n.inline()}
 	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
 		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
 		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, clientState{n.o}, manage)
@@ -173,6 +174,25 @@ func (n *negotiation) run(ctx context.Context) error {
 		n.c.returned()
 	}
 	return err
+}
+
+// inline are the features that a client can enable while it binds (XEP-0386 §4).
+func (n *negotiation) inline() []stream.BindFeature {
+	features := []stream.BindFeature{
+		{Var: stream.NSManagement, Enable: n.enableInline},
+		{Var: router.NSCarbons, Enable: func(_ context.Context, _ *stream.Stream, req *xmlwire.Element) (*xmlwire.Element, error) {
+			if req.Name.Local == "enable" {
+				n.c.SetCarbons(true)
+			}
+			return nil, nil
+		}},
+	}
+	if n.o.MaxHeld > 0 {
+		features = append(features, stream.BindFeature{Var: nsClientState, Enable: func(ctx context.Context, _ *stream.Stream, req *xmlwire.Element) (*xmlwire.Element, error) {
+			return nil, n.c.clientState(ctx, req)
+		}})
+	}
+	return features
 }
 
 func (n *negotiation) login() *stream.SASL {

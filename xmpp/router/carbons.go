@@ -8,8 +8,10 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
+// NSCarbons is the namespace of Message Carbons (XEP-0280).
+const NSCarbons = "urn:xmpp:carbons:2"
+
 const (
-	nsCarbons    = "urn:xmpp:carbons:2"
 	nsForward    = "urn:xmpp:forward:0"                    // XEP-0297
 	nsHints      = "urn:xmpp:hints"                        // XEP-0334
 	nsReceipts   = "urn:xmpp:receipts"                     // XEP-0184
@@ -36,9 +38,9 @@ func wantsCopies(s Session) bool {
 // either any number of times (§10.1).
 func (r *Router) provideCarbons() {
 	r.Provide(Service{
-		Payloads: []xmlwire.Name{{Space: nsCarbons, Local: "enable"}, {Space: nsCarbons, Local: "disable"}},
+		Payloads: []xmlwire.Name{{Space: NSCarbons, Local: "enable"}, {Space: NSCarbons, Local: "disable"}},
 		Reach:    Owner,
-		OfDomain: []string{nsCarbons}, OfAccount: []string{nsCarbons},
+		OfDomain: []string{NSCarbons}, OfAccount: []string{NSCarbons},
 		Answer: func(_ context.Context, rq Request) (*xmlwire.Element, error) {
 			s, ok := rq.Asker.(Copied)
 			switch {
@@ -70,7 +72,7 @@ func copyable(st *stanza.Stanza, d direction) bool {
 	instant := st.Type == stanza.TypeChat || hasBody(st)
 	for e := range st.Element.Elements() {
 		switch e.Name.Space {
-		case nsCarbons:
+		case NSCarbons:
 			return false // <private/> (§9), or what somebody wants to pass for a copy
 		case nsHints:
 			if e.Name.Local == "no-copy" {
@@ -119,7 +121,7 @@ func (r *Router) copyReceived(ctx context.Context, st *stanza.Stanza, sessions, 
 // carbon wraps a message for a resource of the account that it is from or to.
 func carbon(s Session, st *stanza.Stanza, d direction) *stanza.Stanza {
 	out := stanza.NewMessage(s.JID(), s.JID().Bare(), st.Type, "")
-	out.Element.Add(xmlwire.New(nsCarbons, string(d)).Add(forwarded(st)))
+	out.Element.Add(xmlwire.New(NSCarbons, string(d)).Add(forwarded(st)))
 	return out
 }
 
@@ -128,7 +130,7 @@ func forwarded(st *stanza.Stanza) *xmlwire.Element {
 	return xmlwire.New(nsForward, "forwarded").Add(st.Whole())
 }
 
-var namePrivate = xmlwire.Name{Space: nsCarbons, Local: "private"}
+var namePrivate = xmlwire.Name{Space: NSCarbons, Local: "private"}
 
 // withoutPrivate is a message as its recipient gets it (XEP-0280 §9): that no copies
 // were to be made is no concern of his client's.

@@ -37,7 +37,7 @@ func TestCarbonsOfKept(t *testing.T) {
 	if n != 1 || got.From != main.jid.Bare() || got.To != other.jid {
 		t.Fatalf("the other resource has %d stanzas, the last is %v", n, got)
 	}
-	inside := got.Element.Child(xmlwire.Name{Space: nsCarbons, Local: "received"})
+	inside := got.Element.Child(xmlwire.Name{Space: NSCarbons, Local: "received"})
 	if inside == nil || inside.Child(xmlwire.Name{Space: nsForward, Local: "forwarded"}) == nil {
 		t.Errorf("the copy is %s", got)
 	}
