@@ -181,6 +181,13 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 	return ctx, func() { stop(); cancel(nil) }
 }
 
+// within is while for timeout at most.
+func (l *link) within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, stop := l.while(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
+	return ctx, func() { cancel(); stop() }
+}
+
 // connected returns a context that also ends when a connection is lost that
 // slices are taken over and given up by. What nats.go is asked without one it
 // answers late, and keeps an entry for the answer.

@@ -110,7 +110,7 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending,
 	}
-	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+	cons, err := b.createConsumer(ctx, stage, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("create consumer: %w", err)
 	}

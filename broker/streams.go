@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -128,4 +129,37 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 		b.recovered[q] = b.streams[streamOf(q)].CachedInfo().State.LastSeq
 	}
 	return nil
+}
+
+const (
+	// createTimeout is how long a cluster has to make a consumer. It may choose a
+	// server for its leader that has just died; then it takes an election.
+	createTimeout = 30 * time.Second
+
+	// createTry is after what time it is asked again for the same.
+	createTry = 5 * time.Second
+)
+
+// createConsumer makes a consumer, which needs a name.
+func (b *Broker) createConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	for begin := time.Now(); ; {
+		cons, err := b.tryConsumer(ctx, stage, cfg)
+		var late noAnswer
+		if !errors.As(err, &late) || time.Since(begin) > createTimeout {
+			return cons, err
+		}
+	}
+}
+
+func (b *Broker) tryConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
+	ctx, cancel := b.work.within(ctx, createTry)
+	defer cancel()
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+	if err != nil && ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	return cons, err
 }
