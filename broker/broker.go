@@ -73,6 +73,7 @@ type Broker struct {
 	free    atomic.Int64 // bytes of disk
 	counts  map[Stage]*counters
 	journal journalCounts
+	chores  chan func(context.Context) error // see sweepBodies
 
 	drains struct { // see drain.go
 		sync.Mutex
@@ -102,7 +103,8 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
 		reads:  semaphore.NewWeighted(maxReads),
 		counts: make(map[Stage]*counters), kick: make(chan struct{}, 1),
-		lease: newLease(o.Dir != "", o.lease),
+		lease:  newLease(o.Dir != "", o.lease),
+		chores: make(chan func(context.Context) error, maxChores),
 	}
 	b.members = newMembers(b.node, b.nodeName(), o.Dir != "", o.lease)
 	b.drains.busy = make(map[string]chan struct{})

@@ -107,7 +107,7 @@ func (b *Broker) put(ctx context.Context, g *group) error {
 		err = b.putBatch(ctx, g)
 	}
 	if err != nil && answered(err) && !g.partly {
-		b.dropBodies(ctx, g.bodies)
+		b.dropBodies(g.bodies)
 	}
 	return err
 }
