@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -73,7 +74,9 @@ type Broker struct {
 	free    atomic.Int64 // bytes of disk
 	counts  map[Stage]*counters
 	journal journalCounts
-	chores  chan func(context.Context) error // see sweepBodies
+
+	silences map[string]*silence              // by the first token of subjects
+	chores   chan func(context.Context) error // see sweepBodies
 
 	drains struct { // see drain.go
 		sync.Mutex
@@ -110,6 +113,11 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	b.drains.busy = make(map[string]chan struct{})
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
+	}
+	b.silences = make(map[string]*silence)
+	for _, cfg := range layout(o) {
+		kind, _, _ := strings.Cut(cfg.Subjects[0], ".")
+		b.silences[kind] = new(silence)
 	}
 	b.done, b.end = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
@@ -149,6 +157,11 @@ func (b *Broker) open(ctx context.Context) error {
 		return err
 	}
 	b.workers.Go(func() { b.sweepBodies(b.done) })
+	if b.srv == nil {
+		for _, l := range b.links() {
+			b.workers.Go(func() { l.attend(b.done) })
+		}
+	}
 	return nil
 }
 
@@ -248,6 +261,15 @@ func (b *Broker) begin() error {
 	return nil
 }
 
+// links are the connections, each once.
+func (b *Broker) links() []*link {
+	all := []*link{b.pub, b.work, b.admin}
+	if b.leases != b.admin {
+		all = append(all, b.leases)
+	}
+	return all
+}
+
 // Healthy returns nil while messages can be accepted and handed on; otherwise
 // the first reason why not. It does not ask the server and never blocks.
 func (b *Broker) Healthy() error {
@@ -257,9 +279,12 @@ func (b *Broker) Healthy() error {
 	if closed {
 		return errors.New("broker: closed")
 	}
-	for _, l := range []*link{b.pub, b.work, b.admin} {
+	for _, l := range b.links() {
 		if s := l.nc.Status(); s != nats.CONNECTED {
 			return fmt.Errorf("broker: connection is %s", s)
+		}
+		if err := l.healthy(); err != nil {
+			return fmt.Errorf("broker: %w", err)
 		}
 	}
 	if b.srv != nil && !b.srv.JetStreamEnabled() {
@@ -274,6 +299,9 @@ func (b *Broker) Healthy() error {
 	for _, s := range queues {
 		if b.counts[s].stalled.Load() > 0 {
 			return fmt.Errorf("broker: stage %s: messages wait and nobody asks for them", s)
+		}
+		if err := b.silences[string(s)].broken(); err != nil {
+			return fmt.Errorf("broker: stage %s: %w", s, err)
 		}
 		if n, of := b.members.orphaned(s); n > 0 && b.members.consumes(s) {
 			return fmt.Errorf("broker: stage %s: %d of %d slices have no owner", s, n, of)

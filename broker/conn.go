@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 // pingInterval is how often an external server is asked whether it lives; two
@@ -20,6 +21,8 @@ type link struct {
 	requests // and with them the connection
 	js       jetstream.JetStream
 	in       *inbox
+	health   health // of the server, see sick.go
+	log      zerolog.Logger
 
 	mu sync.Mutex
 	// up ends when the connection is lost.
@@ -33,7 +36,7 @@ type link struct {
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{}), in: newInbox(), requests: requests{waiting: make(map[uint64]*question)}}
+	l := &link{again: make(chan struct{}), in: newInbox(), log: o.Log.With().Str("role", role).Logger(), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -45,7 +48,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost(); l.in.lost() }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			ev := o.Log.Warn().Err(err).Str("role", role)
+			ev := l.log.Warn().Err(err)
 			if sub != nil {
 				ev = ev.Str("subject", sub.Subject)
 			}
