@@ -71,7 +71,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	}
 	nc, err := nats.Connect(urls, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
+		return nil, fmt.Errorf("broker: connect: %w", connectError(o, err))
 	}
 	if err = l.listen(nc); err == nil {
 		l.js, err = jetstream.New(nc)

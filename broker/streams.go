@@ -114,9 +114,9 @@ func layout(o Options) []jetstream.StreamConfig {
 func (b *Broker) ensureStreams(ctx context.Context) error {
 	b.streams = make(map[string]jetstream.Stream)
 	for _, cfg := range layout(b.o) {
-		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
+		s, err := b.ensureStream(ctx, cfg)
 		if err != nil {
-			return fmt.Errorf("broker: stream %s: %w", cfg.Name, err)
+			return fmt.Errorf("broker: stream %s: %w", cfg.Name, streamError(b.o, cfg, err))
 		}
 		b.streams[cfg.Name] = s
 	}
@@ -131,9 +131,17 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 	return nil
 }
 
+// ensureStream makes or changes one stream.
+func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout/2)
+	defer cancel()
+	return b.admin.js.CreateOrUpdateStream(ctx, cfg)
+}
+
 const (
-	// createTimeout is how long a cluster has to make a consumer. It may choose a
-	// server for its leader that has just died; then it takes an election.
+	// createTimeout is how long a cluster has to make a consumer, and half of it a
+	// stream. It may choose a server for its leader that has just died; then it takes
+	// an election.
 	createTimeout = 30 * time.Second
 
 	// createTry is after what time it is asked again for the same.
