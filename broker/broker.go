@@ -159,6 +159,7 @@ func (b *Broker) open(ctx context.Context) error {
 	b.workers.Go(func() { b.sweepBodies(b.done) })
 	if b.srv == nil {
 		for _, l := range b.links() {
+			l.health.others = b.links()
 			b.workers.Go(func() { l.attend(b.done) })
 		}
 	}

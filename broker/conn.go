@@ -191,6 +191,31 @@ func (l *link) within(ctx context.Context, timeout time.Duration) (context.Conte
 	return ctx, func() { cancel(); stop() }
 }
 
+// firstTry is how long the first answer is waited for by insist.
+const firstTry = time.Second
+
+// insist has f ask the server for something that may be asked for twice, again and
+// again until it is answered: what is asked while a cluster has no leader is never
+// answered, and the next leader is there a moment later. Each try waits longer, for
+// a machine that has much to do. It ends with ctx, after timeout, and when the
+// connection is lost.
+func (l *link) insist(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := l.within(ctx, timeout)
+	defer cancel()
+	for wait := firstTry; ; wait += wait / 2 {
+		if ctx.Err() != nil { // asked nevertheless, nats.go would keep an entry for the answer for ever
+			return context.Cause(ctx)
+		}
+		try, cancel := context.WithTimeout(ctx, wait)
+		err := f(try)
+		late := err != nil && try.Err() != nil
+		cancel()
+		if !late {
+			return err
+		}
+	}
+}
+
 // connected returns a context that also ends when a connection is lost that
 // slices are taken over and given up by. What nats.go is asked without one it
 // answers late, and keeps an entry for the answer.

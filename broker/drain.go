@@ -206,7 +206,11 @@ func (b *Broker) purgeTo(ctx context.Context, stream, filter string, last uint64
 	if err != nil {
 		return 0, err
 	}
-	answer, err := b.admin.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiStreamPurgeT, stream), Data: query}, b.o.StoreTimeout)
+	var answer *nats.Msg
+	err = b.admin.insist(ctx, b.o.StoreTimeout, func(ctx context.Context) (err error) {
+		answer, err = b.admin.ask(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiStreamPurgeT, stream), Data: query})
+		return err
+	})
 	if err != nil {
 		return 0, refuse(ErrUnavailable, err)
 	}

@@ -17,24 +17,18 @@ const (
 	probeInterval = time.Second
 
 	// sickness is how long a server of a cluster may fail us before we try
-	// another. An election takes as long, and then a change does no harm.
+	// another, where that one is known to serve. Else the cluster may be choosing
+	// a leader, which it takes up to 9 s for, and a change would only add to the
+	// disorder: then it is twice as long.
 	sickness = 5 * time.Second
 )
 
 var errLeaderless = errors.New("the cluster has no leader")
 
-// errand is a kind of request by whose answers a server is judged.
-type errand int
-
-const (
-	probes errand = iota
-	publishes
-	errands
-)
-
 // health is what is known of the server that a connection goes to.
 type health struct {
-	sick [errands]atomic.Int64 // since when none is answered, nanoseconds since 1970; zero: they are
+	sick   atomic.Int64 // since when it answers no probe, nanoseconds since 1970; zero: it does
+	others []*link      // with which it is compared
 
 	mu    sync.Mutex
 	moved time.Time // when that last made us change the server
@@ -51,9 +45,22 @@ func (l *link) attend(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-t.C:
-			l.heard(probes, l.probe(ctx))
+			err := l.probe(ctx)
+			if err != nil && l.unserved() >= sickness {
+				err = l.probe(ctx) // what was lost in the midst of an election proves nothing
+			}
+			l.heard(err)
 		}
 	}
+}
+
+// unserved is how long no probe was answered.
+func (l *link) unserved() time.Duration {
+	since := l.health.sick.Load()
+	if since == 0 {
+		return 0
+	}
+	return time.Since(time.Unix(0, since))
 }
 
 // probe asks for something that only the leader of the cluster answers, or,
@@ -73,45 +80,47 @@ func (l *link) probe(ctx context.Context) error {
 	return nil
 }
 
-// heard notes how a request went, nil for one that was answered. The connection
+// heard notes how a probe went, nil for one that was answered. The connection
 // moves on when none was for a while.
-func (l *link) heard(e errand, err error) {
-	since := l.health.sick[e].Load()
-	if err == nil {
-		if since != 0 {
-			l.health.sick[e].Store(0)
-		}
-		return
-	}
-	now := time.Now()
+func (l *link) heard(err error) {
 	switch {
-	case givenUp(err), errors.Is(err, errDisconnected):
+	case err == nil:
+		l.health.sick.Store(0)
+	case errors.Is(err, context.Canceled), errors.Is(err, errDisconnected):
 		// says nothing about the server that we are connected to now
-	case since == 0:
-		l.health.sick[e].CompareAndSwap(0, now.UnixNano())
-	case now.Sub(time.Unix(0, since)) >= sickness && len(l.nc.Servers()) > 1:
-		l.move(now, err)
+	case l.health.sick.CompareAndSwap(0, time.Now().UnixNano()):
+	case l.unserved() >= l.patience():
+		l.move(err)
 	}
 }
 
-// move leaves the server for another, unless that was done a moment ago.
-func (l *link) move(now time.Time, why error) {
+// patience is how long the server may fail us.
+func (l *link) patience() time.Duration {
+	for _, o := range l.health.others {
+		if o.isUp() && o.nc.ConnectedServerName() != l.nc.ConnectedServerName() && o.unserved() == 0 {
+			return sickness
+		}
+	}
+	return 2 * sickness
+}
+
+// move leaves the server for another, if there is one and that was not done a
+// moment ago.
+func (l *link) move(why error) {
 	l.health.mu.Lock()
 	defer l.health.mu.Unlock()
-	if now.Sub(l.health.moved) < 2*sickness {
+	if time.Since(l.health.moved) < 2*sickness || len(l.nc.Servers()) < 2 {
 		return
 	}
-	l.health.moved = now
-	for e := range l.health.sick {
-		l.health.sick[e].Store(0)
-	}
+	l.health.moved = time.Now()
+	l.health.sick.Store(0)
 	l.log.Warn().Err(why).Str("server", l.nc.ConnectedServerName()).Msg("the server does not serve, trying another")
 	_ = l.nc.ForceReconnect() // fails when it is closed
 }
 
 // healthy returns why the cluster is of no use at the moment, or nil.
 func (l *link) healthy() error {
-	if since := l.health.sick[probes].Load(); since != 0 && time.Since(time.Unix(0, since)) >= sickness {
+	if l.unserved() >= sickness {
 		return errLeaderless
 	}
 	return nil

@@ -20,6 +20,7 @@ type silence struct {
 	on atomic.Bool
 
 	mu    sync.Mutex
+	began time.Time // valid while on
 	tried time.Time // when the last one was let through
 }
 
@@ -45,9 +46,9 @@ func (s *silence) broken() error {
 	return nil
 }
 
-// note takes how a publish went. Who did not wait for the answer says nothing
-// about the server.
-func (s *silence) note(err error) {
+// note takes how a publish went, and returns how long the stream has been silent.
+// Who did not wait for the answer says nothing about the server.
+func (s *silence) note(err error) time.Duration {
 	var late noAnswer
 	switch {
 	case s == nil:
@@ -55,13 +56,12 @@ func (s *silence) note(err error) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.tried = time.Now()
-		s.on.Store(true)
-	case s.on.Load() && !givenUp(err):
+		if !s.on.Swap(true) {
+			s.began = s.tried
+		}
+		return s.tried.Sub(s.began)
+	case s.on.Load() && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded):
 		s.on.Store(false)
 	}
-}
-
-// givenUp reports whether who asked did not wait for the answer.
-func givenUp(err error) bool {
-	return errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+	return 0
 }

@@ -240,8 +240,10 @@ func (b *Broker) askStream(ctx context.Context, m *nats.Msg) (*nats.Msg, error) 
 		return nil, refuse(ErrUnavailable, err)
 	}
 	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
-	s.note(err)
-	b.pub.heard(publishes, err)
+	if s.note(err) >= 2*sickness {
+		// The leader of the stream may be out of reach for our server alone.
+		b.pub.move(err)
+	}
 	if err != nil {
 		return nil, requestRefusal(err)
 	}

@@ -2,7 +2,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -138,36 +137,17 @@ func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (
 	return b.admin.js.CreateOrUpdateStream(ctx, cfg)
 }
 
-const (
-	// createTimeout is how long a cluster has to make a consumer, and half of it a
-	// stream. It may choose a server for its leader that has just died; then it takes
-	// an election.
-	createTimeout = 30 * time.Second
+// createTimeout is how long a cluster has to make a consumer, and half of it a
+// stream. It may choose a server for its leader that has just died; then it takes
+// an election.
+const createTimeout = 30 * time.Second
 
-	// createTry is after what time it is asked again for the same.
-	createTry = 5 * time.Second
-)
-
-// createConsumer makes a consumer, which needs a name.
-func (b *Broker) createConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	for begin := time.Now(); ; {
-		cons, err := b.tryConsumer(ctx, stage, cfg)
-		var late noAnswer
-		if !errors.As(err, &late) || time.Since(begin) > createTimeout {
-			return cons, err
-		}
-	}
-}
-
-func (b *Broker) tryConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (jetstream.Consumer, error) {
-	ctx, cancel := b.work.within(ctx, createTry)
-	defer cancel()
-	if ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
-	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
-	if err != nil && ctx.Err() != nil {
-		return nil, context.Cause(ctx)
-	}
+// createConsumer makes a consumer, which needs a name: who gets no answer asks for
+// the same again.
+func (b *Broker) createConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (cons jetstream.Consumer, err error) {
+	err = b.work.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
+		cons, err = b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+		return err
+	})
 	return cons, err
 }
