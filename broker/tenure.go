@@ -144,7 +144,7 @@ func (t *tenure) takeOver(ctx context.Context) error {
 
 // maxAckPending is the slice's part of the most messages held at one time. It
 // depends on nothing that changes while an epoch lasts: a consumer with replicas
-// whose limits are changed forgets what it was about to deliver (server 2.15.2).
+// whose limit is lowered forgets what it was about to deliver (server 2.15.2).
 func (t *tenure) maxAckPending() int { return max(t.c.o.MaxAckPending/t.slice.Of, 1) }
 
 // begin begins an epoch, or the one that we have over again.
