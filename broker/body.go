@@ -29,6 +29,9 @@ const (
 	// sweepInterval is how often bodies are looked for that were released
 	// but not removed.
 	sweepInterval = time.Minute
+
+	// choreInterval is how often something that failed is tried again.
+	choreInterval = 5 * time.Second
 )
 
 // body is stored once for n messages: `body.<id>.c<i>` are its pieces, and
@@ -71,7 +74,7 @@ func (b *Broker) writeBodies(ctx context.Context, bodies []*body) error {
 		for j := 0; j*chunk < len(bd.data); j++ {
 			piece := bd.data[j*chunk : min((j+1)*chunk, len(bd.data))]
 			if _, err := b.publish(ctx, &nats.Msg{Subject: bodyPiece(bd.id, j), Data: piece}); err != nil {
-				b.dropBodies(ctx, bodies[:i+1])
+				b.dropBodies(bodies[:i+1])
 				return fmt.Errorf("body: %w", err)
 			}
 		}
@@ -79,14 +82,25 @@ func (b *Broker) writeBodies(ctx context.Context, bodies []*body) error {
 	return nil
 }
 
-// dropBodies removes bodies that no stored message refers to. What it cannot
-// remove now goes with the stream's MaxAge.
-func (b *Broker) dropBodies(ctx context.Context, bodies []*body) {
+// maxChores is how many bodies may wait to be removed or released.
+const maxChores = 1024
+
+// dropBodies has bodies removed that no stored message refers to. It does not wait
+// for that: the server may be in trouble.
+func (b *Broker) dropBodies(bodies []*body) {
 	for _, bd := range bodies {
-		if err := b.purgeBody(ctx, bd.id); err != nil {
-			b.log.Debug().Err(err).Str("body", bd.id).Msg("body left behind")
-			return
-		}
+		b.later(func(ctx context.Context) error { return b.purgeBody(ctx, bd.id) })
+	}
+}
+
+// later has something about a body done by sweepBodies, and tried again until it
+// succeeds. What is too much, or cut off by the end of the process, goes with the
+// stream's MaxAge.
+func (b *Broker) later(chore func(context.Context) error) {
+	select {
+	case b.chores <- chore:
+	default:
+		b.log.Warn().Msg("a body is left behind until its age")
 	}
 }
 
@@ -116,13 +130,18 @@ func (b *Broker) release(ctx context.Context, r *bodyRef) {
 	if r == nil {
 		return
 	}
+	if err := b.releaseNow(ctx, r); err != nil {
+		b.log.Debug().Err(err).Str("body", r.id).Msg("body not released yet")
+		b.later(func(ctx context.Context) error { return b.releaseNow(ctx, r) })
+	}
+}
+
+func (b *Broker) releaseNow(ctx context.Context, r *bodyRef) error {
 	_, err := b.publish(ctx, &nats.Msg{Subject: bodyMark(r.id, r.k)})
 	if err == nil && time.Since(b.opened) > settle {
 		err = b.purgeIfDone(ctx, r)
 	}
-	if err != nil {
-		b.log.Warn().Err(err).Str("body", r.id).Msg("body not released, it stays until its age")
-	}
+	return err
 }
 
 func (b *Broker) purgeIfDone(ctx context.Context, r *bodyRef) error {
@@ -163,19 +182,35 @@ func (b *Broker) purgeBody(ctx context.Context, id string) error {
 	return nil
 }
 
-// sweepBodies removes released bodies that nobody has removed: those of the
-// first minutes, and those whose release was cut off by a crash.
+// sweepBodies does the chores, and removes released bodies that nobody has removed:
+// those of the first minutes, and those whose release was cut off by a crash.
 func (b *Broker) sweepBodies(ctx context.Context) {
 	t := time.NewTicker(sweepInterval)
 	defer t.Stop()
+	retry := time.NewTicker(choreInterval)
+	defer retry.Stop()
 	seen := make(map[string]time.Time)
+	var again []func(context.Context) error // chores that have failed
 	for {
 		select {
 		case <-ctx.Done():
 			return
+		case chore := <-b.chores:
+			if chore(ctx) != nil && len(again) < maxChores {
+				again = append(again, chore)
+			}
 		case now := <-t.C:
 			if err := b.sweep(ctx, seen, now, settle); err != nil && ctx.Err() == nil {
 				b.log.Warn().Err(err).Msg("released bodies not removed")
+			}
+		case <-retry.C:
+			for len(again) > 0 {
+				chore := again[0]
+				again = again[1:]
+				if chore(ctx) != nil {
+					again = append(again, chore) // the others may fare better
+					break
+				}
 			}
 		}
 	}

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"testing"
 	"time"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
 func pattern(n int) []byte {
@@ -183,9 +185,7 @@ func TestLargeBodyRefused(t *testing.T) {
 	if err := b.Store(ctx, Message{Stage: Mail, Route: "r", Body: pattern(300 << 10)}); !errors.Is(err, ErrFull) {
 		t.Fatalf("error %v, want ErrFull", err)
 	}
-	if n := messages(t, b, streamBody); n != 0 {
-		t.Errorf("%d messages left in BODY", n)
-	}
+	await(t, "no message in BODY", emptied(t, b, streamBody))
 }
 
 // A message whose body is gone goes to Dead with the reason; those behind it go on.
@@ -258,6 +258,33 @@ func TestSweep(t *testing.T) {
 	b.release(ctx, &other)
 	step("both are done", 2*time.Hour, 4)
 	step("and have been for long", 3*time.Hour, 0)
+}
+
+// A body that cannot be released now is released later.
+func TestReleaseLater(t *testing.T) {
+	t.Parallel()
+	c := natstest.New(t, 1, natstest.Options{})
+	b := openTest(t, Options{URLs: c.URLs(), MaxStore: gib, StoreTimeout: 500 * time.Millisecond})
+	b.opened = time.Now().Add(-settle - time.Second)
+	ctx := testContext(t)
+	if err := b.Store(ctx, Message{Stage: Ingest, Route: "r", Body: pattern(300 << 10)}); err != nil {
+		t.Fatal(err)
+	}
+	m, err := b.streams[streamIngest].GetMsg(ctx, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ref, err := parseRef(m.Header.Get(hdrBody))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Pause(0)
+	b.release(ctx, ref)
+	c.Continue(0)
+	if n := messages(t, b, streamBody); n == 0 {
+		t.Fatal("released already: the test proves nothing")
+	}
+	await(t, "no message in BODY", emptied(t, b, streamBody))
 }
 
 func FuzzRef(f *testing.F) {

@@ -26,6 +26,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -74,6 +75,9 @@ type Broker struct {
 	counts  map[Stage]*counters
 	journal journalCounts
 
+	silences map[string]*silence              // by the first token of subjects
+	chores   chan func(context.Context) error // see sweepBodies
+
 	drains struct { // see drain.go
 		sync.Mutex
 		busy map[string]chan struct{}
@@ -102,12 +106,18 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 		window: semaphore.NewWeighted(window), inflight: semaphore.NewWeighted(maxBodies),
 		reads:  semaphore.NewWeighted(maxReads),
 		counts: make(map[Stage]*counters), kick: make(chan struct{}, 1),
-		lease: newLease(o.Dir != "", o.lease),
+		lease:  newLease(o.Dir != "", o.lease),
+		chores: make(chan func(context.Context) error, maxChores),
 	}
 	b.members = newMembers(b.node, b.nodeName(), o.Dir != "", o.lease)
 	b.drains.busy = make(map[string]chan struct{})
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
+	}
+	b.silences = make(map[string]*silence)
+	for _, cfg := range layout(o) {
+		kind, _, _ := strings.Cut(cfg.Subjects[0], ".")
+		b.silences[kind] = new(silence)
 	}
 	b.done, b.end = context.WithCancel(context.Background())
 	if err := b.open(ctx); err != nil {
@@ -147,6 +157,12 @@ func (b *Broker) open(ctx context.Context) error {
 		return err
 	}
 	b.workers.Go(func() { b.sweepBodies(b.done) })
+	if b.srv == nil {
+		for _, l := range b.links() {
+			l.health.others = b.links()
+			b.workers.Go(func() { l.attend(b.done) })
+		}
+	}
 	return nil
 }
 
@@ -246,6 +262,15 @@ func (b *Broker) begin() error {
 	return nil
 }
 
+// links are the connections, each once.
+func (b *Broker) links() []*link {
+	all := []*link{b.pub, b.work, b.admin}
+	if b.leases != b.admin {
+		all = append(all, b.leases)
+	}
+	return all
+}
+
 // Healthy returns nil while messages can be accepted and handed on; otherwise
 // the first reason why not. It does not ask the server and never blocks.
 func (b *Broker) Healthy() error {
@@ -255,9 +280,12 @@ func (b *Broker) Healthy() error {
 	if closed {
 		return errors.New("broker: closed")
 	}
-	for _, l := range []*link{b.pub, b.work, b.admin} {
+	for _, l := range b.links() {
 		if s := l.nc.Status(); s != nats.CONNECTED {
 			return fmt.Errorf("broker: connection is %s", s)
+		}
+		if err := l.healthy(); err != nil {
+			return fmt.Errorf("broker: %w", err)
 		}
 	}
 	if b.srv != nil && !b.srv.JetStreamEnabled() {
@@ -272,6 +300,9 @@ func (b *Broker) Healthy() error {
 	for _, s := range queues {
 		if b.counts[s].stalled.Load() > 0 {
 			return fmt.Errorf("broker: stage %s: messages wait and nobody asks for them", s)
+		}
+		if err := b.silences[string(s)].broken(); err != nil {
+			return fmt.Errorf("broker: stage %s: %w", s, err)
 		}
 		if n, of := b.members.orphaned(s); n > 0 && b.members.consumes(s) {
 			return fmt.Errorf("broker: stage %s: %d of %d slices have no owner", s, n, of)

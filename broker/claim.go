@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -44,26 +46,38 @@ func (b *Broker) makeLeases(ctx context.Context) (jetstream.KeyValue, error) {
 }
 
 // lastLease returns what stands under a key and its revision: the one to put after,
-// also where a deletion stands (value nil); zero when nothing does.
+// also where a deletion stands (value nil); zero when nothing does. It asks the
+// leader: another server may have something older.
 func (b *Broker) lastLease(ctx context.Context, key string) (value []byte, rev uint64, err error) {
-	s, err := b.leases.js.Stream(ctx, "KV_"+leaseBucket)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
+	m, err := b.leases.get(ctx, "KV_"+leaseBucket, server.JSApiMsgGetRequest{LastFor: leaseSubject(key)}, 0)
+	var api *server.ApiError
+	switch {
+	case errors.As(err, &api) && server.ErrorIdentifier(api.ErrCode) == server.JSStreamNotFoundErr:
 		_, err := b.makeLeases(ctx)
 		return nil, 0, err
-	}
-	if err != nil {
-		return nil, 0, fmt.Errorf("lease: %w", err)
-	}
-	m, err := s.GetLastMsgForSubject(ctx, leaseSubject(key))
-	switch {
-	case errors.Is(err, jetstream.ErrMsgNotFound):
-		return nil, 0, nil
 	case err != nil:
 		return nil, 0, fmt.Errorf("lease: %w", err)
-	case m.Header.Get("KV-Operation") != "" || m.Header.Get(jetstream.MarkerReasonHeader) != "":
-		return nil, m.Sequence, nil
+	case m == nil:
+		return nil, 0, nil
+	case m.header.Get("KV-Operation") != "" || m.header.Get(jetstream.MarkerReasonHeader) != "":
+		return nil, m.seq, nil
 	}
-	return m.Data, m.Sequence, nil
+	return m.data, m.seq, nil
+}
+
+// putLease writes a key if its last revision is rev, zero for none, and returns the
+// new one. The bucket's own interface knows no options.
+func (b *Broker) putLease(ctx context.Context, key string, data []byte, rev uint64, opts ...jetstream.PublishOpt) (uint64, error) {
+	m := &nats.Msg{Subject: leaseSubject(key), Data: data}
+	ack, err := b.leases.js.PublishMsg(ctx, m, append(opts, jetstream.WithExpectLastSequencePerSubject(rev))...)
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
+		return 0, fmt.Errorf("lease: %w: %w", jetstream.ErrKeyRevisionMismatch, err)
+	case err != nil:
+		return 0, fmt.Errorf("lease: %w", err)
+	}
+	return ack.Sequence, nil
 }
 
 func leaseSubject(key string) string { return "$KV." + leaseBucket + "." + key }
@@ -96,6 +110,26 @@ var errOwned = errors.New("slice has an owner")
 // that it is not any more. Without held errOwned means that it is another's.
 // fresh: it never had an owner.
 func (b *Broker) claim(ctx context.Context, stage Stage, s Slice, held bool) (epoch uint64, fresh bool, err error) {
+	err = b.leases.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
+		for range claimTries {
+			epoch, fresh, err = b.tryClaim(ctx, stage, s, held)
+			if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+				return err
+			}
+		}
+		return err
+	})
+	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !held {
+		return 0, false, errOwned
+	}
+	return epoch, fresh, err
+}
+
+// claimTries is how often a claim is tried that somebody else was faster with:
+// ourselves perhaps, a moment ago, when the answer was lost.
+const claimTries = 3
+
+func (b *Broker) tryClaim(ctx context.Context, stage Stage, s Slice, held bool) (epoch uint64, fresh bool, err error) {
 	k := sliceKey{stage, s.Index}
 	value, rev, err := b.lastLease(ctx, k.String())
 	if err != nil {
@@ -113,9 +147,6 @@ func (b *Broker) claim(ctx context.Context, stage Stage, s Slice, held bool) (ep
 		return 0, false, errOwned
 	}
 	epoch, err = b.putEntry(ctx, k, entry{Node: b.node, Name: b.members.name(), Of: s.Of, rev: last.rev})
-	if errors.Is(err, jetstream.ErrKeyRevisionMismatch) && !held {
-		return 0, false, errOwned
-	}
 	return epoch, rev == 0, err
 }
 
@@ -131,13 +162,9 @@ func (b *Broker) putEntry(ctx context.Context, k sliceKey, e entry) (uint64, err
 	if err != nil {
 		return 0, err
 	}
-	kv, err := b.leaseKV(ctx)
+	rev, err := b.putLease(ctx, k.String(), data, e.rev)
 	if err != nil {
 		return 0, err
-	}
-	rev, err := kv.Update(ctx, k.String(), data, e.rev)
-	if err != nil {
-		return 0, fmt.Errorf("lease: %w", err)
 	}
 	e.rev = rev
 	b.members.note(k, e)

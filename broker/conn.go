@@ -9,6 +9,7 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/rs/zerolog"
 )
 
 // pingInterval is how often an external server is asked whether it lives; two
@@ -20,6 +21,8 @@ type link struct {
 	requests // and with them the connection
 	js       jetstream.JetStream
 	in       *inbox
+	health   health // of the server, see sick.go
+	log      zerolog.Logger
 
 	mu sync.Mutex
 	// up ends when the connection is lost.
@@ -33,7 +36,7 @@ type link struct {
 
 // dial opens the connection for one role.
 func dial(o Options, s *server.Server, role string) (*link, error) {
-	l := &link{again: make(chan struct{}), in: newInbox(), requests: requests{waiting: make(map[uint64]*question)}}
+	l := &link{again: make(chan struct{}), in: newInbox(), log: o.Log.With().Str("role", role).Logger(), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
 		nats.Name(o.Name + " " + role),
@@ -45,7 +48,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 		nats.DisconnectErrHandler(func(*nats.Conn, error) { l.lost(); l.in.lost() }),
 		nats.ReconnectHandler(func(*nats.Conn) { l.back() }),
 		nats.ErrorHandler(func(_ *nats.Conn, sub *nats.Subscription, err error) {
-			ev := o.Log.Warn().Err(err).Str("role", role)
+			ev := l.log.Warn().Err(err)
 			if sub != nil {
 				ev = ev.Str("subject", sub.Subject)
 			}
@@ -68,7 +71,7 @@ func dial(o Options, s *server.Server, role string) (*link, error) {
 	}
 	nc, err := nats.Connect(urls, opts...)
 	if err != nil {
-		return nil, fmt.Errorf("broker: connect: %w", refuse(ErrUnavailable, err))
+		return nil, fmt.Errorf("broker: connect: %w", connectError(o, err))
 	}
 	if err = l.listen(nc); err == nil {
 		l.js, err = jetstream.New(nc)
@@ -179,6 +182,38 @@ func (l *link) while(ctx context.Context) (context.Context, context.CancelFunc) 
 	}
 	stop := context.AfterFunc(up, lose)
 	return ctx, func() { stop(); cancel(nil) }
+}
+
+// within is while for timeout at most.
+func (l *link) within(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, stop := l.while(ctx)
+	ctx, cancel := context.WithTimeoutCause(ctx, timeout, noAnswer(timeout))
+	return ctx, func() { cancel(); stop() }
+}
+
+// firstTry is how long the first answer is waited for by insist.
+const firstTry = time.Second
+
+// insist has f ask the server for something that may be asked for twice, again and
+// again until it is answered: what is asked while a cluster has no leader is never
+// answered, and the next leader is there a moment later. Each try waits longer, for
+// a machine that has much to do. It ends with ctx, after timeout, and when the
+// connection is lost.
+func (l *link) insist(ctx context.Context, timeout time.Duration, f func(ctx context.Context) error) error {
+	ctx, cancel := l.within(ctx, timeout)
+	defer cancel()
+	for wait := firstTry; ; wait += wait / 2 {
+		if ctx.Err() != nil { // asked nevertheless, nats.go would keep an entry for the answer for ever
+			return context.Cause(ctx)
+		}
+		try, cancel := context.WithTimeout(ctx, wait)
+		err := f(try)
+		late := err != nil && try.Err() != nil
+		cancel()
+		if !late {
+			return err
+		}
+	}
 }
 
 // connected returns a context that also ends when a connection is lost that

@@ -16,7 +16,8 @@ type ConsumeOptions struct {
 	Workers int
 
 	// MaxAckPending is the most messages held at one time, those of waiting
-	// routes included. Zero is 8192.
+	// routes included, in all slices of the stage together: each has an equal
+	// part, whoever owns it. Zero is 8192.
 	MaxAckPending int
 
 	// HeldBytes is how much of the held messages stays in memory; the rest is

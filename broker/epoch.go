@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -80,6 +82,7 @@ type epoch struct {
 	cons   jetstream.Consumer
 	cfg    jetstream.ConsumerConfig
 	old    bool // there was another before it
+	gone   bool // the consumer is not there, or of no use
 }
 
 // beginEpoch begins an epoch on a slice that we have claimed: it ends every older
@@ -87,7 +90,11 @@ type epoch struct {
 // our own. The work queue then begins again at the oldest message that was not
 // acknowledged, in order.
 func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed uint64, maxAckPending int) (*epoch, error) {
-	names, err := b.epochs(ctx, stage, s)
+	var names map[string]uint64
+	err := b.admin.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
+		names, err = b.epochs(ctx, stage, s)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -100,9 +107,8 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 			}
 			n = max(n, e+1)
 		}
-		err := b.admin.js.DeleteConsumer(ctx, streamOf(stage), name)
-		if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-			return nil, fmt.Errorf("delete consumer %s: %w", name, err)
+		if err := b.deleteConsumer(ctx, stage, name); err != nil {
+			return nil, err
 		}
 	}
 	cfg := jetstream.ConsumerConfig{
@@ -110,11 +116,46 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 		DeliverPolicy: jetstream.DeliverAllPolicy, AckPolicy: jetstream.AckExplicitPolicy,
 		AckWait: ackWait, MaxDeliver: -1, MaxAckPending: maxAckPending,
 	}
-	cons, err := b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+	cons, err := b.createConsumer(ctx, stage, cfg)
 	if err != nil {
 		return nil, fmt.Errorf("create consumer: %w", err)
 	}
 	return &epoch{number: n, cons: cons, cfg: cfg, old: len(names) > 0}, nil
+}
+
+// electionTime is how long a consumer may be without a leader whose server has died.
+const electionTime = 10 * time.Second
+
+// restart has an epoch begin over again, at the oldest message that was not
+// acknowledged and counting from one. Its consumer is there already, and once the
+// servers that are left have a leader for it, it serves; a new one might be given to
+// a server that has just died, and would have to wait for an election then.
+func (b *Broker) restart(ctx context.Context, stage Stage, e *epoch) error {
+	if !resettable(b.work.nc.ConnectedServerVersion()) {
+		return errors.New("the server cannot reset a consumer")
+	}
+	ctx, cancel := context.WithTimeout(ctx, electionTime)
+	defer cancel()
+	for {
+		err := b.work.insist(ctx, electionTime, func(ctx context.Context) error {
+			_, err := b.work.js.ResetConsumerToSequence(ctx, streamOf(stage), e.cfg.Name, 1)
+			return err
+		})
+		if !errors.Is(err, nats.ErrNoResponders) || b.o.Replicas == 1 {
+			return err
+		}
+		// No leader, or no consumer.
+		if _, ierr := e.cons.Info(ctx); errors.Is(ierr, jetstream.ErrConsumerNotFound) || !pause(ctx, soonest) {
+			return err
+		}
+	}
+}
+
+// resettable reports whether a server of a version can reset a consumer: from 2.14.
+func resettable(version string) bool {
+	var major, minor int
+	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return n == 2 && (major > 2 || major == 2 && minor >= 14)
 }
 
 // stillOurs returns nil when nobody has claimed the slice after us.
@@ -131,9 +172,16 @@ func (b *Broker) stillOurs(ctx context.Context, stage Stage, s Slice, claimed ui
 
 // endEpoch deletes the consumer.
 func (b *Broker) endEpoch(ctx context.Context, stage Stage, e *epoch) error {
-	err := b.admin.js.DeleteConsumer(ctx, streamOf(stage), e.cfg.Name)
+	return b.deleteConsumer(ctx, stage, e.cfg.Name)
+}
+
+// deleteConsumer deletes a consumer that may be gone already.
+func (b *Broker) deleteConsumer(ctx context.Context, stage Stage, name string) error {
+	err := b.admin.insist(ctx, createTimeout, func(ctx context.Context) error {
+		return b.admin.js.DeleteConsumer(ctx, streamOf(stage), name)
+	})
 	if err != nil && !errors.Is(err, jetstream.ErrConsumerNotFound) {
-		return fmt.Errorf("delete consumer %s: %w", e.cfg.Name, err)
+		return fmt.Errorf("delete consumer %s: %w", name, err)
 	}
 	return nil
 }

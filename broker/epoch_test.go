@@ -90,6 +90,70 @@ func TestConsumerDeleted(t *testing.T) {
 	}
 }
 
+// An epoch that begins over again gives what was not acknowledged, from the oldest
+// on, and counts from one; the consumer stays.
+func TestEpochOverAgain(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	fill(t, b, Deliver, 1, 6)
+	e, err := b.beginEpoch(ctx, Deliver, Slice{0, 1}, 7, 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	take := func(n int, each func(i int, m jetstream.Msg)) {
+		t.Helper()
+		batch, err := e.cons.Fetch(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		i := 0
+		for m := range batch.Messages() {
+			each(i, m)
+			i++
+		}
+		if i != n || batch.Error() != nil {
+			t.Fatalf("%d of %d messages: %v", i, n, batch.Error())
+		}
+	}
+	take(5, func(i int, m jetstream.Msg) {
+		if i != 0 && i != 2 {
+			return
+		}
+		if err := m.DoubleAck(ctx); err != nil {
+			t.Fatal(err)
+		}
+	})
+	if err := b.restart(ctx, Deliver, e); err != nil {
+		t.Fatal(err)
+	}
+	want := []uint64{2, 4, 5, 6}
+	take(len(want), func(i int, m jetstream.Msg) {
+		meta, err := m.Metadata()
+		if err != nil || meta.Sequence.Stream != want[i] || meta.Sequence.Consumer != uint64(i+1) || meta.Consumer != "s0-7" {
+			t.Errorf("message %d: %+v, %v; want the one at %d", i, meta, err, want[i])
+		}
+	})
+	if err := b.endEpoch(ctx, Deliver, e); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.restart(ctx, Deliver, e); err == nil {
+		t.Error("an epoch has begun over again whose consumer is gone")
+	}
+}
+
+func TestResettable(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]bool{
+		"2.15.2": true, "2.14.0-RC.1": true, "3.0.0": true,
+		"2.13.9": false, "1.99.0": false, "": false, "dev": false,
+	} {
+		if got := resettable(version); got != want {
+			t.Errorf("%q: %v", version, got)
+		}
+	}
+}
+
 // Acknowledgements to a consumer that is gone are not asked about at the end.
 func TestConsumerDeletedAfterAll(t *testing.T) {
 	t.Parallel()

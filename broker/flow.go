@@ -30,6 +30,7 @@ type flow struct {
 	since   atomic.Int64          // when it began, in nanoseconds since 1970
 	workers sync.WaitGroup        // runs of routes, and the goroutine that settles
 	purges  bool                  // a Drain: what is settled is purged run by run, see drain.go
+	lone    bool                  // likewise: only the leader is read from
 
 	mu        sync.Mutex
 	created   time.Time // of the stream that done speaks of
@@ -48,7 +49,7 @@ type flow struct {
 
 // route is the actor of one route: its messages in order, run by one worker at
 // a time. It exists while it has messages. Guarded by flow.mu, except the last
-// three fields, which belong to who runs it.
+// four fields, which belong to who runs it.
 type route struct {
 	key   string
 	queue []*item
@@ -58,6 +59,7 @@ type route struct {
 	fails  int   // failures in a row
 	single int   // messages to hand over one by one, after a panic
 	err    error // why the store or the server made it wait; nil: the handler did
+	again  bool  // they had made it wait the time before as well
 }
 
 type routeState uint8

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -81,17 +80,17 @@ func (h *heart) tell(err error) {
 // write puts one heartbeat. The first takes the place of a former process of
 // our name; later ones find nobody there, or we have to give way.
 func (h *heart) write(ctx context.Context) error {
-	ctx, stop := h.b.leases.while(ctx)
-	defer stop()
-	if ctx.Err() != nil { // asked nevertheless, nats.go would keep an entry for the answer for ever
-		return context.Cause(ctx)
-	}
-	ctx, cancel := context.WithTimeout(ctx, h.b.o.lease.patience())
+	ctx, cancel := h.b.leases.within(ctx, h.b.o.lease.patience())
 	defer cancel()
 	for try := 0; ; try++ {
-		beat, name, rev := h.b.members.own()
-		sent := time.Now()
-		rev, err := h.put(ctx, name, beat, rev)
+		beat, name, last := h.b.members.own()
+		var rev uint64
+		var sent time.Time
+		err := h.b.leases.insist(ctx, h.b.o.lease.patience(), func(ctx context.Context) (err error) {
+			sent = time.Now()
+			rev, err = h.put(ctx, name, beat, last)
+			return err
+		})
 		if err == nil {
 			h.joined = true
 			h.b.members.written(rev)
@@ -113,27 +112,19 @@ func (h *heart) write(ctx context.Context) error {
 }
 
 // put writes the key if its last revision is rev, zero for none. The server drops
-// it when nothing follows for long; the bucket's own interface cannot say so.
+// it when nothing follows for long.
 func (h *heart) put(ctx context.Context, name string, beat heartbeat, rev uint64) (uint64, error) {
 	data, err := json.Marshal(beat)
 	if err != nil {
 		return 0, err
 	}
-	m := &nats.Msg{Subject: leaseSubject(nodePrefix + name), Data: data}
-	ack, err := h.b.leases.js.PublishMsg(ctx, m,
-		jetstream.WithExpectLastSequencePerSubject(rev), jetstream.WithMsgTTL(h.b.o.lease.ttl))
-	var api *jetstream.APIError
-	switch {
-	case errors.As(err, &api) && (api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequence || api.ErrorCode == jetstream.JSErrCodeStreamWrongLastSequenceConstant):
-		return 0, fmt.Errorf("%w: %w", jetstream.ErrKeyRevisionMismatch, err)
-	case errors.Is(err, jetstream.ErrNoStreamResponse):
+	rev, err = h.b.putLease(ctx, nodePrefix+name, data, rev, jetstream.WithMsgTTL(h.b.o.lease.ttl))
+	if errors.Is(err, jetstream.ErrNoStreamResponse) {
 		// No bucket, or no server. The next heartbeat finds out.
 		_, kerr := h.b.leaseKV(ctx)
 		return 0, errors.Join(err, kerr)
-	case err != nil:
-		return 0, err
 	}
-	return ack.Sequence, nil
+	return rev, err
 }
 
 // look finds what stands where our heartbeat was to go: the revision to put it after.

@@ -33,8 +33,10 @@ func (t leaseTimes) withDefaults() leaseTimes {
 			*v = def
 		}
 	}
-	or(&t.beat, 3*time.Second)
-	or(&t.ttl, 10*time.Second)
+	// A cluster that has lost the leader of the leases chooses another within 4 to
+	// 9 s: most times before the lease, of 9 s, runs out.
+	or(&t.beat, 2*time.Second)
+	or(&t.ttl, 12*time.Second)
 	or(&t.margin, 3*time.Second)
 	or(&t.settle, time.Second)
 	or(&t.orphan, 15*time.Second)

@@ -303,7 +303,7 @@ func TestComplete(t *testing.T) {
 		l.own(Deliver, 1, 8, "A1", "A")
 		l.members.complete(time.Now())
 		l.members.enter(Deliver)
-		time.Sleep(4 * time.Second)
+		time.Sleep(5 * time.Second / 2)
 		if l.members.plan(Deliver, time.Now()).firm {
 			t.Error("firm before the owner could tell of itself")
 		}

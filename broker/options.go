@@ -46,7 +46,7 @@ type Options struct {
 	// Slices is how many slices each stage has, at most Partitions. Zero is 1 with
 	// Dir and 8 with URLs. All processes of a cluster use the number that the
 	// first has stored; another one takes effect when a process starts that finds
-	// no other: all were stopped, or have been dead for 10 s.
+	// no other: all were stopped, or have been dead for 12 s.
 	Slices int
 
 	// NodeDir is a folder, only with URLs, in which the name of this node is kept

@@ -67,7 +67,7 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConnectionClosed) {
+			if consumerGone(err) || errors.Is(err, jetstream.ErrConnectionClosed) {
 				lose(err)
 				return
 			}
@@ -98,6 +98,10 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 			}
 		}
 	}
+}
+
+func consumerGone(err error) bool {
+	return errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
 // forgetAcks is called when a consumer goes: what it has not confirmed it never will.
@@ -141,7 +145,6 @@ func (f *flow) check(ctx context.Context, e *epoch, w *watch) error {
 		w.idle = 0
 	}
 	f.report(info.NumPending+uint64(info.NumAckPending), w.idle >= 3)
-	f.adjust(ctx, e)
 
 	last := f.last.Load()
 	w.behind++
@@ -194,28 +197,14 @@ func (f *flow) report(lag uint64, idle bool) {
 	}
 }
 
-// maxAckPending is the slice's share of the most messages held at one time.
-func (f *flow) maxAckPending() int { return int(f.pool.share(int64(f.o.MaxAckPending))) }
-
-// adjust tells the server when the share has changed: slices came or went.
-func (f *flow) adjust(ctx context.Context, e *epoch) {
-	want := f.maxAckPending()
-	if e.cfg.MaxAckPending == want {
-		return
-	}
-	cfg := e.cfg
-	cfg.MaxAckPending = want
-	if _, err := f.b.admin.js.UpdateConsumer(ctx, streamOf(f.stage), cfg); err != nil {
-		f.log.Debug().Err(err).Int("messages", want).Msg("share of the messages held not set") // again at the next check
-		return
-	}
-	e.cfg = cfg
-}
-
 // checkStream forgets what was acknowledged when the stream is not the one of
 // the last epoch: positions count from one again. It returns the last position.
 func (f *flow) checkStream(ctx context.Context) (last uint64, err error) {
-	s, err := f.b.admin.js.Stream(ctx, streamOf(f.stage))
+	var s jetstream.Stream
+	err = f.b.admin.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
+		s, err = f.b.admin.js.Stream(ctx, streamOf(f.stage))
+		return err
+	})
 	if err != nil {
 		return 0, fmt.Errorf("stream: %w", err)
 	}

@@ -1,69 +1,32 @@
 package broker
 
 import (
-	"context"
-	"fmt"
-	"net"
-	"strings"
+	"bytes"
+	"errors"
+	"sync"
 	"testing"
-	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
-// raft is a cluster of three servers in this process.
-type raft struct {
-	t       testing.TB
-	routes  []string
-	ports   []int // of clients, then of routes
-	dirs    []string
-	servers []*server.Server
+// lines is a log that tells how often something was said.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
 }
 
-const raftSize = 3
-
-func newRaft(t testing.TB) *raft {
-	t.Helper()
-	c := &raft{t: t, servers: make([]*server.Server, raftSize)}
-	// All ports at once, so that no two are the same.
-	for range 2 * raftSize {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		c.ports = append(c.ports, l.Addr().(*net.TCPAddr).Port)
-		defer func() { _ = l.Close() }()
-	}
-	for i := range raftSize {
-		c.routes = append(c.routes, fmt.Sprintf("nats://127.0.0.1:%d", c.ports[raftSize+i]))
-		c.dirs = append(c.dirs, t.TempDir())
-	}
-	return c
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
 }
 
-func (c *raft) start(i int) {
-	c.t.Helper()
-	s, err := server.NewServer(&server.Options{
-		ServerName: fmt.Sprintf("n%d", i), Host: "127.0.0.1", Port: c.ports[i], NoSigs: true, NoLog: true,
-		JetStream: true, StoreDir: c.dirs[i],
-		Cluster: server.ClusterOpts{Name: "test", Host: "127.0.0.1", Port: c.ports[raftSize+i]},
-		Routes:  server.RoutesFromStr(strings.Join(c.routes, ",")),
-	})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	s.Start()
-	c.servers[i] = s
-	c.t.Cleanup(func() { stopServer(s) })
-}
-
-func (c *raft) options(slices int) Options {
-	o := Options{MaxStore: 512 * mib, DiskReserve: -1, Slices: slices, Replicas: raftSize, Log: zerolog.Nop(), lease: patient}
-	for i := range raftSize {
-		o.URLs = append(o.URLs, fmt.Sprintf("nats://127.0.0.1:%d", c.ports[i]))
-	}
-	return o
+func (l *lines) count(what string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Count(l.text.Bytes(), []byte(what))
 }
 
 // A server of a cluster goes and comes back while members leave: each message is
@@ -71,21 +34,10 @@ func (c *raft) options(slices int) Options {
 func TestReplicatedSlices(t *testing.T) {
 	t.Parallel()
 	const slices = 4
-	r := newRaft(t)
-	for i := range raftSize {
-		r.start(i)
-	}
-	o := r.options(slices)
-	var a *Broker
-	eventually(t, "a leader", func() bool {
-		var err error
-		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second) // nobody answers before
-		defer cancel()
-		a, err = Open(ctx, o)
-		return err == nil
-	})
-	t.Cleanup(func() { closeTest(t, a) })
-	b := openTest(t, o)
+	c := natstest.New(t, 3, natstest.Options{})
+	o := clusterOptions(c, zerolog.Nop())
+	o.Slices, o.lease = slices, patient
+	a, b := openTest(t, o), openTest(t, o)
 	w, h := watchOwners(t, Deliver), newOnce()
 	consumeOn := func(br *Broker) func() error {
 		return consume(t, br, Deliver, h.handle, ConsumeOptions{Own: w.own(br.members.name())})
@@ -99,9 +51,9 @@ func TestReplicatedSlices(t *testing.T) {
 		eventually(t, "messages", func() bool { n, _ := h.count(); return n > before+50 })
 	}
 	messages()
-	stopServer(r.servers[0])
+	c.Kill(0)
 	messages()
-	r.start(0)
+	c.Start(0)
 	if err := stopA(); err != nil {
 		t.Fatal(err)
 	}
@@ -115,5 +67,28 @@ func TestReplicatedSlices(t *testing.T) {
 	}
 	if st := b.Stats().Stages[Deliver]; st.Losses > 0 {
 		t.Errorf("stats %+v", st)
+	}
+}
+
+// While nothing happens to the servers no delivery is lost: slices that come and
+// go leave the consumers of the others alone.
+func TestHealthyCluster(t *testing.T) {
+	t.Parallel()
+	const routes, per = 40, 100
+	var log lines
+	o := clusterOptions(natstest.New(t, 3, natstest.Options{}), zerolog.New(&log))
+	o.lease = patient
+	b := openTest(t, o)
+	got := collect(routes * per)
+	stopIn := consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
+	stopOut := consume(t, b, Deliver, got.handle, ConsumeOptions{})
+	fill(t, b, Ingest, routes, per)
+	await(t, "all messages", got.all)
+	if err := errors.Join(stopIn(), stopOut()); err != nil {
+		t.Error(err)
+	}
+	got.inOrder(t)
+	if n := log.count("slice has to be taken over anew"); n > 0 {
+		t.Errorf("%d times a slice had to be taken over anew", n)
 	}
 }

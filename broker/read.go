@@ -149,11 +149,15 @@ func inChain(m *nats.Msg, before []storedMsg) error {
 // get asks the leader of a stream, who knows everything that was stored and
 // nothing that was removed; nil when there is no such message.
 func (b *Broker) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest) (*storedMsg, error) {
+	return b.admin.get(ctx, stream, req, b.o.StoreTimeout)
+}
+
+func (l *link) get(ctx context.Context, stream string, req server.JSApiMsgGetRequest, timeout time.Duration) (*storedMsg, error) {
 	query, err := json.Marshal(req)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := b.admin.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiMsgGetT, stream), Data: query}, b.o.StoreTimeout)
+	answer, err := l.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiMsgGetT, stream), Data: query}, timeout)
 	if err != nil {
 		return nil, refuse(ErrUnavailable, err)
 	}

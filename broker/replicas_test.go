@@ -3,61 +3,15 @@ package broker
 import (
 	"context"
 	"fmt"
-	"net"
-	"net/url"
 	"testing"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/rs/zerolog"
-)
 
-// replicated starts three servers that keep everything three times, and opens a
-// broker on them.
-func replicated(t testing.TB) *Broker {
-	t.Helper()
-	var ports []int
-	var routes []*url.URL
-	for range 3 {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer l.Close() //nolint:errcheck // again
-		ports = append(ports, l.Addr().(*net.TCPAddr).Port)
-		routes = append(routes, &url.URL{Scheme: "nats", Host: l.Addr().String()})
-		_ = l.Close()
-	}
-	o := Options{Replicas: 3, MaxStore: 512 * mib, DiskReserve: -1, Log: zerolog.Nop(), StoreTimeout: patience}
-	for i, port := range ports {
-		s, err := server.NewServer(&server.Options{
-			ServerName: fmt.Sprint("s", i), Host: "127.0.0.1", Port: -1, NoSigs: true, NoLog: true, JetStream: true, StoreDir: t.TempDir(),
-			Cluster: server.ClusterOpts{Name: "c", Host: "127.0.0.1", Port: port}, Routes: routes,
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		s.Start()
-		t.Cleanup(func() { stopServer(s) })
-		if !s.ReadyForConnections(patience) {
-			t.Fatal("server does not start")
-		}
-		o.URLs = append(o.URLs, s.ClientURL())
-	}
-	for ctx := testContext(t); ; {
-		octx, cancel := context.WithTimeout(ctx, patience/10)
-		b, err := Open(octx, o)
-		cancel()
-		if err == nil {
-			t.Cleanup(func() { closeTest(t, b) })
-			return b
-		}
-		if !pause(ctx, 200*time.Millisecond) { // no leader yet
-			t.Fatal(err)
-		}
-	}
-}
+	"mcmt2xmpp/broker/natstest"
+)
 
 // leadElsewhere moves the leader of a stream away from the server that answers our
 // reads.
@@ -82,7 +36,9 @@ func leadElsewhere(t *testing.T, b *Broker, stream string) {
 // the store finds what is there.
 func TestReplicas(t *testing.T) {
 	t.Parallel()
-	b := replicated(t)
+	o := clusterOptions(natstest.New(t, 3, natstest.Options{}), zerolog.Nop())
+	o.StoreTimeout = patience
+	b := openTest(t, o)
 	leadElsewhere(t, b, streamPark)
 	ctx := testContext(t)
 	const routes, per = 5, 150

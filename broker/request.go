@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +13,11 @@ import (
 )
 
 var errDisconnected = errors.New("connection to the server is lost")
+
+// noAnswer is why a request has failed that the server has not answered in time.
+type noAnswer time.Duration
+
+func (d noAnswer) Error() string { return fmt.Sprintf("no answer within %v", time.Duration(d)) }
 
 // requests are the questions to the server that wait for their answers. nats.go
 // has a way of its own to ask, but lets what is under way run into its timeout
@@ -69,7 +75,7 @@ func (r *requests) request(ctx context.Context, m *nats.Msg, timeout time.Durati
 	case a := <-q.answer:
 		return a.msg, a.err
 	case <-q.timer.C:
-		return nil, context.DeadlineExceeded
+		return nil, noAnswer(timeout)
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strconv"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -19,13 +20,17 @@ const maxRun = 16 << 20
 // run works on the first messages of a route. It returns how many are settled
 // and how long the route rests before the next.
 func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, wait time.Duration) {
-	r.err = nil
+	r.again, r.err = r.err != nil, nil
 	n := 0
 	for n < len(items) && items[n].decided != nil {
 		n++
 	}
 	if n > 0 {
 		return f.carryOut(ctx, r, items[:n])
+	}
+	if err := f.trust(ctx, r, items); err != nil {
+		f.log.WithLevel(r.level(err)).Err(err).Msg("messages cannot be looked for now")
+		return 0, r.failed(err)
 	}
 	n, err := f.load(ctx, items)
 	switch {
@@ -46,7 +51,7 @@ func (f *flow) run(ctx context.Context, r *route, items []*item) (settled int, w
 		items[0].decided = &d
 		return f.carryOut(ctx, r, items[:1])
 	case err != nil:
-		f.log.Warn().Err(err).Msg("message cannot be read back now")
+		f.log.WithLevel(r.level(err)).Err(err).Msg("message cannot be read back now")
 		return 0, r.failed(err)
 	}
 	items = items[:n]
@@ -101,7 +106,7 @@ func (f *flow) carryOut(ctx context.Context, r *route, items []*item) (settled i
 			return i, wait
 		}
 		if err := f.do(ctx, it); err != nil {
-			f.log.WithLevel(levelOf(err)).Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
+			f.log.WithLevel(r.level(err)).Err(err).Uint64("seq", it.seq).Msg("message stays, the store does not take what follows from it")
 			f.dropBodies(items[i:])
 			return i, r.failed(err)
 		}
@@ -119,10 +124,26 @@ func levelOf(err error) zerolog.Level {
 	return zerolog.WarnLevel
 }
 
-// failed counts a failure of the route and returns how long it rests.
+// level is levelOf for a failure of the route, and quiet about one that goes on.
+func (r *route) level(err error) zerolog.Level {
+	if r.again {
+		return zerolog.DebugLevel
+	}
+	return levelOf(err)
+}
+
+// storeRest is the longest that a route rests because of the store. Nobody tells
+// it when a cluster has a leader again, and all wait for that.
+const storeRest = 2 * time.Second
+
+// failed counts a failure of the route and returns how long it rests. err is why the
+// store made it fail, nil when it was the handler.
 func (r *route) failed(err error) time.Duration {
 	r.fails++
 	r.err = err
+	if err != nil {
+		return min(soon(r.fails), storeRest)
+	}
 	return soon(r.fails)
 }
 
@@ -266,6 +287,28 @@ func (f *flow) gone(it *item) bool {
 
 // errSettled means that a message was acknowledged by an earlier owner.
 var errSettled = errors.New("message is settled")
+
+// trust asks the leader where the route of items begins, once for all of them:
+// what comes from there on is still there, because a route is settled in order.
+// What comes before is asked about one by one.
+func (f *flow) trust(ctx context.Context, r *route, items []*item) error {
+	if !items[0].doubt || r.key == "" {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, directTimeout)
+	defer cancel()
+	filter := string(f.stage) + "." + strconv.Itoa(partition(r.key)) + "." + r.key + ".*"
+	m, err := f.b.get(ctx, streamOf(f.stage), server.JSApiMsgGetRequest{Seq: items[0].seq, NextFor: filter})
+	if err != nil {
+		return err
+	}
+	for _, it := range items {
+		if m != nil && it.seq >= m.seq {
+			it.doubt = false
+		}
+	}
+	return nil
+}
 
 // stillThere returns errSettled when the leader of a stream has removed a message
 // that a server of the cluster has handed over again. Only a leader that has a

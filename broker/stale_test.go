@@ -115,6 +115,40 @@ func TestSettledAlready(t *testing.T) {
 	}
 }
 
+// One answer of the leader is enough for what follows on the same route.
+func TestTrust(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	fill(t, b, Ingest, 1, 4)
+	for _, removed := range []uint64{1, 2} {
+		if err := b.streams[streamIngest].DeleteMsg(ctx, removed); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f := newFlow(b, Ingest, nil, ConsumeOptions{}.withDefaults(), nil)
+	r := &route{key: token(routeName(0))}
+	for from := range uint64(4) {
+		var items []*item
+		for seq := from + 1; seq <= 4; seq++ {
+			items = append(items, &item{seq: seq, doubt: true})
+		}
+		if err := f.trust(ctx, r, items); err != nil {
+			t.Fatal(err)
+		}
+		for _, it := range items {
+			if want := it.seq < 3; it.doubt != want {
+				t.Errorf("from %d: doubt about %d is %v", from+1, it.seq, it.doubt)
+			}
+		}
+	}
+	// What the leader does not have it may not have heard of.
+	late := []*item{{seq: 5, doubt: true}}
+	if err := f.trust(ctx, r, late); err != nil || !late[0].doubt {
+		t.Errorf("doubt about a message that the leader does not have is %v, %v", late[0].doubt, err)
+	}
+}
+
 // Only what comes early in an epoch of a cluster is doubted.
 func TestDoubt(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
@@ -107,7 +108,7 @@ func (b *Broker) put(ctx context.Context, g *group) error {
 		err = b.putBatch(ctx, g)
 	}
 	if err != nil && answered(err) && !g.partly {
-		b.dropBodies(ctx, g.bodies)
+		b.dropBodies(g.bodies)
 	}
 	return err
 }
@@ -193,9 +194,9 @@ func (b *Broker) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 		m.Header[server.JSBatchSeq] = []string{strconv.Itoa(i + 1)}
 		switch i {
 		case 0:
-			resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+			resp, err := b.askStream(ctx, m)
 			if err != nil {
-				return requestRefusal(err)
+				return err
 			}
 			if len(resp.Data) > 0 { // empty: go on
 				if _, err := parseAck(resp.Data); err != nil {
@@ -223,11 +224,30 @@ type pubAck struct {
 
 // publish sends m and waits until it is stored.
 func (b *Broker) publish(ctx context.Context, m *nats.Msg) (pubAck, error) {
-	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+	resp, err := b.askStream(ctx, m)
 	if err != nil {
-		return pubAck{}, requestRefusal(err)
+		return pubAck{}, err
 	}
 	return parseAck(resp.Data)
+}
+
+// askStream publishes m and waits for the answer of its stream, unless that has
+// become silent.
+func (b *Broker) askStream(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	kind, _, _ := strings.Cut(m.Subject, ".")
+	s := b.silences[kind]
+	if err := s.try(); err != nil {
+		return nil, refuse(ErrUnavailable, err)
+	}
+	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
+	if s.note(err) >= 2*sickness {
+		// The leader of the stream may be out of reach for our server alone.
+		b.pub.move(err)
+	}
+	if err != nil {
+		return nil, requestRefusal(err)
+	}
+	return resp, nil
 }
 
 func parseAck(data []byte) (pubAck, error) {

@@ -113,9 +113,9 @@ func layout(o Options) []jetstream.StreamConfig {
 func (b *Broker) ensureStreams(ctx context.Context) error {
 	b.streams = make(map[string]jetstream.Stream)
 	for _, cfg := range layout(b.o) {
-		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
+		s, err := b.ensureStream(ctx, cfg)
 		if err != nil {
-			return fmt.Errorf("broker: stream %s: %w", cfg.Name, err)
+			return fmt.Errorf("broker: stream %s: %w", cfg.Name, streamError(b.o, cfg, err))
 		}
 		b.streams[cfg.Name] = s
 	}
@@ -128,4 +128,26 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 		b.recovered[q] = b.streams[streamOf(q)].CachedInfo().State.LastSeq
 	}
 	return nil
+}
+
+// ensureStream makes or changes one stream.
+func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, createTimeout/2)
+	defer cancel()
+	return b.admin.js.CreateOrUpdateStream(ctx, cfg)
+}
+
+// createTimeout is how long a cluster has to make a consumer, and half of it a
+// stream. It may choose a server for its leader that has just died; then it takes
+// an election.
+const createTimeout = 30 * time.Second
+
+// createConsumer makes a consumer, which needs a name: who gets no answer asks for
+// the same again.
+func (b *Broker) createConsumer(ctx context.Context, stage Stage, cfg jetstream.ConsumerConfig) (cons jetstream.Consumer, err error) {
+	err = b.work.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
+		cons, err = b.work.js.CreateConsumer(ctx, streamOf(stage), cfg)
+		return err
+	})
+	return cons, err
 }
