@@ -40,7 +40,10 @@
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
 //	XEP-0202  Entity Time                               router/answer.go
 //	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0313  Message Archive Management, XEP-0059       account/archive….go; router/archive.go
+//	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
+//	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go

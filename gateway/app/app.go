@@ -136,7 +136,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.rosters, err = openRosters(ctx, b, cfg.Accounts, a.log); err != nil {
 		return err
 	}
-	if err := a.services.open(ctx, b, a.log); err != nil {
+	if err := a.services.open(ctx, b, cfg.Accounts, a.log); err != nil {
 		return err
 	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {

@@ -24,6 +24,7 @@ func (a *App) newRouter() *router.Router {
 		Accounts: users{a}.Exists,
 		Registry: a.registry(),
 		Rosters:  a.rosters,
+		Archive:  a.services.archiving(),
 		Blocks:   a.services.blocks,
 		Avatars:  a.services.avatars,
 		Custody:  keeper{a},

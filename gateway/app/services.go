@@ -19,12 +19,15 @@ import (
 // their behalf.
 type services struct {
 	blocks   *store.Blocks
+	archives *account.Archives // nil: switched off
+	archive  *store.Archive    // likewise
+	wanted   *store.ArchivePreferences
 	elements *store.Elements
 	avatars  *store.Avatars
 }
 
 // open opens what is kept.
-func (s *services) open(ctx context.Context, b *broker.Broker, log zerolog.Logger) (err error) {
+func (s *services) open(ctx context.Context, b *broker.Broker, o config.Accounts, log zerolog.Logger) (err error) {
 	log = log.With().Str("part", "account services").Logger()
 	report := func(err error) { log.Warn().Err(err).Msg("account store") }
 	if s.blocks, err = store.OpenBlocks(ctx, b, report); err != nil {
@@ -33,8 +36,31 @@ func (s *services) open(ctx context.Context, b *broker.Broker, log zerolog.Logge
 	if s.elements, err = store.OpenElements(ctx, b); err != nil {
 		return err
 	}
-	s.avatars, err = store.OpenAvatars(ctx, b, report)
-	return err
+	if s.avatars, err = store.OpenAvatars(ctx, b, report); err != nil {
+		return err
+	}
+	return s.openArchives(ctx, b, o, report)
+}
+
+func (s *services) openArchives(ctx context.Context, b *broker.Broker, o config.Accounts, report func(error)) (err error) {
+	if s.wanted, err = store.OpenArchivePreferences(ctx, b, report); err != nil || o.Archive == config.ArchiveOff {
+		return err
+	}
+	if s.archive, err = store.OpenArchive(ctx, b, store.ArchiveOptions{Bytes: o.ArchiveSize, Age: o.ArchiveExpiration}); err != nil {
+		return err
+	}
+	s.archives = &account.Archives{
+		Store: s.archive, Preferences: s.wanted, Default: account.Policy(o.Archive), Page: o.ArchivePage, Failed: report,
+	}
+	return nil
+}
+
+// archiving is where the router has messages kept, nil for nowhere.
+func (s *services) archiving() router.Archive {
+	if s.archives == nil {
+		return nil // and not a nil pointer in an interface
+	}
+	return s.archives
 }
 
 // provide registers what answers for accounts.
@@ -42,6 +68,10 @@ func (s *services) provide(r *router.Router, o config.Accounts) {
 	blocking := &account.Blocking{Router: r, Lists: s.blocks, Most: o.MaxBlocked}
 	s.blocks.OnChange(blocking.Changed)
 	r.Provide(blocking.Service())
+	if s.archives != nil {
+		s.archives.Roster = r.Roster
+		r.Provide(s.archives.Service())
+	}
 	s.avatars.OnChange(r.AvatarChanged)
 	r.Provide((&account.Private{Elements: s.elements, Most: o.MaxPrivateElements, Size: int(o.MaxPrivateSize)}).Service())
 	r.Provide((&account.VCards{Elements: s.elements, Avatars: s.avatars, Size: int(o.MaxVCardSize)}).Service())
@@ -68,7 +98,13 @@ type keeping interface {
 	Remove(ctx context.Context, user jid.JID) error
 }
 
-func (s *services) kept() []keeping { return []keeping{s.blocks, s.elements, s.avatars} }
+func (s *services) kept() []keeping {
+	all := []keeping{s.blocks, s.elements, s.avatars, s.wanted}
+	if s.archive != nil {
+		all = append(all, s.archive)
+	}
+	return all
+}
 
 func (s *services) close() error {
 	var errs []error
@@ -77,6 +113,9 @@ func (s *services) close() error {
 	}
 	if s.avatars != nil {
 		errs = append(errs, s.avatars.Close())
+	}
+	if s.wanted != nil {
+		errs = append(errs, s.wanted.Close())
 	}
 	return errors.Join(errs...)
 }

@@ -50,6 +50,10 @@ func (t *tree) buildXMPP(c *Config) {
 	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
 	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
 	c.Accounts = Accounts{
+		Archive:            g.text("archive"),
+		ArchiveExpiration:  g.duration("archive_expiration"),
+		ArchiveSize:        g.size("archive_size"),
+		ArchivePage:        g.number("archive_page"),
 		MaxBlocked:         g.number("max_blocked_per_account"),
 		MaxRosterContacts:  g.number("max_roster_contacts"),
 		MaxRosterGroups:    g.number("max_roster_groups"),

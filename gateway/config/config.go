@@ -121,8 +121,18 @@ type XMPP struct {
 	MaxSuspendedPerAccount, MaxSuspendedSessions int
 }
 
-// Accounts bounds what is kept for accounts.
+// ArchiveOff is the value of archive that switches archives off.
+const ArchiveOff = "off"
+
+// Accounts is what is kept for accounts, and its bounds.
 type Accounts struct {
+	// Archive is which messages are kept for whom has not said so; ArchiveOff: there are
+	// no archives. ArchiveExpiration is for how long, ArchiveSize (bytes) bounds all of
+	// them, ArchivePage the messages of one answer.
+	Archive           string
+	ArchiveExpiration time.Duration
+	ArchiveSize       int64
+	ArchivePage       int
 	// MaxBlocked is how many addresses one may block.
 	MaxBlocked int
 	// MaxRosterContacts, MaxRosterGroups (of one contact), MaxRosterRequests (of

@@ -3,6 +3,18 @@ package config
 // accountOptions are for what the server keeps for its accounts. They hold for the
 // process.
 var accountOptions = []*option{
+	{name: "archive", kind: kindEnum, words: []string{"always", "roster", "never", "off"}, def: "always",
+		scopes: inGlobal,
+		doc:    "messages that are kept for accounts which have not said so themselves (XEP-0313): all, those with contacts, none; \"off\": there are no archives"},
+	{name: "archive_expiration", kind: kindDuration, def: "30d", min: 3600,
+		scopes: inGlobal,
+		doc:    "how long a message stays in the archives"},
+	{name: "archive_page", kind: kindNumber, def: "100", min: 1, max: 1000,
+		scopes: inGlobal,
+		doc:    "messages of an archive that one answer has at most"},
+	{name: "archive_size", kind: kindSize, def: "1g", min: 1 << 20, max: 1 << 50,
+		scopes: inGlobal,
+		doc:    "disk space for the archives of all accounts; the oldest messages make room"},
 	{name: "max_blocked_per_account", kind: kindNumber, def: "1000", min: 1, max: 10000,
 		scopes: inGlobal,
 		doc:    "addresses that one account may block (XEP-0191)"},

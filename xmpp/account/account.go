@@ -3,9 +3,13 @@
 // that returns the router.Service to register. Where something is kept is the
 // caller's business.
 //
-//	blocking.go  block lists (XEP-0191)
-//	private.go   XML that clients keep (XEP-0049)
-//	vcard.go     vCards, and the hash of the photo (XEP-0054, XEP-0153)
+//	archive.go       message archives (XEP-0313): what is kept, and the answers
+//	archivequery.go  the wire of queries (XEP-0004, XEP-0059)
+//	archivepage.go   which messages match them
+//	archiveprefs.go  with whom messages are kept
+//	blocking.go      block lists (XEP-0191)
+//	private.go       XML that clients keep (XEP-0049)
+//	vcard.go         vCards, and the hash of the photo (XEP-0054, XEP-0153)
 package account
 
 import (

@@ -55,17 +55,17 @@ func (b *Blocking) answer(ctx context.Context, rq router.Request) (*xmlwire.Elem
 	switch {
 	case err != nil:
 		return nil, err
-	case rq.Type != stanza.TypeSet, rq.Payload.Name.Local == "block" && len(who) == 0: // §3.2
+	case rq.Type != stanza.TypeSet, rq.Payload.Name.Local == "block" && len(who) == 0: // §3.3
 		return nil, badRequest
 	case rq.Payload.Name.Local == "block":
 		return nil, b.block(ctx, user, who)
-	case len(who) == 0: // §3.4: all
+	case len(who) == 0: // §3.5: all
 		who = b.Lists.Blocks(user)
 	}
 	return nil, b.unblock(ctx, user, who)
 }
 
-// block blocks addresses, whose owners see the user leave before (§3.2).
+// block blocks addresses, whose owners see the user leave before (§3.3).
 func (b *Blocking) block(ctx context.Context, user jid.JID, who router.BlockList) error {
 	most := cmp.Or(b.Most, 1000)
 	full := func(old router.BlockList) bool { return len(union(old, who)) > most }
@@ -106,7 +106,7 @@ func minus(a, b router.BlockList) router.BlockList {
 }
 
 // Changed tells the clients of this process that have asked for the list of an
-// account what has changed (§3.2, §3.3). Whoever keeps the lists calls it in every
+// account what has changed (§3.3, §3.4). Whoever keeps the lists calls it in every
 // process.
 func (b *Blocking) Changed(user jid.JID, old, now router.BlockList) {
 	if added := minus(now, old); len(added) > 0 {
@@ -115,7 +115,7 @@ func (b *Blocking) Changed(user jid.JID, old, now router.BlockList) {
 	removed := minus(old, now)
 	switch {
 	case len(removed) > 1 && len(now) == 0:
-		b.push(user, items("unblock", nil)) // §3.4
+		b.push(user, items("unblock", nil)) // §3.5
 	case len(removed) > 0:
 		b.push(user, items("unblock", removed))
 	}

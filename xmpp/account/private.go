@@ -43,7 +43,7 @@ func (p *Private) Service() router.Service {
 
 func (p *Private) answer(ctx context.Context, rq router.Request) (*xmlwire.Element, error) {
 	if rq.From.Bare() != rq.Account() {
-		return nil, &stanza.Error{Condition: stanza.Forbidden} // §5
+		return nil, &stanza.Error{Condition: stanza.Forbidden} // §3
 	}
 	var all []*xmlwire.Element
 	for e := range rq.Payload.Elements() {
@@ -53,7 +53,7 @@ func (p *Private) answer(ctx context.Context, rq router.Request) (*xmlwire.Eleme
 		all = append(all, e)
 	}
 	switch {
-	case len(all) == 0 || rq.Type == stanza.TypeGet && len(all) > 1: // §4, one element at a time
+	case len(all) == 0 || rq.Type == stanza.TypeGet && len(all) > 1: // §2.1, one element at a time
 		return nil, badRequest
 	case rq.Type == stanza.TypeGet:
 		return p.get(ctx, rq.Account(), all[0].Name)
@@ -66,7 +66,7 @@ func (p *Private) answer(ctx context.Context, rq router.Request) (*xmlwire.Eleme
 	return nil, nil
 }
 
-// check holds an element to §5: those of the protocol itself are no private ones.
+// check holds an element to §3: those of the protocol itself are no private ones.
 func (p *Private) check(e *xmlwire.Element) error {
 	switch ns := e.Name.Space; {
 	case ns == "" || ns == nsPrivate || ns == stanza.Client || ns == stanza.Server || ns == "vcard-temp":
@@ -83,7 +83,7 @@ func (p *Private) get(ctx context.Context, user jid.JID, name xmlwire.Name) (*xm
 		return nil, err
 	}
 	if e == nil {
-		e = xmlwire.New(name.Space, name.Local) // §4: what was never stored is empty
+		e = xmlwire.New(name.Space, name.Local) // §2.1: what was never stored is empty
 	}
 	return xmlwire.New(nsPrivate, "query").Add(e), nil
 }

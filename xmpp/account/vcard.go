@@ -2,7 +2,7 @@ package account
 
 import (
 	"context"
-	"crypto/sha1" // #nosec G505: XEP-0153 §2 has SHA-1
+	"crypto/sha1" // #nosec G505: XEP-0153 §3.1 has SHA-1
 	"encoding/base64"
 	"encoding/hex"
 	"strings"
@@ -72,7 +72,7 @@ func (v *VCards) get(ctx context.Context, user jid.JID, own bool) (*xmlwire.Elem
 	return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable}
 }
 
-// photoHash is the SHA-1 of the image in a vCard, empty for none (XEP-0153 §2).
+// photoHash is the SHA-1 of the image in a vCard, empty for none (XEP-0153 §3.1).
 func photoHash(card *xmlwire.Element) string {
 	photo := card.Child(xmlwire.Name{Space: nsVCard, Local: "PHOTO"})
 	if photo == nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"mcmt2xmpp/xmpp/account"
 	"mcmt2xmpp/xmpp/jid"
@@ -104,5 +105,67 @@ func provideElements(ro *router.Options) func(*router.Router) {
 		s.changed = r.AvatarChanged
 		r.Provide((&account.Private{Elements: s, Most: 2, Size: 1000}).Service())
 		r.Provide((&account.VCards{Elements: s, Avatars: s, Size: 1000}).Service())
+	}
+}
+
+// archive keeps archives and preferences in memory. Time goes by a second with each
+// message.
+type archive struct {
+	mu    sync.Mutex
+	lines []archiveLine
+	prefs map[jid.JID]account.ArchivePreferences
+}
+
+type archiveLine struct {
+	user, with jid.JID
+	account.Archived
+}
+
+func (a *archive) Append(_ context.Context, user, with jid.JID, m account.Archived, _ string) (account.Archived, error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	m.Seq = uint64(len(a.lines) + 1)
+	m.At = time.Date(2026, 5, 1, 12, 0, int(m.Seq), 0, time.UTC)
+	a.lines = append(a.lines, archiveLine{user, with, m})
+	return m, nil
+}
+
+func (a *archive) Read(_ context.Context, user, with jid.JID, from uint64, since time.Time, limit int) (found []account.Archived, left int, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, l := range a.lines {
+		switch {
+		case l.user != user || !with.IsZero() && l.with != with || l.Seq < from || from == 0 && l.At.Before(since):
+		case len(found) < limit:
+			found = append(found, l.Archived)
+		default:
+			left++
+		}
+	}
+	return found, left, nil
+}
+
+func (a *archive) ArchivePreferences(user jid.JID) account.ArchivePreferences {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.prefs[user]
+}
+
+func (a *archive) SetArchivePreferences(_ context.Context, user jid.JID, p account.ArchivePreferences) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.prefs[user] = p
+	return nil
+}
+
+// provideArchive gives the router archives with pages of five messages.
+func provideArchive(ro *router.Options) func(*router.Router) {
+	store := &archive{prefs: make(map[jid.JID]account.ArchivePreferences)}
+	a := &account.Archives{Store: store, Preferences: store, Page: 5, Failed: func(error) {}}
+	ro.Archive = a
+	ro.Tells = tells
+	return func(r *router.Router) {
+		a.Roster = r.Roster
+		r.Provide(a.Service())
 	}
 }

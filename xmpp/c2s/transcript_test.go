@@ -23,6 +23,11 @@ func (discard) Waits(context.Context, jid.JID) bool        { return false }
 
 const nsStates = "http://jabber.org/protocol/chatstates"
 
+// tells is the gateway's rule as far as transcripts need it.
+func tells(st *stanza.Stanza) bool {
+	return !strings.Contains(st.String(), nsStates) || st.Child("body") != nil
+}
+
 // noStates drops chat states on their way to storage, as the gateway's filter does.
 func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
 	return !keep || !strings.Contains(st.String(), nsStates)
@@ -102,10 +107,10 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			ro.Custody, ro.Filter = discard{}, noStates
 		case "elements":
 			provide = append(provide, provideElements(&ro))
+		case "archive":
+			provide = append(provide, provideArchive(&ro))
 		case "inactive":
-			co.MaxHeld, ro.Tells = 3, func(st *stanza.Stanza) bool {
-				return !strings.Contains(st.String(), nsStates) || st.Child("body") != nil
-			}
+			co.MaxHeld, ro.Tells = 3, tells
 		case "blocking":
 			provide = append(provide, provideBlocking(&ro))
 		case "small": // the defaults are what is tested

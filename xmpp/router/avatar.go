@@ -9,7 +9,7 @@ import (
 // Avatars knows the photos of local accounts, by bare JID. Its methods may be called
 // from any goroutine.
 type Avatars interface {
-	// Avatar is the hash of a photo (XEP-0153 §2), empty for none.
+	// Avatar is the hash of a photo (XEP-0153 §3.1), empty for none.
 	Avatar(user jid.JID) string
 }
 

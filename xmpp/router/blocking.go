@@ -19,7 +19,7 @@ type Blocks interface {
 type BlockList map[jid.JID]struct{}
 
 // Has says whether an address is blocked: by itself, as a resource of a blocked
-// account, or for its domain (XEP-0191 §5).
+// account, or for its domain (XEP-0191 §6).
 func (b BlockList) Has(j jid.JID) bool {
 	if len(b) == 0 || j.IsZero() {
 		return false
@@ -41,7 +41,7 @@ func (b BlockList) Has(j jid.JID) bool {
 }
 
 // blocks says whether an account has blocked somebody. Nobody blocks his own
-// resources (§4), or the server that he speaks through.
+// resources (§5), or the server that he speaks through.
 func (r *Router) blocks(user, other jid.JID) bool {
 	if r.o.Blocks == nil || user.Local() == "" || user.Bare() == other.Bare() || other.Local() == "" && r.Serves(other.Domain()) {
 		return false
@@ -49,7 +49,7 @@ func (r *Router) blocks(user, other jid.JID) bool {
 	return r.o.Blocks.Blocks(user.Bare()).Has(other)
 }
 
-// errBlocked is for a client that sends to whom its user has blocked (§3.2).
+// errBlocked is for a client that sends to whom its user has blocked (§3.3).
 var errBlocked = &stanza.Error{
 	Type: stanza.Cancel, Condition: stanza.NotAcceptable,
 	Specific: xmlwire.Name{Space: "urn:xmpp:blocking:errors", Local: "blocked"},
@@ -77,7 +77,7 @@ func (r *Router) barred(st *stanza.Stanza) (stop bool, err error) {
 var errUnwanted = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "the recipient has blocked the sender"}
 
 // Block has the contacts among those that a user is about to block see him leave,
-// where they saw him at all (§3.2).
+// where they saw him at all (§3.3).
 func (r *Router) Block(ctx context.Context, user jid.JID, who BlockList) {
 	for item := range r.Roster(user).All() {
 		if item.State.HasFrom() && who.Has(item.JID) && !r.blocks(user, item.JID) {
@@ -87,7 +87,7 @@ func (r *Router) Block(ctx context.Context, user jid.JID, who BlockList) {
 }
 
 // Unblock has the contacts among those that a user has unblocked see him again
-// (§3.3), and him them.
+// (§3.4), and him them.
 func (r *Router) Unblock(ctx context.Context, user jid.JID, who BlockList) {
 	for item := range r.Roster(user).All() {
 		if !who.Has(item.JID) || r.blocks(user, item.JID) {

@@ -16,7 +16,7 @@ func list(addresses ...string) BlockList {
 	return b
 }
 
-// TestBlockList: XEP-0191 §5, the matching of addresses.
+// TestBlockList: XEP-0191 §6, the matching of addresses.
 func TestBlockList(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -76,7 +76,7 @@ func copyable(st *stanza.Stanza, d direction) bool {
 			return false // <private/> (§9), or what somebody wants to pass for a copy
 		case nsHints:
 			if e.Name.Local == "no-copy" {
-				return false // XEP-0334 §4.2
+				return false // XEP-0334 §4.3
 			}
 		case nsReceipts, nsChatStates, nsInvitation:
 			instant = true

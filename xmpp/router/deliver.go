@@ -14,12 +14,12 @@ import (
 var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable}
 
 // Deliver sends a message to the sessions that RFC 6121 §8.5 names and returns
-// those that took it. No session and no error means that the rules have it
+// those that took it. It marks st with its id in the recipient's archive. No session and no error means that the rules have it
 // ignored. The error is ErrOffline where nobody takes it now, which is
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
 // account. A stanza for another domain goes to Remote.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
-	took, _, err := r.deliver(ctx, st, func(s Session, st *stanza.Stanza) (bool, error) { return false, s.Send(ctx, st) })
+	took, _, err := r.deliver(ctx, st, "", func(s Session, st *stanza.Stanza) (bool, error) { return false, s.Send(ctx, st) })
 	return took, err
 }
 
@@ -31,10 +31,12 @@ func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Ses
 		r.stats.blocked.Add(1)
 		return nil, false, errUnwanted
 	}
-	return r.deliver(ctx, st, func(s Session, st *stanza.Stanza) (bool, error) { return s.SendKept(ctx, st) })
+	return r.deliver(ctx, st, st.ID, func(s Session, st *stanza.Stanza) (bool, error) { return s.SendKept(ctx, st) })
 }
 
-func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Session, *stanza.Stanza) (bool, error)) (took []Session, had bool, err error) {
+// deliver sends a message, which it marks with its id in the recipient's archive, by
+// send. once is what the archive knows a message by that may be delivered again.
+func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, once string, send func(Session, *stanza.Stanza) (bool, error)) (took []Session, had bool, err error) {
 	if !r.Serves(st.To.Domain()) {
 		return nil, false, r.away(ctx, st)
 	}
@@ -49,6 +51,7 @@ func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, send func(Sessi
 		return nil, false, err
 	}
 	var errs []error
+	*st = *r.archived(ctx, st, once) // should nobody take it, custody gets it with its id
 	out := withoutPrivate(st)
 	for _, s := range chosen {
 		switch before, err := send(s, out); {

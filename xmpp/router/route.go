@@ -13,12 +13,21 @@ import (
 // and stamped: it is delivered, kept, answered, or its sender gets a stanza
 // error (RFC 6120 §10, RFC 6121 §8). The error is that of sending to from.
 func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) error {
+	seen := st // by the account's other resources
+	if st.Kind == stanza.Message {
+		st = r.withoutIDs(st)
+		if seen = st; r.o.Archive != nil {
+			seen = r.archiveSent(ctx, st)
+			out := *st // which its recipient's archive marks
+			st = &out
+		}
+	}
 	answer, err := r.route(ctx, from, st)
 	switch {
 	case err != nil:
 		answer = st.ErrorReply(r.refusal(err))
 	case st.Kind == stanza.Message:
-		r.copySent(ctx, from, st)
+		r.copySent(ctx, from, seen)
 	}
 	if answer == nil {
 		return nil
@@ -106,10 +115,10 @@ func (r *Router) keep(ctx context.Context, st *stanza.Stanza) error {
 	if !r.passes(ctx, st, true) {
 		return nil
 	}
-	if r.o.Custody == nil || !hasBody(st) {
+	if r.o.Custody == nil || !hasBody(st) || hint(st, "no-store") { // XEP-0334 §4.2
 		return unavailable
 	}
-	if err := r.o.Custody.Keep(ctx, st); err != nil {
+	if err := r.o.Custody.Keep(ctx, r.archived(ctx, st, "")); err != nil {
 		return fmt.Errorf("keep: %w", err)
 	}
 	r.stats.kept.Add(1)

@@ -11,6 +11,7 @@
 //	carbons.go       copies for the account's other resources (XEP-0280)
 //	blocking.go      whom an account does not want to hear from (XEP-0191)
 //	avatar.go        the hash of a photo in presence (XEP-0153)
+//	archive.go       what goes into archives, and its ids (XEP-0313, XEP-0334, XEP-0359)
 //	caps.go          the features of a domain in short (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
@@ -130,6 +131,8 @@ type Options struct {
 	Blocks Blocks
 	// Avatars has the photos. Nil: there are none.
 	Avatars Avatars
+	// Archive keeps what accounts have sent and received. Nil: nothing is kept.
+	Archive Archive
 	// Custody keeps messages for users who are offline. Nil: their senders get
 	// service-unavailable.
 	Custody Custody
