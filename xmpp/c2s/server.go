@@ -14,6 +14,7 @@
 //	account.go       IQs that an account answers for its owner
 //	prove.go         liveness (XEP-0199)
 //	guard.go         failed logins
+//	websocket.go     HTTP before a WebSocket (RFC 7395), host-meta (XEP-0156)
 //	wire.go          the wire in the log
 package c2s
 
@@ -49,6 +50,9 @@ type ConnOptions struct {
 	TLS *tls.Config
 	// Direct begins with TLS (XEP-0368); without it STARTTLS is offered.
 	Direct bool
+	// WebSocket begins with HTTP, and goes on with streams in frames (RFC 7395). Nil:
+	// it does not.
+	WebSocket *WebSocketOptions
 	// TLSRequired offers no login before TLS (RFC 7590 §3.2). Without TLS nobody
 	// could log in then.
 	TLSRequired bool
