@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 	"mcmt2xmpp/xmpp/xmpptest"
 )
@@ -333,6 +336,49 @@ func TestWebSocketTranscripts(t *testing.T) {
 			xmpptest.Run(t, "testdata/"+pattern+".txt", func(t *testing.T, uses []string) string {
 				return bridge(t, transcriptServer(t, append(uses, "no-tls", "websocket"), nil))
 			})
+		})
+	}
+}
+
+// TestWebSocketResume: a session goes on over the other transport, with what waits for
+// it written as that one needs it.
+func TestWebSocketResume(t *testing.T) {
+	t.Parallel()
+	shared := Options{Hibernation: NewHibernation(HibernationOptions{})}
+	tcp := serve(t, router.Options{}, shared, ConnOptions{AllowPlainWithoutTLS: true, ResumeTime: time.Minute})
+	shared.Router = tcp.router
+	web := serve(t, router.Options{}, shared, ConnOptions{AllowPlainWithoutTLS: true, ResumeTime: time.Minute, WebSocket: new(WebSocketOptions)})
+	for _, c := range []struct{ name, from, to string }{{"to a WebSocket", tcp.addr, bridge(t, web.addr)}, {"from a WebSocket", bridge(t, web.addr), tcp.addr}} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx := within(t)
+			dial := func(addr string, old *stream.Client) *stream.Client {
+				client, err := stream.Dial(ctx, stream.ClientOptions{JID: jid.MustParse("alice@localhost/a"), Password: "secret",
+					Address: addr, ClearText: true, Manage: true, Resume: old})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return client
+			}
+			old := dial(c.from, nil)
+			s := tcp.session(t, old)
+			_ = old.Stream().Abort()
+			eventually(t, s.(*session).Suspended, "the session is suspended")
+			st := stanza.NewIQ(old.JID(), jid.MustParse("localhost"), stanza.TypeSet, "1", xmlwire.New("urn:example", "held"))
+			if err := s.Send(ctx, st); err != nil {
+				t.Fatal(err)
+			}
+			resumed := dial(c.to, old)
+			got, err := resumed.Receive(ctx)
+			if err != nil || !resumed.Resumed() || got.ID != "1" || got.Element.Child(xmlwire.Name{Space: "urn:example", Local: "held"}) == nil {
+				t.Fatalf("resumed %v: %v %v", resumed.Resumed(), got, err)
+			}
+			if err := s.Send(ctx, st); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := resumed.Receive(ctx); err != nil || got.ID != "1" {
+				t.Fatalf("afterwards: %v %v", got, err)
+			}
+			_ = resumed.Close(ctx)
 		})
 	}
 }

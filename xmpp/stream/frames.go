@@ -265,7 +265,7 @@ func (f *frames) take(h frameHeader, data []byte) (msg []byte, done bool) {
 
 // fill reads until the buffer has n bytes.
 func (f *frames) fill(n int) error {
-	for len(f.buf) < n {
+	for empty := 0; len(f.buf) < n; {
 		if f.err != nil {
 			return f.err
 		}
@@ -274,10 +274,15 @@ func (f *frames) fill(n int) error {
 		f.buf = f.buf[:len(f.buf)+m]
 		switch {
 		case m > 0:
+			empty = 0
 		case errors.Is(err, io.EOF):
 			return io.ErrUnexpectedEOF
 		case err != nil:
 			return fmt.Errorf("websocket: read: %w", err)
+		default:
+			if empty++; empty > 100 { // a reader that is broken
+				return fmt.Errorf("websocket: read: %w", io.ErrNoProgress)
+			}
 		}
 	}
 	return nil
