@@ -56,7 +56,12 @@ func runSlixmpp(t *testing.T, script, addr string, more ...string) *slixmpp {
 		t.Fatal(err)
 	}
 	args := append([]string{filepath.Join("testdata", script), host, port}, more...)
-	cmd := exec.CommandContext(t.Context(), python, args...)
+	return startEvents(t, exec.CommandContext(t.Context(), python, args...))
+}
+
+// startEvents starts a client that prints one JSON object for each event.
+func startEvents(t *testing.T, cmd *exec.Cmd) *slixmpp {
+	t.Helper()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -103,16 +108,16 @@ func (s *slixmpp) wait(name string) slixmppEvent {
 		select {
 		case e, ok := <-s.events:
 			if !ok {
-				s.t.Fatalf("slixmpp ended while waiting for %q", name)
+				s.t.Fatalf("the client ended while waiting for %q", name)
 			}
 			if e.Event == name {
 				return e
 			}
-			if e.Event == "failed_auth" {
-				s.t.Fatal("slixmpp could not log in")
+			if e.Event == "failed_auth" || e.Event == "error" {
+				s.t.Fatalf("the client could not log in: %s", e.Body)
 			}
 		case <-timeout:
-			s.t.Fatalf("slixmpp: no %q", name)
+			s.t.Fatalf("the client has no %q", name)
 		}
 	}
 }

@@ -20,6 +20,7 @@
 //	  §8       server rules for local accounts          router/deliver.go, answer.go
 //	RFC 7622  Addresses                                 jid
 //	RFC 7590  Use of TLS                                stream/tls.go; c2s/server.go
+//	RFC 7395  WebSocket, with RFC 6455                  stream/frames.go; c2s/websocket.go
 //	RFC 3921  Session establishment, a no-op            stream/session.go
 //	RFC 4616, 5802, 7677, 2831, 5929, 9266              sasl
 //
@@ -32,6 +33,7 @@
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
+//	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
 //	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go

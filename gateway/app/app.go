@@ -290,7 +290,7 @@ func (a *App) work() []part {
 // Served reports whether a listen scope gets a socket. Server and component
 // streams are not in this version; check says so, with the place in the file.
 func Served(l *config.Listen) bool {
-	return l.Enable && (l.Kind != config.XMPPStreams || l.Stream == config.StreamClient)
+	return l.Enable && (l.Kind != config.XMPPStreams || l.Clients())
 }
 
 // deliverOptions let many routes wait for the proof of their clients at once: a

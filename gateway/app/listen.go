@@ -187,6 +187,9 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 			Unacked:     p.MaxUnackedStanzas, UnackedBytes: p.MaxUnackedSize,
 		},
 	}
+	if s.scope.Stream == config.StreamWebSocket {
+		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL}
+	}
 	var err error
 	if o.Accounts, err = a.accounts.store(context.Background(), p.AuthPlain); err == nil {
 		o.Digest, err = a.accounts.store(context.Background(), p.AuthDigestMD5)

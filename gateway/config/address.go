@@ -65,6 +65,8 @@ func (a address) defaultStream() string {
 		return StreamServer
 	case 5347:
 		return StreamComponent
+	case 5280, 5281:
+		return StreamWebSocket
 	default:
 		return StreamClient
 	}

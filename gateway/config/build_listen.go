@@ -158,6 +158,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxUnackedStanzas:    v.number("max_unacked_stanzas"),
 		MaxUnackedSize:       int(v.size("max_unacked_size")),
 		Origins:              v.words("allowed_origins"),
+		WebSocketURL:         v.text("websocket_url"),
 		MaxRequests:          v.number("max_concurrent_requests"),
 		MessageRate:          v.number("max_message_rate"),
 		MessageBurst:         v.number("max_message_burst"),

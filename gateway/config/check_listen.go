@@ -42,7 +42,7 @@ func (t *tree) checkPeer(l *Listen, v view) {
 // checkLogin notes which account store a client listener uses when none is
 // written: the chapter demands one, here the built-in store is the default.
 func (t *tree) checkLogin(l *Listen, v view) {
-	if l.Kind != XMPPStreams || l.Stream != StreamClient || v.chain[0].scope.bit == inPeer {
+	if l.Kind != XMPPStreams || !l.Clients() || v.chain[0].scope.bit == inPeer {
 		return
 	}
 	if v.set("authplainparameters") == nil && v.set("authdigestmd5parameters") == nil {
@@ -110,7 +110,7 @@ func (t *tree) checkPool(v view) {
 // asked for it.
 func (t *tree) checkStreams(c *Config) {
 	for _, l := range c.Listeners {
-		if l.Kind != XMPPStreams || l.Stream == StreamClient || !l.Enable {
+		if l.Kind != XMPPStreams || l.Clients() || !l.Enable {
 			continue
 		}
 		say := t.report.warnf

@@ -43,7 +43,7 @@ func TestEffective(t *testing.T) {
 		{"a domain's protocol gets what the domain has", "domain #xmpp#a.example", "xmpp_role", "server at 4:22 in domain a.example"},
 		{"a secret", "domain a.example", "xmpp_dialback_secret", "*** at 4:41 in domain a.example"},
 		{"a password in a URI", "nats", "urls", `( "nats://user:xxxxx@nats.example" ) at 16:8 in nats`},
-		{"a default that has no value", "listen *:5222", "stream", " by port: 5269 server, 5347 component, else client"},
+		{"a default that has no value", "listen *:5222", "stream", " by port: 5269 server, 5347 component, 5280 and 5281 websocket, else client"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.why, func(t *testing.T) {

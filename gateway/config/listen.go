@@ -40,6 +40,7 @@ const (
 	StreamClient    = "client"
 	StreamServer    = "server"
 	StreamComponent = "component"
+	StreamWebSocket = "websocket"
 )
 
 // Listen is one listen scope with everything that holds for the socket. What
@@ -50,7 +51,7 @@ type Listen struct {
 	// "192.0.2.1:5222", "host:5222", "/path" or "unix:path" (relative paths are
 	// taken from the folder of the file). Port 0 lets the system choose.
 	Address string
-	Stream  string // StreamClient, StreamServer or StreamComponent; empty unless Kind is XMPPStreams
+	Stream  string // StreamClient and so on; empty unless Kind is XMPPStreams
 	Enable  bool
 	// UseSSL is TLS from the first byte (XEP-0368 for XMPP, RFC 8314 for SMTP).
 	UseSSL bool
@@ -78,6 +79,9 @@ type Listen struct {
 	base  *peerEntry
 	peers []*peerEntry // most specific first
 }
+
+// Clients says whether the socket takes streams of clients.
+func (l *Listen) Clients() bool { return l.Stream == StreamClient || l.Stream == StreamWebSocket }
 
 // PeerOptions are the options that hold for connections of one peer. The value
 // is shared: read only.
@@ -118,8 +122,11 @@ type PeerOptions struct {
 	MaxMessageSize int64 // bytes
 	MaxRecipients  int   // of one message
 
-	// Origins are those of web pages that may post over HTTP.
+	// Origins are those of web pages that may post over HTTP, or open a WebSocket.
 	Origins []string
+	// WebSocketURL is what clients are told of the WebSocket (XEP-0156). Empty: the
+	// host and port that they asked.
+	WebSocketURL string
 	// Limits of one address over HTTP; 0 is no bound.
 	MaxRequests  int // at once
 	MessageRate  int // messages a second in the long run

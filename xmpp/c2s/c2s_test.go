@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"math/big"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -69,7 +70,9 @@ func serveOn(t testing.TB, wrap func(net.Listener) net.Listener, ro router.Optio
 	if co.TLS == nil && !co.AllowPlainWithoutTLS {
 		co.TLS = serverTLS
 	}
-	o.Router = router.New(ro)
+	if o.Router == nil {
+		o.Router = router.New(ro)
+	}
 	if rosters, ok := ro.Rosters.(*xmpptest.Rosters); ok {
 		rosters.OnChange = o.Router.RosterChanged
 	}
@@ -118,6 +121,9 @@ func certificate(t testing.TB) (server, client *tls.Config) {
 	return &tls.Config{Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}}},
 		&tls.Config{RootCAs: pool}
 }
+
+// anyTLS is certificate, once for all who need any.
+var anyTLS = sync.OnceValues(func() (server, client *tls.Config) { return certificate(new(testing.T)) })
 
 func (f *fixture) login(t testing.TB, address string) *stream.Client {
 	t.Helper()

@@ -85,15 +85,15 @@ func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logg
 		wake, err = v.serve(ctx, n.c, n.resumed)
 	} else {
 		level := zerolog.InfoLevel
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errServed) {
 			level = zerolog.DebugLevel // a port scan, or a client that thought better of it
 		}
 		log.WithLevel(level).Str("reason", reason(err)).Msg("connection ended before a session")
 	}
 	v.stats.ended(err)
 	closed = true
-	if o.Direct && s.TLS() == nil {
-		_ = s.Abort() // a stream error in clear text is nothing that the client can read
+	if o.Direct && s.TLS() == nil || o.WebSocket != nil && !s.Framed() {
+		_ = s.Hangup(context.WithoutCancel(ctx)) // a stream error is nothing that the client can read
 		return n.c, wake
 	}
 	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
@@ -155,8 +155,18 @@ func (n *negotiation) run(ctx context.Context) error {
 	case n.o.Direct:
 		cfg := n.o.TLS.Clone()
 		cfg.NextProtos = []string{"xmpp-client"} // XEP-0368 §2.1, and no other protocol's bytes
+		if n.o.WebSocket != nil {
+			cfg.NextProtos = []string{"http/1.1"}
+		}
 		if err := n.s.UpgradeTLS(ctx, cfg); err != nil {
 			return fmt.Errorf("tls: handshake: %w", err)
+		}
+	}
+	startTLS := stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired}
+	if n.o.WebSocket != nil {
+		startTLS = stream.StartTLS{} // RFC 7395 §3.9: TLS is below the WebSocket
+		if err := n.upgrade(ctx); err != nil {
+			return err
 		}
 	}
 	login := n.login()
@@ -166,7 +176,7 @@ func (n *negotiation) run(ctx context.Context) error {
 	}
 	bind := &stream.Bind{Assign: n.assign, Rename: n.o.Conflict == ConflictRename}
 	bind2 := &stream.Bind2{Bind: bind, Inline: n.inline()}
-	err := n.s.Accept(ctx, stream.StartTLS{Config: n.o.TLS, Required: n.o.TLSRequired},
+	err := n.s.Accept(ctx, startTLS,
 		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
 		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, clientState{n.o}, manage)
 	if err != nil && n.c != nil {

@@ -16,6 +16,7 @@
 //	caps.go          the features of the server (XEP-0115)
 //	prove.go         liveness (XEP-0199)
 //	guard.go         failed logins
+//	websocket.go     HTTP before a WebSocket (RFC 7395), host-meta (XEP-0156)
 //	wire.go          the wire in the log
 package c2s
 
@@ -51,6 +52,9 @@ type ConnOptions struct {
 	TLS *tls.Config
 	// Direct begins with TLS (XEP-0368); without it STARTTLS is offered.
 	Direct bool
+	// WebSocket begins with HTTP, and goes on with streams in frames (RFC 7395). Nil:
+	// it does not.
+	WebSocket *WebSocketOptions
 	// TLSRequired offers no login before TLS (RFC 7590 §3.2). Without TLS nobody
 	// could log in then.
 	TLSRequired bool

@@ -75,6 +75,8 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			co.Conflict = ConflictRename
 		case "tolerant":
 			co.Tries = 9
+		case "websocket":
+			co.WebSocket = new(WebSocketOptions)
 		case "guard-address":
 			co.Guess = GuessLimits{Window: time.Hour, PerAddress: 2}
 		case "guard-account":

@@ -12,7 +12,7 @@ import (
 
 // bindings are the channel bindings this connection has, best first.
 func (o Offer) bindings() []scram.ChannelBinding {
-	if o.TLS == nil {
+	if o.TLS == nil || o.Unbound {
 		return nil
 	}
 	var all []scram.ChannelBinding

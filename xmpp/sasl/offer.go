@@ -31,6 +31,9 @@ type Offer struct {
 	// binding tls-server-end-point. Nil: that type is not offered.
 	Certificate *x509.Certificate
 
+	// Unbound offers no channel binding, for clients that have no hold of their TLS.
+	Unbound bool
+
 	// AllowPlainWithoutTLS offers PLAIN in clear text.
 	AllowPlainWithoutTLS bool
 

@@ -17,7 +17,7 @@ func (s *Stream) Close(ctx context.Context) error {
 		return s.Abort()
 	}
 	until := time.Now().Add(s.o.Limits.Close)
-	s.out.finish([]byte("</stream:stream>"), until)
+	s.out.finish(s.appendEnd(nil), until)
 	release := s.arm(ctx, until)
 	for !s.peerClosed {
 		if _, err := s.dec.Next(); err != nil {
@@ -38,15 +38,34 @@ func (s *Stream) fail(ctx context.Context, e *xmlwire.Element) error {
 		if !s.o.Receiving {
 			return s.Abort() // nothing was opened by either side
 		}
-		last = s.appendHeader(last)
+		last = s.appendPart(last, s.appendHeader)
 	}
 	if s.o.Wire != nil {
 		s.o.Wire(true, e)
 	}
-	last = xmlwire.Append(last, e, s.o.Content)
+	last = s.appendPart(last, func(b []byte) []byte { return xmlwire.Append(b, e, s.out.ns()) })
 	until := time.Now().Add(s.o.Limits.Close)
-	s.out.finish(append(last, "</stream:stream>"...), until)
+	s.out.finish(s.appendEnd(last), until)
 	return s.leave(ctx, until)
+}
+
+// appendPart appends what write does, as a frame where there are frames.
+func (s *Stream) appendPart(b []byte, write func([]byte) []byte) []byte {
+	if s.out.framed {
+		return appendFrame(b, opText, write)
+	}
+	return write(b)
+}
+
+// appendEnd closes our direction of the stream.
+func (s *Stream) appendEnd(b []byte) []byte {
+	switch f, ok := s.dec.(*frames); {
+	case !ok:
+		return append(b, "</stream:stream>"...)
+	case f.over:
+		return b // RFC 6455 §5.5.1: nothing may follow the peer's close but ours
+	}
+	return appendFrame(b, opText, func(b []byte) []byte { return append(b, "<close xmlns='"+nsFraming+"'/>"...) })
 }
 
 // Abort closes the connection without a word.
@@ -54,6 +73,14 @@ func (s *Stream) Abort() error {
 	s.out.kill()
 	<-s.out.done
 	return s.raw.Close()
+}
+
+// Hangup closes the connection without a word, but lets what another protocol has said
+// on it arrive.
+func (s *Stream) Hangup(ctx context.Context) error {
+	until := time.Now().Add(s.o.Limits.Close)
+	s.out.finish(nil, until)
+	return s.leave(ctx, until)
 }
 
 // linger is how many bytes are still read from a peer that is being left: the rest of
@@ -66,6 +93,9 @@ const linger = 8 << 20
 func (s *Stream) leave(ctx context.Context, until time.Time) error {
 	if s.out.Err() == nil {
 		_ = s.raw.SetWriteDeadline(until)
+		if f, ok := s.dec.(*frames); ok {
+			_, _ = s.in.conn.Write(f.goodbye())
+		}
 		if s.tls != nil {
 			_ = s.tls.CloseWrite()
 		}

@@ -16,7 +16,7 @@ const version = "1.0"
 
 // sendHeader opens our direction of the stream (RFC 6120 §4.7).
 func (s *Stream) sendHeader(ctx context.Context) error {
-	err := s.out.queue(ctx, item{}, func(b []byte) []byte { return s.appendHeader(b) })
+	err := s.out.queue(ctx, item{}, func(b []byte, _ string) []byte { return s.appendHeader(b) })
 	if err != nil {
 		return fmt.Errorf("send stream header: %w", err)
 	}
@@ -51,14 +51,19 @@ func (s *Stream) appendHeader(b []byte) []byte {
 	if s.o.Wire != nil {
 		s.o.Wire(true, xmlwire.New(xmlwire.Streams, "stream", attrs...))
 	}
-	b = append(b, "<?xml version='1.0'?><stream:stream xmlns='"...)
-	b = append(b, s.o.Content...)
-	b = append(b, "' xmlns:stream='"+xmlwire.Streams+"'"...)
+	end := ">"
+	if s.out.framed {
+		b, end = append(b, "<open xmlns='"+nsFraming+"'"...), "/>"
+	} else {
+		b = append(b, "<?xml version='1.0'?><stream:stream xmlns='"...)
+		b = append(b, s.o.Content...)
+		b = append(b, "' xmlns:stream='"+xmlwire.Streams+"'"...)
+	}
 	for i := 0; i < len(attrs); i += 2 {
 		b = appendAttr(b, attrs[i], attrs[i+1])
 	}
 	b = appendAttr(b, "xml:lang", lang)
-	return append(b, '>')
+	return append(b, end...)
 }
 
 func appendAttr(b []byte, name, value string) []byte {

@@ -68,12 +68,12 @@ func (w *Writer) Manage(ctx context.Context, first *xmlwire.Element, o Managing)
 	if w.wire != nil && first != nil {
 		w.wire(true, first)
 	}
-	return w.queue(ctx, item{}, func(b []byte) []byte {
+	return w.queue(ctx, item{}, func(b []byte, ns string) []byte {
 		w.m = &managed{o: o, acks: acks{maxStanzas: w.unacked, maxBytes: w.unackedBytes}}
 		if first == nil {
 			return b
 		}
-		return xmlwire.Append(b, first, w.content)
+		return xmlwire.Append(b, first, ns)
 	})
 }
 
@@ -208,7 +208,7 @@ func (w *Writer) request(probe bool) {
 	if w.wire != nil {
 		w.wire(true, &e)
 	}
-	w.buf = xmlwire.Append(w.buf, &e, w.content)
+	w.put(func(b []byte, ns string) []byte { return xmlwire.Append(b, &e, ns) })
 	waited := m.waits()
 	m.requested, m.since, m.probing = m.sent(), 0, m.probing || probe
 	if !waited {
@@ -217,15 +217,15 @@ func (w *Writer) request(probe bool) {
 	w.signal()
 }
 
-// count takes a stanza that was appended to the queue from start on; w.mu is held.
-func (w *Writer) count(it item, start int) {
+// count takes a stanza that was appended to the queue as xml; w.mu is held.
+func (w *Writer) count(it item, xml []byte) {
 	m := w.m
 	u := unacked{at: time.Now(), kept: it.kept, id: it.id}
 	if !it.kept {
-		u.xml = slices.Clone(w.buf[start:])
+		u.xml = slices.Clone(xml)
 	}
 	m.add(u)
-	if m.since += len(w.buf) - start; m.since >= record {
+	if m.since += len(xml); m.since >= record {
 		w.request(false)
 	}
 }
@@ -269,14 +269,14 @@ func (w *Writer) overdue(m *managed) {
 }
 
 // hold takes a stanza for a stream that is suspended; w.mu is held.
-func (m *managed) hold(it item, write func([]byte) []byte) error {
+func (m *managed) hold(it item, write writing, ns string) error {
 	switch {
 	case !it.stanza || it.kept:
 		return ErrSuspended
 	case m.full(2): // the stream may have been suspended for being full
 		return ErrUnacked
 	}
-	m.add(unacked{at: time.Now(), xml: write(nil)})
+	m.add(unacked{at: time.Now(), xml: write(nil, ns)})
 	return nil
 }
 
@@ -351,18 +351,29 @@ func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Manag
 		if w.wire != nil {
 			w.wire(true, e)
 		}
-		w.buf = xmlwire.Append(w.buf, e, w.content)
+		w.put(func(b []byte, ns string) []byte { return xmlwire.Append(b, e, ns) })
 	}
 	for _, u := range m.queue {
-		if w.wire != nil {
-			if st, err := parseSent(u.xml, w.content); err == nil {
-				w.wire(true, st.Element)
-			}
-		}
-		w.buf = append(w.buf, u.xml...)
+		w.again(u.xml)
 	}
 	w.signal()
 	return nil
+}
+
+// again queues a stanza as it was written for another connection; w.mu is held.
+func (w *Writer) again(xml []byte) {
+	if w.wire == nil && !w.framed {
+		w.buf = append(w.buf, xml...)
+		return
+	}
+	st, err := parseSent(xml, w.content)
+	if err != nil {
+		return // it was written by us
+	}
+	if w.wire != nil {
+		w.wire(true, st.Element)
+	}
+	w.put(func(b []byte, ns string) []byte { return st.Append(b, ns) })
 }
 
 // Unacked is a stanza that was sent and of which it is not known whether it has

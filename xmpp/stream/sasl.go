@@ -47,6 +47,9 @@ func (f *SASL) Name() xmlwire.Name { return xmlwire.Name{Space: nsSASL, Local: "
 func (f *SASL) offer(s *Stream) sasl.Offer {
 	o := f.Offer
 	o.Domain, o.TLS, o.Certificate, o.PlusTried = s.local.Domain(), s.TLS(), s.shown, f.plusTried
+	// Scripts cannot see the TLS below their WebSocket. COMPAT stanza 12: it takes the
+	// -PLUS name all the same.
+	o.Unbound = s.Framed()
 	return o
 }
 

@@ -13,6 +13,7 @@
 //	sasl2.go     SASL2 (XEP-0388) with Bind 2 (XEP-0386)
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
+//	frames.go     WebSocket (RFC 7395): the frames that a stream is cut into
 //	sm.go         stream management (XEP-0198): managed.go its part of the writer,
 //	              ack.go the counting, resume.go the client's side
 //
@@ -78,7 +79,7 @@ type Stream struct {
 
 	stanzas bucket
 	begun   time.Time // when an element was first seen to be incomplete
-	dec     *xmlwire.Decoder
+	dec     source
 	out     *Writer
 
 	answered   bool // our header of this stream is out
@@ -96,6 +97,16 @@ type Stream struct {
 	features []Feature
 	// around makes of <resumed/> what is sent in its place. Nil: that alone.
 	around func(resumed *xmlwire.Element) []*xmlwire.Element
+}
+
+// source is where elements come from: an *xmlwire.Decoder, or *frames.
+type source interface {
+	Header() (*xmlwire.Element, error)
+	Next() (*xmlwire.Element, error)
+	Namespace(prefix string) (ns string, ok bool)
+	Unread() []byte
+	SetLimits(xmlwire.Limits)
+	Reset(io.Reader)
 }
 
 // New begins a stream on a connection and starts its writer. The caller ends it

@@ -25,6 +25,7 @@ var ErrSlow = errors.New("peer does not read")
 // goroutine sends arrives in the order of its calls.
 type Writer struct {
 	content  string
+	framed   bool // each element is a WebSocket frame (RFC 7395)
 	wire     func(out bool, e *xmlwire.Element)
 	limit    int           // bytes
 	timeout  time.Duration // for one write of at most a record
@@ -67,7 +68,7 @@ func (w *Writer) Send(ctx context.Context, e *xmlwire.Element) error {
 	if w.wire != nil {
 		w.wire(true, e)
 	}
-	return w.queue(ctx, item{stanza: stanza.Is(e.Name)}, func(b []byte) []byte { return xmlwire.Append(b, e, w.content) })
+	return w.queue(ctx, item{stanza: stanza.Is(e.Name)}, func(b []byte, ns string) []byte { return xmlwire.Append(b, e, ns) })
 }
 
 // SendStanza queues a stanza, like Send.
@@ -79,7 +80,7 @@ func (w *Writer) sendStanza(ctx context.Context, st *stanza.Stanza, it item) err
 	if w.wire != nil {
 		w.wire(true, flat(st))
 	}
-	return w.queue(ctx, it, func(b []byte) []byte { return st.Append(b, w.content) })
+	return w.queue(ctx, it, func(b []byte, ns string) []byte { return st.Append(b, ns) })
 }
 
 // SendAnswer is SendStanza for whoever reads the stream. It does not wait for
@@ -107,7 +108,29 @@ func flat(st *stanza.Stanza) *xmlwire.Element {
 	return e
 }
 
-func (w *Writer) queue(ctx context.Context, it item, write func([]byte) []byte) error {
+// writing appends an element to b, where ns is the default namespace.
+type writing = func(b []byte, ns string) []byte
+
+// ns is the default namespace that is in scope for what is written.
+func (w *Writer) ns() string {
+	if w.framed {
+		return ""
+	}
+	return w.content
+}
+
+// put appends one element to the queue and returns its text; w.mu is held.
+func (w *Writer) put(write writing) []byte {
+	start := len(w.buf)
+	if !w.framed {
+		w.buf = write(w.buf, w.content)
+		return w.buf[start:]
+	}
+	w.buf = appendFrame(w.buf, opText, func(b []byte) []byte { return write(b, "") })
+	return payload(w.buf[start:])
+}
+
+func (w *Writer) queue(ctx context.Context, it item, write writing) error {
 	w.mu.Lock()
 	var patience *time.Timer
 	for w.full(it) {
@@ -127,7 +150,7 @@ func (w *Writer) queue(ctx context.Context, it item, write func([]byte) []byte) 
 	defer w.mu.Unlock()
 	switch {
 	case w.m != nil && w.m.state == suspended:
-		return w.m.hold(it, write)
+		return w.m.hold(it, write, w.content)
 	case w.err != nil:
 		return w.err
 	case w.closing, w.m != nil && w.m.state == over:
@@ -135,10 +158,8 @@ func (w *Writer) queue(ctx context.Context, it item, write func([]byte) []byte) 
 	case it.answer && w.m != nil && w.m.full(2):
 		return ErrUnacked
 	}
-	start := len(w.buf)
-	w.buf = write(w.buf)
-	if it.stanza && w.m != nil {
-		w.count(it, start)
+	if xml := w.put(write); it.stanza && w.m != nil {
+		w.count(it, xml)
 	}
 	w.signal()
 	return nil
