@@ -70,6 +70,19 @@ func (s *senders) flow(when string) {
 	}
 }
 
+// takenBy is the last message that was taken for each of the users.
+func (s *senders) takenBy(users []string) map[string]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := make(map[string]string)
+	for _, u := range users {
+		if n := len(s.taken[u]); n > 0 {
+			last[u] = s.taken[u][n-1]
+		}
+	}
+	return last
+}
+
 // refuse waits until a few messages were refused.
 func (s *senders) refuse() {
 	s.t.Helper()
