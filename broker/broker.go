@@ -31,7 +31,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -45,12 +44,12 @@ type Broker struct {
 	node   string // names this process in leases
 	opened time.Time
 
-	lock    *os.File       // nil with an external server
-	srv     *server.Server // likewise
-	pub     *link          // publishes of Store, Move and Term
-	work    *link          // consumers and their acknowledgements
-	admin   *link          // streams, buckets, reading back
-	leases  *link          // heartbeats and claims; embedded: admin
+	lock    *os.File  // nil with an external server
+	srv     *embedded // likewise
+	pub     *link     // publishes of Store, Move and Term
+	work    *link     // consumers and their acknowledgements
+	admin   *link     // streams, buckets, reading back
+	leases  *link     // heartbeats and claims; embedded: admin
 	streams map[string]jetstream.Stream
 	reunion reunion // of pub, work and admin, see ask.go
 	// recovered is the last position of each stage when it was opened: up to
@@ -71,7 +70,10 @@ type Broker struct {
 	part     func(orderly bool) // ends the membership; nil: there is none
 	nameFile *os.File           // locked; nil: the name is for this run only
 
-	free    atomic.Int64 // bytes of disk
+	free    atomic.Int64          // bytes of disk, when it was looked at last
+	spent   atomic.Int64          // bytes stored since
+	aside   atomic.Int64          // bytes that are being stored
+	damaged atomic.Pointer[error] // why the embedded server cannot store
 	counts  map[Stage]*counters
 	journal journalCounts
 
@@ -179,7 +181,7 @@ func (b *Broker) embed() (err error) {
 	if b.o.MaxStore == 0 {
 		b.o.MaxStore = defaultStore(b.o.Dir, free)
 	}
-	if b.srv, err = startServer(b.o, b.node); err != nil {
+	if b.srv, err = startEmbedded(b.o, b.node); err != nil {
 		return err
 	}
 	b.workers.Go(func() { b.watchDisk(b.done) })
@@ -188,7 +190,7 @@ func (b *Broker) embed() (err error) {
 	}
 	// The folder of the server's own making, which may be a mount of its own.
 	var syncStore func() error
-	if syncStore, b.closeDisk, err = b.o.openSync(b.srv.JetStreamConfig().StoreDir); err != nil {
+	if syncStore, b.closeDisk, err = b.o.openSync(b.srv.now().JetStreamConfig().StoreDir); err != nil {
 		return err
 	}
 	b.disk = &groupSync{sync: syncStore}
@@ -238,8 +240,7 @@ func (b *Broker) shutdown(ctx context.Context) error {
 		err = errors.Join(err, b.nameFile.Close())
 	}
 	if b.srv != nil {
-		b.srv.Shutdown()
-		b.srv.WaitForShutdown()
+		b.srv.stop()
 	}
 	if b.closeDisk != nil {
 		err = errors.Join(err, b.closeDisk())
@@ -288,8 +289,8 @@ func (b *Broker) Healthy() error {
 			return fmt.Errorf("broker: %w", err)
 		}
 	}
-	if b.srv != nil && !b.srv.JetStreamEnabled() {
-		return errors.New("broker: the server has stopped the store, see the log")
+	if err := b.damage(); err != nil {
+		return fmt.Errorf("broker: %w", err)
 	}
 	if err := errors.Join(b.room(b.o.DiskReserve), b.disk.healthy()); err != nil {
 		return fmt.Errorf("broker: %w", err)

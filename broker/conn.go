@@ -6,7 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -35,7 +34,7 @@ type link struct {
 }
 
 // dial opens the connection for one role.
-func dial(o Options, s *server.Server, role string) (*link, error) {
+func dial(o Options, s *embedded, role string) (*link, error) {
 	l := &link{again: make(chan struct{}), in: newInbox(), log: o.Log.With().Str("role", role).Logger(), requests: requests{waiting: make(map[uint64]*question)}}
 	l.up, l.down = context.WithCancelCause(context.Background())
 	opts := []nats.Option{
@@ -132,6 +131,12 @@ func (l *link) back() {
 	if tell != nil {
 		tell()
 	}
+}
+
+// interrupt ends what waits for an answer, with a reason. The connection stays.
+func (l *link) interrupt(err error) {
+	l.requests.fail(err)
+	l.in.fail(err)
 }
 
 // onReturn has f called each time that a connection that was lost is back.

@@ -97,7 +97,7 @@ func (b *Broker) revive(ctx context.Context, p *Peeked, next Message) error {
 	if err := errors.Join(b.room(b.o.DiskReserve), b.disk.healthy()); err != nil {
 		return err
 	}
-	if err := b.store(ctx, []Message{next}, &p.Delivery); err != nil {
+	if err := b.store(ctx, []Message{next}, &p.Delivery, b.o.DiskReserve); err != nil {
 		return err
 	}
 	if err := b.onDisk(ctx); err != nil {

@@ -61,36 +61,68 @@ func defaultStore(dir string, free int64) int64 {
 	return max(min(8*gib, (free+used)/2), gib)
 }
 
-// watchDisk keeps b.free up to date until ctx ends.
+// watchDisk keeps b.free up to date until ctx ends, and sees to the embedded server
+// when it has come to harm.
 func (b *Broker) watchDisk(ctx context.Context) {
 	t := time.NewTicker(diskInterval)
 	defer t.Stop()
 	low := false
+	var repaired time.Time
 	for {
-		if free, err := b.o.diskFree(b.o.Dir); err != nil {
-			b.log.Error().Err(err).Msg("disk space unknown")
-		} else {
-			b.free.Store(free)
-			if now := free < b.o.DiskReserve; now != low {
-				low = now
-				b.log.WithLevel(diskLevel(low)).Int64("free", free).Int64("reserve", b.o.DiskReserve).Bool("accepting", !low).Msg("disk space")
-			}
-		}
+		b.lookAtDisk(&low)
+		b.lookAtServer(&repaired)
 		select {
 		case <-ctx.Done():
 			return
 		case <-t.C:
+		case <-b.srv.trouble:
 		}
 	}
 }
 
-// room returns ErrFull when less than reserve bytes of disk are free.
+func (b *Broker) lookAtDisk(low *bool) {
+	spent := b.spent.Load() // what is stored meanwhile counts twice for a while
+	free, err := b.o.diskFree(b.o.Dir)
+	if err != nil {
+		b.log.Error().Err(err).Msg("disk space unknown")
+		return
+	}
+	b.free.Store(free)
+	b.spent.Add(-spent)
+	if now := free < b.o.DiskReserve; now != *low {
+		*low = now
+		b.log.WithLevel(diskLevel(now)).Int64("free", free).Int64("reserve", b.o.DiskReserve).Bool("accepting", !now).Msg("disk space")
+	}
+}
+
+// perMessage is roughly what a message takes on the disk beside its body.
+const perMessage = 1 << 10
+
+// setAside sets room aside for bytes that are to be stored. It is ErrFull when less
+// than reserve would stay free; else call done when they are stored or not.
+func (b *Broker) setAside(bytes, reserve int64) (done func(), err error) {
+	b.aside.Add(bytes)
+	if err := b.room(reserve); err != nil {
+		b.aside.Add(-bytes)
+		return nil, err
+	}
+	return func() {
+		b.spent.Add(bytes)
+		b.aside.Add(-bytes)
+	}, nil
+}
+
+// room returns ErrFull when less than reserve bytes of disk are free or the server
+// has found it full.
 func (b *Broker) room(reserve int64) error {
+	if err := b.damage(); err != nil {
+		return err
+	}
 	if b.o.Dir == "" || b.o.DiskReserve <= 0 {
 		return nil
 	}
-	if free := b.free.Load(); free < reserve {
-		return refuse(ErrFull, fmt.Errorf("%d bytes of disk are free, %d are kept in reserve", free, reserve))
+	if free := b.free.Load() - b.spent.Load() - b.aside.Load(); free < reserve {
+		return refuse(ErrFull, fmt.Errorf("%d bytes of disk are free, %d are kept in reserve", max(free, 0), reserve))
 	}
 	return nil
 }

@@ -123,13 +123,22 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 	return &epoch{number: n, cons: cons, cfg: cfg, old: len(names) > 0}, nil
 }
 
-// electionTime is how long a consumer may be without a leader whose server has died.
-const electionTime = 10 * time.Second
+const (
+	// electionTime is how long a consumer may be without a leader whose server has died.
+	electionTime = 10 * time.Second
+
+	// quietPoll is how often a consumer is looked at that may still be giving messages.
+	quietPoll = 50 * time.Millisecond
+)
 
 // restart has an epoch begin over again, at the oldest message that was not
 // acknowledged and counting from one. Its consumer is there already, and once the
 // servers that are left have a leader for it, it serves; a new one might be given to
 // a server that has just died, and would have to wait for an election then.
+//
+// What a server with replicas (2.15.2) is giving out while it is reset it writes down
+// after the reset, and with it that all before was given out: its next leader would
+// pass over what was not acknowledged by then. So nobody may be asking.
 func (b *Broker) restart(ctx context.Context, stage Stage, e *epoch) error {
 	if !resettable(b.work.nc.ConnectedServerVersion()) {
 		return errors.New("the server cannot reset a consumer")
@@ -137,16 +146,41 @@ func (b *Broker) restart(ctx context.Context, stage Stage, e *epoch) error {
 	ctx, cancel := context.WithTimeout(ctx, electionTime)
 	defer cancel()
 	for {
-		err := b.work.insist(ctx, electionTime, func(ctx context.Context) error {
-			_, err := b.work.js.ResetConsumerToSequence(ctx, streamOf(stage), e.cfg.Name, 1)
-			return err
-		})
-		if !errors.Is(err, nats.ErrNoResponders) || b.o.Replicas == 1 {
+		err := b.awaitQuiet(ctx, e)
+		if err != nil {
 			return err
 		}
-		// No leader, or no consumer.
-		if _, ierr := e.cons.Info(ctx); errors.Is(ierr, jetstream.ErrConsumerNotFound) || !pause(ctx, soonest) {
+		var after *jetstream.ConsumerResetResponse
+		err = b.work.insist(ctx, electionTime, func(ctx context.Context) (err error) {
+			after, err = b.work.js.ResetConsumerToSequence(ctx, streamOf(stage), e.cfg.Name, 1)
 			return err
+		})
+		switch {
+		case err == nil && after.NumWaiting == 0 && after.Delivered.Consumer == 0:
+			return nil
+		case err != nil && (!errors.Is(err, nats.ErrNoResponders) || b.o.Replicas == 1):
+			return err
+		}
+		if !pause(ctx, quietPoll) { // no leader for the moment
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// awaitQuiet waits until nobody asks the consumer for messages any more: a server
+// forgets who asked with the connection, or when the request has run out.
+func (b *Broker) awaitQuiet(ctx context.Context, e *epoch) error {
+	for {
+		var info *jetstream.ConsumerInfo
+		err := b.work.insist(ctx, electionTime, func(ctx context.Context) (err error) {
+			info, err = e.cons.Info(ctx)
+			return err
+		})
+		if err != nil || info.NumWaiting == 0 {
+			return err
+		}
+		if !pause(ctx, quietPoll) {
+			return context.Cause(ctx)
 		}
 	}
 }

@@ -426,7 +426,7 @@ func TestEntitled(t *testing.T) {
 		}
 		before := messages(t, b, streamDeliver)
 		d := &Delivery{Stage: Ingest, flow: f}
-		if err := b.store(ctx, []Message{{Stage: Deliver, Route: "r"}}, d); !errors.Is(err, c.err) {
+		if err := b.store(ctx, []Message{{Stage: Deliver, Route: "r"}}, d, 0); !errors.Is(err, c.err) {
 			t.Errorf("%s: stored: %v, want %v", c.why, err, c.err)
 		}
 		stored := messages(t, b, streamDeliver) > before

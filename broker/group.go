@@ -35,16 +35,21 @@ type group struct {
 
 // weight is what the group takes of the window: the more of its messages and
 // its bytes in units.
-func (g *group) weight() int64 {
-	var bytes int64
+func (g *group) weight() int64 { return max(int64(len(g.msgs)), g.text()/windowUnit) }
+
+// text is the sum of the bodies.
+func (g *group) text() (bytes int64) {
 	for _, m := range g.msgs {
 		bytes += int64(len(m.Data))
 	}
 	for _, b := range g.bodies {
 		bytes += int64(len(b.data))
 	}
-	return max(int64(len(g.msgs)), bytes/windowUnit)
+	return bytes
 }
+
+// bytes is roughly what the group takes on the disk.
+func (g *group) bytes() int64 { return g.text() + int64(len(g.msgs)+len(g.bodies))*perMessage }
 
 // prepare encodes msgs, sorts them by stage in the order given, and decides
 // which bodies go apart.

@@ -98,11 +98,14 @@ func (in *inbox) dispatch(m *nats.Msg) {
 
 // lost ends all exchanges: what was asked on a connection is answered on it or
 // never.
-func (in *inbox) lost() {
+func (in *inbox) lost() { in.fail(errDisconnected) }
+
+// fail ends all exchanges with a reason.
+func (in *inbox) fail(err error) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, x := range in.open {
-		x.end(errDisconnected)
+		x.end(err)
 	}
 }
 

@@ -149,6 +149,9 @@ func (b *Broker) write(ctx context.Context, items []*item) error {
 	if len(msgs) == 0 {
 		return nil
 	}
+	if err := b.damage(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, b.o.StoreTimeout)
 	defer cancel()
 	weight = min(weight, window)

@@ -231,7 +231,7 @@ func TestRevive(t *testing.T) {
 	}
 	first, _ := again(&p[0])
 	first.ID += ".r1"
-	if err := b.store(ctx, []Message{first}, nil); err != nil {
+	if err := b.store(ctx, []Message{first}, nil, 0); err != nil {
 		t.Fatal(err)
 	}
 	for seq := uint64(1); seq <= 2; seq++ {

@@ -136,9 +136,21 @@ func (r *requests) lost() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cut = true
+	r.failAll(errDisconnected)
+}
+
+// fail tells everyone who waits that no answer will come.
+func (r *requests) fail(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failAll(err)
+}
+
+// failAll is fail with r.mu held.
+func (r *requests) failAll(err error) {
 	for n, q := range r.waiting {
 		delete(r.waiting, n)
-		q.answer <- reply{err: errDisconnected}
+		q.answer <- reply{err: err}
 	}
 }
 

@@ -160,10 +160,8 @@ func (f *flow) do(ctx context.Context, it *item) error {
 		}
 	}
 	if d.kind == kindMove {
-		err := f.b.room(f.b.o.DiskReserve / 4) // moving on needs little, and frees the source
-		if err == nil {
-			err = f.b.store(ctx, d.msgs, it.del)
-		}
+		// Moving on needs little, and frees the source.
+		err := f.b.store(ctx, d.msgs, it.del, f.b.o.DiskReserve/4)
 		switch {
 		case err == nil:
 			passed = it.del.ref != nil && len(d.msgs) == 1 && d.msgs[0].BodyOf == it.del

@@ -117,8 +117,11 @@ func (b *Broker) Stats() Stats {
 			st.Journal.Oldest = state.FirstTime
 		}
 	}
-	if b.srv != nil {
-		if js, err := b.srv.Jsz(&server.JSzOptions{}); err == nil {
+	if b.srv == nil {
+		return st
+	}
+	if s := b.srv.now(); s != nil {
+		if js, err := s.Jsz(&server.JSzOptions{}); err == nil {
 			st.Memory, st.Storage, st.Consumers = js.Memory, js.Store, js.Consumers
 		}
 	}

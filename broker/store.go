@@ -52,7 +52,7 @@ func (b *Broker) Store(ctx context.Context, msgs ...Message) error {
 	if err := b.disk.healthy(); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
-	if err := b.store(ctx, msgs, nil); err != nil {
+	if err := b.store(ctx, msgs, nil, b.o.DiskReserve); err != nil {
 		return fmt.Errorf("broker: store: %w", err)
 	}
 	if err := b.onDisk(ctx); err != nil {
@@ -73,14 +73,15 @@ func (b *Broker) onDisk(ctx context.Context) error {
 }
 
 // store is Store without its guards and without waiting for the disk. from is the delivery that is being moved,
-// whose reference to a body may be passed on, or nil.
-func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) error {
+// whose reference to a body may be passed on, or nil; reserve is the disk space in
+// bytes that must stay free.
+func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery, reserve int64) error {
 	groups, err := b.prepare(msgs, from)
 	if err != nil {
 		return err
 	}
 	for _, g := range groups {
-		if err := b.put(ctx, g); err != nil {
+		if err := b.put(ctx, g, reserve); err != nil {
 			return err
 		}
 	}
@@ -88,7 +89,12 @@ func (b *Broker) store(ctx context.Context, msgs []Message, from *Delivery) erro
 }
 
 // put stores the messages of one stage with the bodies they refer to.
-func (b *Broker) put(ctx context.Context, g *group) error {
+func (b *Broker) put(ctx context.Context, g *group, reserve int64) error {
+	stored, err := b.setAside(g.bytes(), reserve)
+	if err != nil {
+		return err
+	}
+	defer stored()
 	weight := min(g.weight(), window)
 	if err := b.enter(ctx, weight); err != nil {
 		return err
@@ -98,8 +104,7 @@ func (b *Broker) put(ctx context.Context, g *group) error {
 		return refuse(ErrUnavailable, err)
 	}
 
-	err := b.writeBodies(ctx, g.bodies)
-	if err != nil {
+	if err := b.writeBodies(ctx, g.bodies); err != nil {
 		return err
 	}
 	if len(g.msgs) == 1 {
@@ -234,6 +239,9 @@ func (b *Broker) publish(ctx context.Context, m *nats.Msg) (pubAck, error) {
 // askStream publishes m and waits for the answer of its stream, unless that has
 // become silent.
 func (b *Broker) askStream(ctx context.Context, m *nats.Msg) (*nats.Msg, error) {
+	if err := b.damage(); err != nil {
+		return nil, err
+	}
 	kind, _, _ := strings.Cut(m.Subject, ".")
 	s := b.silences[kind]
 	if err := s.try(); err != nil {

@@ -24,7 +24,7 @@ func plainServer(t *testing.T, subject string, answer func(m *nats.Msg)) (*Broke
 		t.Fatal("server does not start")
 	}
 	b := new(Broker)
-	if b.work, err = dial(Options{}, s, "test"); err != nil {
+	if b.work, err = dial(Options{}, &embedded{s: s}, "test"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.work.close)

@@ -22,6 +22,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"mcmt2xmpp/broker/natstest"
 )
 
 // asProgram makes the test binary the program itself: a child process that can
@@ -29,6 +31,7 @@ import (
 const asProgram = "MCMT2XMPP_TEST_RUN_PROGRAM"
 
 func TestMain(m *testing.M) {
+	natstest.Main()
 	if os.Getenv(asProgram) != "" {
 		os.Exit(run(os.Args[1:]))
 	}

@@ -251,7 +251,16 @@ func checkOrder(t *testing.T, accepted, arrived []string) {
 	}
 }
 
-// inject sends one message and returns nil when it was answered 250 or 202.
+// refused is an answer that takes nothing.
+type refused struct {
+	status     int    // of HTTP
+	retryAfter string // likewise
+}
+
+func (r *refused) Error() string { return fmt.Sprintf("HTTP status %d", r.status) }
+
+// inject sends one message and returns nil when it was answered 250 or 202. A
+// refusal is a *mcmt.Refusal or a *refused.
 func inject(ctx context.Context, g *gateway, smtp bool, to, text string) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -271,7 +280,7 @@ func inject(ctx context.Context, g *gateway, smtp bool, to, text string) error {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusAccepted {
-		return fmt.Errorf("%s", resp.Status)
+		return &refused{resp.StatusCode, resp.Header.Get("Retry-After")}
 	}
 	return nil
 }

@@ -28,7 +28,7 @@ func (c *Cluster) config(i int) string {
 	say(`jetstream {`)
 	say(`  store_dir: %q`, filepath.Join(c.nodes[i].dir, "store"))
 	say(`  max_memory_store: 256MB`)
-	say(`  max_file_store: 8GB`)
+	say(`  max_file_store: 32GB`)
 	if c.o.SyncAlways {
 		say(`  sync_interval: always`)
 	}

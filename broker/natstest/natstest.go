@@ -31,6 +31,16 @@ type Options struct {
 
 	// SyncAlways is `sync_interval: always`: what is answered is on the disk.
 	SyncAlways bool
+
+	// Account bounds what comes with Credentials.
+	Account Account
+}
+
+// Account is what an operator has allowed. The zero value is everything.
+type Account struct {
+	Subjects            []string // that may be published and subscribed to
+	Streams             int64
+	DiskBytes, MemBytes int64
 }
 
 // Auth is a way to prove who one is.

@@ -111,15 +111,7 @@ func (n *node) spawn(conf string) error {
 		return err
 	}
 	done, reports := make(chan struct{}), make(chan report, 1)
-	started := make(chan error, 1)
-	go func() {
-		// The signal at the parent's death comes with that of the thread which has
-		// made the child: keep it.
-		runtime.LockOSThread()
-		started <- cmd.Start()
-		<-done
-	}()
-	if err := <-started; err != nil {
+	if err := startTied(cmd, done); err != nil {
 		close(done)
 		return err
 	}
@@ -145,6 +137,20 @@ func (n *node) spawn(conf string) error {
 		n.addrs = [2]string{}
 	}()
 	return nil
+}
+
+// startTied starts a process that dies with this one. done is closed when it has
+// ended.
+func startTied(cmd *exec.Cmd, done <-chan struct{}) error {
+	started := make(chan error, 1)
+	go func() {
+		// The signal at the parent's death comes with that of the thread which has
+		// made the child: keep it.
+		runtime.LockOSThread()
+		started <- cmd.Start()
+		<-done
+	}()
+	return <-started
 }
 
 // next waits for the next report.

@@ -1,6 +1,7 @@
 package natstest
 
 import (
+	"cmp"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -39,7 +40,7 @@ func issue(dir string, o Options) (a Access, s secrets, err error) {
 		a.Token = rand.Text()
 	case Credentials:
 		a.CredsFile = filepath.Join(dir, "gateway.creds")
-		err = s.delegate(a.CredsFile)
+		err = s.delegate(a.CredsFile, o.Account)
 	case Nobody:
 	}
 	return a, s, err
@@ -108,7 +109,7 @@ func writePEM(file, kind string, der []byte) error {
 
 // delegate makes an operator, an account that may use JetStream, and a user of
 // it, whose credentials it writes to a file.
-func (s *secrets) delegate(file string) error {
+func (s *secrets) delegate(file string, bounds Account) error {
 	operator, operatorKey, err := identity(nkeys.CreateOperator)
 	if err != nil {
 		return err
@@ -128,7 +129,13 @@ func (s *secrets) delegate(file string) error {
 	oc := jwt.NewOperatorClaims(operator)
 	oc.SystemAccount = system
 	ac := jwt.NewAccountClaims(account)
-	ac.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: jwt.NoLimit, DiskStorage: jwt.NoLimit, Streams: jwt.NoLimit, Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit}
+	ac.Limits.JetStreamLimits = jwt.JetStreamLimits{
+		MemoryStorage: cmp.Or(bounds.MemBytes, jwt.NoLimit), DiskStorage: cmp.Or(bounds.DiskBytes, jwt.NoLimit),
+		Streams: cmp.Or(bounds.Streams, jwt.NoLimit), Consumer: jwt.NoLimit, MaxAckPending: jwt.NoLimit,
+	}
+	uc := jwt.NewUserClaims(user)
+	uc.Pub.Allow.Add(bounds.Subjects...)
+	uc.Sub.Allow.Add(bounds.Subjects...)
 	s.account, s.systemAccount = account, system
 	for _, signed := range []struct {
 		to     *string
@@ -138,7 +145,7 @@ func (s *secrets) delegate(file string) error {
 			return err
 		}
 	}
-	token, err := jwt.NewUserClaims(user).Encode(accountKey)
+	token, err := uc.Encode(accountKey)
 	if err != nil {
 		return err
 	}
