@@ -19,9 +19,10 @@ type inbox struct {
 	nc     *nats.Conn
 	prefix string
 
-	mu   sync.Mutex
-	n    uint64
-	open map[string]*exchange
+	mu    sync.Mutex
+	n     uint64
+	open  map[string]*exchange
+	spare []string // keys that may be used again, see requests
 }
 
 // exchange waits for answers.
@@ -74,10 +75,25 @@ func (in *inbox) exchange(ctx context.Context, timeout time.Duration, send func(
 func (in *inbox) enter(x *exchange) (key string) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.n++
-	key = strconv.FormatUint(in.n, 36)
+	if n := len(in.spare); n > 0 {
+		key, in.spare = in.spare[n-1], in.spare[:n-1]
+	} else {
+		in.n++
+		key = strconv.FormatUint(in.n, 36)
+	}
 	in.open[key] = x
 	return key
+}
+
+// again has the key of an exchange given to another: all answers to it have come.
+// See requests.again.
+func (in *inbox) again(key string) {
+	if in.nc.Opts.InProcessServer == nil {
+		return
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.spare = append(in.spare, key)
 }
 
 // forget ends an exchange: its take is not running and will not be called again.
@@ -122,8 +138,10 @@ func (x *exchange) end(err error) {
 func (in *inbox) requestAll(ctx context.Context, msgs []*nats.Msg, timeout time.Duration) ([]*nats.Msg, error) {
 	answers := make([]*nats.Msg, len(msgs))
 	left := len(msgs)
+	key := ""
 	err := in.exchange(ctx, timeout,
 		func(reply string) error {
+			key = reply[len(in.prefix):]
 			for i, m := range msgs {
 				m.Reply = reply + "." + strconv.Itoa(i)
 				if err := in.nc.PublishMsg(m); err != nil {
@@ -140,5 +158,8 @@ func (in *inbox) requestAll(ctx context.Context, msgs []*nats.Msg, timeout time.
 			}
 			return left == 0
 		})
+	if err == nil {
+		in.again(key)
+	}
 	return answers, err
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"runtime"
 	"sync"
 	"sync/atomic"
 )
@@ -13,23 +14,21 @@ type pool struct {
 	flows atomic.Int64 // slices that share
 
 	mu      sync.Mutex
-	more    sync.Cond // with mu: something is ready, or the pool is closed
-	ready   []readyRoute
-	busy    int // workers that do not wait
-	idle    int // workers that wait for something to do
+	ready   []readyRoute // when no worker waits
+	busy    int          // workers that do not wait
+	idle    []*worker    // those that wait; the last is given work first, what it needs is still at hand
 	closed  bool
 	workers sync.WaitGroup
 }
 
+// worker is a goroutine of the pool.
+type worker struct{ next chan readyRoute } // holds one; closed when the worker is to end
+
 // maxIdle is how many workers stay when there is nothing to do: a new goroutine
 // has to grow its stack first.
-const maxIdle = 64
+const maxIdle = 128
 
-func newPool(size int) *pool {
-	p := &pool{size: size}
-	p.more.L = &p.mu
-	return p
-}
+func newPool(size int) *pool { return &pool{size: size} }
 
 type readyRoute struct {
 	f    *flow
@@ -40,57 +39,67 @@ type readyRoute struct {
 // share is the part of a limit that each slice has.
 func (p *pool) share(limit int64) int64 { return max(limit/max(p.flows.Load(), 1), 1) }
 
-// push queues a route, for a worker that waits or for another one if there may be
-// one.
+// push gives a route to a worker that waits, or to another one if there may be
+// one, or queues it.
 func (p *pool) push(work context.Context, f *flow, r *route) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.ready = append(p.ready, readyRoute{f, r, work})
+	next := readyRoute{f, r, work}
+	n := len(p.idle)
 	switch {
-	case p.idle >= len(p.ready):
-		p.more.Signal()
-	case p.busy+p.idle < p.size:
+	case n > 0:
+		w := p.idle[n-1]
+		p.idle = p.idle[:n-1]
 		p.busy++
-		p.workers.Go(p.run)
+		w.next <- next
+	case p.busy < p.size:
+		p.busy++
+		w := &worker{make(chan readyRoute, 1)}
+		w.next <- next
+		p.workers.Go(func() { p.run(w) })
+	default:
+		p.ready = append(p.ready, next)
 	}
 }
 
 // run runs routes as they become ready.
-func (p *pool) run() {
-	for {
-		next, ok := p.next()
-		if !ok {
-			return
-		}
+func (p *pool) run(w *worker) {
+	// The collector halves the stack of who waits with three quarters of it unused,
+	// and growing it again for each route cost more than reading a message.
+	var used [4 << 10]byte
+	for next := range w.next {
 		next.f.serve(next.work, next.r)
+		p.rest(w)
 	}
+	runtime.KeepAlive(&used)
 }
 
-// next waits for a route. It reports false for a worker that is to end.
-func (p *pool) next() (readyRoute, bool) {
+// rest gives w the next route if one is ready.
+func (p *pool) rest(w *worker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for len(p.ready) == 0 {
-		p.busy--
-		if p.closed || p.idle >= maxIdle {
-			return readyRoute{}, false
-		}
-		p.idle++
-		p.more.Wait()
-		p.idle--
-		p.busy++
+	switch {
+	case len(p.ready) > 0:
+		w.next <- p.ready[0]
+		p.ready[0] = readyRoute{}
+		p.ready = p.ready[1:]
+		return
+	case p.closed || len(p.idle) >= maxIdle:
+		close(w.next)
+	default:
+		p.idle = append(p.idle, w)
 	}
-	next := p.ready[0]
-	p.ready[0] = readyRoute{}
-	p.ready = p.ready[1:]
-	return next, true
+	p.busy--
 }
 
 // close ends the workers when nothing is ready any more, and waits for them.
 func (p *pool) close() {
 	p.mu.Lock()
 	p.closed = true
-	p.more.Broadcast()
+	for _, w := range p.idle {
+		close(w.next)
+	}
+	p.idle = nil
 	p.mu.Unlock()
 	p.workers.Wait()
 }

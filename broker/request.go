@@ -26,19 +26,28 @@ func (d noAnswer) Error() string { return fmt.Sprintf("no answer within %v", tim
 type requests struct {
 	nc    *nats.Conn
 	inbox string // where answers go, before the number of the question
+	// again has an answered question's number given to another: an embedded server
+	// keeps the way to a subject that it has met, and finding one for each answer
+	// cost a third of a publish. It answers once; the servers of a cluster may both,
+	// when the lead of a stream goes from one to the other.
+	again bool
 
 	mu      sync.Mutex
 	cut     bool // the connection is lost
 	last    uint64
 	waiting map[uint64]*question
-	spare   sync.Pool // of *question
+	spare   []*question // the last that was done with is the first to be used
+	limit   *time.Timer // of all: it goes off when the first of them may be over
+	due     time.Time   // when that is; zero: it does not run
 }
 
 // question waits for one answer.
 type question struct {
 	number uint64
-	answer chan reply // holds one; written with requests.mu held
-	timer  *time.Timer
+	reply  string        // where its answer goes; empty: the number is not to be used again
+	answer chan reply    // holds one; written with requests.mu held
+	wait   time.Duration // how long it is waited for; zero: as long as the context allows
+	due    time.Time     // when that is over
 }
 
 type reply struct {
@@ -49,6 +58,7 @@ type reply struct {
 // listen makes ready for answers on a connection.
 func (r *requests) listen(nc *nats.Conn) error {
 	r.nc, r.inbox = nc, nc.NewInbox()+"."
+	r.again = nc.Opts.InProcessServer != nil
 	_, err := nc.Subscribe(r.inbox+"*", r.answered)
 	return err
 }
@@ -57,59 +67,107 @@ func (r *requests) listen(nc *nats.Conn) error {
 // as ctx allows. It fails
 // at once when the connection is lost, now or meanwhile.
 func (r *requests) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
-	q, err := r.number()
+	q, err := r.number(timeout)
 	if err != nil {
 		return nil, err
 	}
-	defer r.forget(q)
-	m.Reply = r.inbox + strconv.FormatUint(q.number, 36)
+	m.Reply = q.reply
 	err = r.nc.PublishMsg(m)
 	m.Reply = "" // the next time it may be published without a question
 	if err != nil {
+		r.forget(q, false)
 		return nil, err
 	}
-	if timeout > 0 {
-		q.timer.Reset(timeout)
+	var a reply
+	if over := ctx.Done(); over == nil {
+		a = <-q.answer
+	} else {
+		select {
+		case a = <-q.answer:
+		case <-over:
+			a.err = ctx.Err()
+		}
 	}
-	select {
-	case a := <-q.answer:
-		return a.msg, a.err
-	case <-q.timer.C:
-		return nil, noAnswer(timeout)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	r.forget(q, a.msg != nil)
+	return a.msg, a.err
 }
 
 // number makes a question.
-func (r *requests) number() (*question, error) {
-	q, ok := r.spare.Get().(*question)
-	if !ok {
-		q = &question{answer: make(chan reply, 1), timer: time.NewTimer(time.Hour)}
-		q.timer.Stop()
-	}
+func (r *requests) number(timeout time.Duration) (*question, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cut {
 		return nil, errDisconnected
 	}
-	r.last++
-	q.number = r.last
+	var q *question
+	if n := len(r.spare); n > 0 {
+		q, r.spare = r.spare[n-1], r.spare[:n-1]
+	} else {
+		q = &question{answer: make(chan reply, 1)}
+	}
+	if q.reply == "" {
+		r.last++
+		q.number, q.reply = r.last, r.inbox+strconv.FormatUint(r.last, 36)
+	}
 	r.waiting[q.number] = q
+	q.wait, q.due = timeout, time.Time{}
+	if timeout > 0 {
+		q.due = time.Now().Add(timeout)
+		r.wake(q.due)
+	}
 	return q, nil
 }
 
-// forget makes q ready for another question.
-func (r *requests) forget(q *question) {
+// wake has expire called at that time or before. r.mu is held.
+func (r *requests) wake(at time.Time) {
+	switch {
+	case !r.due.IsZero() && !at.Before(r.due):
+		return
+	case r.limit == nil:
+		r.limit = time.AfterFunc(time.Until(at), r.expire)
+	default:
+		r.limit.Reset(time.Until(at))
+	}
+	r.due = at
+}
+
+// expire ends the questions whose time is over.
+func (r *requests) expire() {
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.due = time.Time{}
+	now := time.Now()
+	var next time.Time
+	for n, q := range r.waiting {
+		switch {
+		case q.due.IsZero():
+		case !q.due.After(now):
+			delete(r.waiting, n)
+			q.answer <- reply{err: noAnswer(q.wait)}
+		case next.IsZero() || q.due.Before(next):
+			next = q.due
+		}
+	}
+	if !next.IsZero() {
+		r.wake(next)
+	}
+}
+
+// forget makes q ready for another question. answered says that nothing can come
+// any more for the one that it was.
+func (r *requests) forget(q *question, answered bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	delete(r.waiting, q.number) // from here on nobody answers it
-	r.mu.Unlock()
+	if !answered || !r.again {
+		q.reply = ""
+	}
 	select {
 	case <-q.answer: // too late
+		q.reply = "" // also where it is that of expire: the server's is on its way
 	default:
 	}
-	q.timer.Stop()
-	r.spare.Put(q)
+	r.spare = append(r.spare, q)
 }
 
 // answered hands an answer to who waits for it.
@@ -136,6 +194,10 @@ func (r *requests) lost() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.cut = true
+	if r.limit != nil {
+		r.limit.Stop()
+		r.due = time.Time{}
+	}
 	r.failAll(errDisconnected)
 }
 
