@@ -32,6 +32,7 @@
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
+//	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
 //	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
@@ -44,6 +45,7 @@
 //	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
+//	XEP-0363  HTTP File Upload                          account/upload.go, uploadhttp.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go
 //

@@ -216,7 +216,7 @@ func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
 
 func (a *App) httpServer(s *socket) *httpd.Server {
 	o := httpd.Options{
-		Hostname: a.hostname(), Sink: a.intake, Listener: s.name(),
+		Hostname: a.hostname(), Sink: a.intake, Listener: s.name(), Mounted: a.mounted(),
 		MaxConnections: s.scope.MaxConnections, MaxConnectionsPerAddress: s.scope.MaxConnectionsPerAddress,
 		Config: func(peer netip.AddrPort) httpd.PeerOptions {
 			p := a.peer(s, peer.Addr())

@@ -87,6 +87,8 @@ func TestTranscripts(t *testing.T) {
 				ro.Custody, ro.Filter = discard{}, noStates
 			case "elements":
 				provide = append(provide, provideElements(&ro))
+			case "uploads":
+				provide = append(provide, provideUploads)
 			case "archive":
 				provide = append(provide, provideArchive(&ro))
 			case "inactive":
