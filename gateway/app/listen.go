@@ -171,7 +171,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 	o := c2s.ConnOptions{
 		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, FailureDelay: failureDelay, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
-		MaxHeld: p.MaxHeld,
+		Location: p.ResumeLocation, MaxHeld: p.MaxHeld,
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},

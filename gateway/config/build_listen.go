@@ -144,6 +144,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		AuthTimeout:          v.duration("auth_timeout"),
 		MaxFailedLogins:      v.number("max_failed_logins"),
 		ResumeTime:           v.duration("resume_time"),
+		ResumeLocation:       v.text("resume_location"),
 		MaxHeld:              v.number("max_held_stanzas"),
 		MaxUnackedStanzas:    v.number("max_unacked_stanzas"),
 		MaxUnackedSize:       int(v.size("max_unacked_size")),

@@ -66,7 +66,13 @@ func (c *session) enable(ctx context.Context, e *xmlwire.Element) error {
 	by := c.life.by
 	c.life.mu.Unlock()
 	c.sm.enabled, c.sm.handled = true, 0
-	return c.out().Manage(ctx, stream.Enabled(id, wait), managing(by, wait, c.server.o.ProofTime))
+	enabled := stream.Enabled(id, wait)
+	if wait > 0 {
+		// Another process may stand behind the name that the client knows, and cannot
+		// resume what is here.
+		enabled.SetAttr("location", c.location)
+	}
+	return c.out().Manage(ctx, enabled, managing(by, wait, c.server.o.ProofTime))
 }
 
 // managing is how the stream of a connection is managed.

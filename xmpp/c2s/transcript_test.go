@@ -100,6 +100,8 @@ func TestTranscripts(t *testing.T) {
 				co.Limits.Negotiation = 400 * time.Millisecond
 			case "idle":
 				co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
+			case "location":
+				co.ResumeTime, co.Location = 5*time.Minute, "node1.example:5222"
 			case "resumption":
 				co.ResumeTime = 5 * time.Minute
 			case "short-resumption":
