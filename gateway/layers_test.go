@@ -44,7 +44,7 @@ var confined = map[string][]string{
 	"github.com/k3a/html2text":            {"gateway/convert"},
 	"github.com/xdg-go/scram":             {"xmpp/sasl"},
 	"github.com/emersion/go-message":      {"mcmt"},
-	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "gateway", "gateway/bench"},
+	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench"},
 	"net/smtp":                            {},
 	"encoding/xml":                        {},
 	"github.com/stretchr/testify":         {},

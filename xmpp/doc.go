@@ -33,6 +33,7 @@
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
+//	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
 //	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
@@ -46,6 +47,7 @@
 //	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
+//	XEP-0363  HTTP File Upload                          account/upload.go, uploadhttp.go
 //	XEP-0368  Direct TLS                                c2s/conn.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go

@@ -267,6 +267,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 			listeners[kind] = append(listeners[kind], p)
 		}
 	}
+	a.provideUploads()
 	return slices.Concat(listeners[config.Control], listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }

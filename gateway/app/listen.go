@@ -175,7 +175,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 		Guess: c2s.GuessLimits{
 			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
 		},
-		MaxHeld: p.MaxHeld,
+		Location: p.ResumeLocation, MaxHeld: p.MaxHeld,
 		Limits: stream.Limits{
 			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
 			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},
@@ -227,7 +227,7 @@ func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
 
 func (a *App) httpServer(s *socket) *httpd.Server {
 	o := httpd.Options{
-		Hostname: a.hostname(), Sink: a.intake, Listener: s.name(),
+		Hostname: a.hostname(), Sink: a.intake, Listener: s.name(), Mounted: a.mounted(),
 		MaxConnections: s.scope.MaxConnections, MaxConnectionsPerAddress: s.scope.MaxConnectionsPerAddress,
 		Config: func(peer netip.AddrPort) httpd.PeerOptions {
 			p := a.peer(s, peer.Addr())

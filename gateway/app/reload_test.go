@@ -151,7 +151,7 @@ func TestNeedsRestart(t *testing.T) {
 		{"sessions", "data_dir = data", "data_dir = data\nmax_sessions_per_account = 3", "max_sessions_per_account"},
 		{"suspended sessions", "data_dir = data", "data_dir = data\nmax_suspended_sessions = 3", "max_suspended_sessions"},
 		{"suspended sessions of an account", "data_dir = data", "data_dir = data\nmax_suspended_per_account = 3", "max_suspended_per_account"},
-		{"what is kept for accounts", "data_dir = data", "data_dir = data\nmax_blocked_per_account = 3", "what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_vcard_size"},
+		{"what is kept for accounts", "data_dir = data", "data_dir = data\nmax_blocked_per_account = 3", "what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_upload_size, max_vcard_size, upload_…"},
 		{"the XMPP log", "xmpp {}", "xmpp { debug_level = debug }", "debug_level"},
 	} {
 		dir := t.TempDir()

@@ -51,7 +51,7 @@ var fixedOptions = []struct {
 	{"max_sessions_per_account", func(c *config.Config) any { return c.XMPP.MaxSessionsPerAccount }},
 	{"max_suspended_per_account", func(c *config.Config) any { return c.XMPP.MaxSuspendedPerAccount }},
 	{"max_suspended_sessions", func(c *config.Config) any { return c.XMPP.MaxSuspendedSessions }},
-	{"what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_vcard_size", func(c *config.Config) any { return c.Accounts }},
+	{"what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_upload_size, max_vcard_size, upload_…", func(c *config.Config) any { return c.Accounts }},
 	{"message_expiration of dead messages", func(c *config.Config) any { return c.MessageExpiration }},
 	{"nats", func(c *config.Config) any { return c.NATS }},
 	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},

@@ -22,6 +22,8 @@ type services struct {
 	archives *account.Archives // nil: switched off
 	archive  *store.Archive    // likewise
 	wanted   *store.ArchivePreferences
+	uploads  *account.Uploads // nil: switched off
+	files    *store.Files     // likewise
 	elements *store.Elements
 	avatars  *store.Avatars
 }
@@ -39,7 +41,14 @@ func (s *services) open(ctx context.Context, b *broker.Broker, o config.Accounts
 	if s.avatars, err = store.OpenAvatars(ctx, b, report); err != nil {
 		return err
 	}
-	return s.openArchives(ctx, b, o, report)
+	if err := s.openArchives(ctx, b, o, report); err != nil || o.MaxUploadSize == 0 {
+		return err
+	}
+	if s.files, err = store.OpenFiles(ctx, b, store.FilesOptions{Bytes: o.UploadSize, Age: o.UploadExpiration}); err != nil {
+		return err
+	}
+	s.uploads = &account.Uploads{Files: s.files, URL: o.UploadURL, MaxSize: o.MaxUploadSize, Quota: o.UploadQuota, Failed: report}
+	return nil
 }
 
 func (s *services) openArchives(ctx context.Context, b *broker.Broker, o config.Accounts, report func(error)) (err error) {
@@ -102,6 +111,9 @@ func (s *services) kept() []keeping {
 	all := []keeping{s.blocks, s.elements, s.avatars, s.wanted}
 	if s.archive != nil {
 		all = append(all, s.archive)
+	}
+	if s.files != nil {
+		all = append(all, s.files)
 	}
 	return all
 }

@@ -9,6 +9,7 @@ import (
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // leaveTime bounds the removal of our sessions from the registry at the end. What
@@ -26,7 +27,11 @@ func (a *App) newSessions(b *broker.Broker) *store.Sessions {
 		Broker: b, Members: members(b),
 		// Called after openSessions only, and then there is a delivery.
 		OnAvailable: func(bare jid.JID) { a.delivery.Wake(bare) },
-		Report:      func(err error) { log.Warn().Err(err).Msg("session registry") },
+		// Whom it does not reach has no presence from it anyhow.
+		Forward: func(ctx context.Context, st *stanza.Stanza) { _ = a.router.Forward(ctx, st) },
+		OnLost:  func(ctx context.Context, full jid.JID) { a.router.Lost(ctx, full) },
+		OnCome:  func(ctx context.Context, s router.Session, back bool) { a.router.Come(ctx, s, back) },
+		Report:  func(err error) { log.Warn().Err(err).Msg("session registry") },
 	})
 }
 

@@ -50,9 +50,11 @@ func (t *tree) buildXMPP(c *Config) {
 	c.XMPP.MaxSuspendedPerAccount = g.number("max_suspended_per_account")
 	c.XMPP.MaxSuspendedSessions = g.number("max_suspended_sessions")
 	c.Accounts = Accounts{
-		Archive:            g.text("archive"),
-		ArchiveExpiration:  g.duration("archive_expiration"),
-		ArchiveSize:        g.size("archive_size"),
+		Archive:           g.text("archive"),
+		ArchiveExpiration: g.duration("archive_expiration"),
+		ArchiveSize:       g.size("archive_size"),
+		MaxUploadSize:     g.size("max_upload_size"), UploadQuota: g.size("upload_quota"), UploadSize: g.size("upload_size"),
+		UploadURL: g.text("upload_url"), UploadExpiration: g.duration("upload_expiration"),
 		ArchivePage:        g.number("archive_page"),
 		MaxBlocked:         g.number("max_blocked_per_account"),
 		MaxRosterContacts:  g.number("max_roster_contacts"),
@@ -144,6 +146,7 @@ func (t *tree) buildDomains(c *Config) {
 		c.MailGatewayDomain = "mail." + served[0]
 	}
 	t.checkDomains(c)
+	t.checkUploads(c)
 }
 
 func (t *tree) buildMaps(c *Config) {

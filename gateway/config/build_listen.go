@@ -154,6 +154,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		FailedPerAccount:     v.number("max_failed_logins_per_account"),
 		ResourceConflict:     conflicts[v.text("resource_conflict")],
 		ResumeTime:           v.duration("resume_time"),
+		ResumeLocation:       v.text("resume_location"),
 		MaxHeld:              v.number("max_held_stanzas"),
 		MaxUnackedStanzas:    v.number("max_unacked_stanzas"),
 		MaxUnackedSize:       int(v.size("max_unacked_size")),

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -197,6 +198,19 @@ func (t *tree) checkDomains(c *Config) {
 	xmpp := t.root.of(inXMPPListener)
 	if len(xmpp) > 0 && len(c.ServedDomains()) == 0 && !t.report.syntax {
 		t.report.warnf(xmpp[0].pos, `add domain "…" { xmpp_role = "server" }`, "no domain has xmpp_role = server: nobody can log in")
+	}
+}
+
+// checkUploads reports addresses of files that are none.
+func (t *tree) checkUploads(c *Config) {
+	text := c.Accounts.UploadURL
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || !strings.HasSuffix(u.Path, "/") || u.RawQuery != "" || u.Fragment != "" ||
+		u.Path == "/" || strings.HasPrefix(u.Path, "/v1/") {
+		t.report.errorf(t.view(t.root).pos("upload_url"), `as "https://files.example/upload/"`, "upload_url: %q is no address of a folder", text)
 	}
 }
 

@@ -133,6 +133,12 @@ type Accounts struct {
 	ArchiveExpiration time.Duration
 	ArchiveSize       int64
 	ArchivePage       int
+	// MaxUploadSize (bytes) bounds a file that is uploaded, zero: none; UploadQuota all
+	// files of an account, UploadSize all files. UploadURL is where they are, which may
+	// be empty, UploadExpiration for how long.
+	MaxUploadSize, UploadQuota, UploadSize int64
+	UploadURL                              string
+	UploadExpiration                       time.Duration
 	// MaxBlocked is how many addresses one may block.
 	MaxBlocked int
 	// MaxRosterContacts, MaxRosterGroups (of one contact), MaxRosterRequests (of

@@ -152,6 +152,8 @@ type PeerOptions struct {
 	// ResumeTime is how long the session of a client whose connection is lost
 	// waits to be resumed (XEP-0198); zero: it ends with the connection.
 	ResumeTime time.Duration
+	// ResumeLocation is where a client is told to come for that; empty: it is not told.
+	ResumeLocation string
 	// MaxHeld is how many stanzas wait while nobody looks at a client (XEP-0352);
 	// zero: none.
 	MaxHeld int

@@ -90,7 +90,7 @@ func sample(o *option, f testFiles) string {
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
 		"durability": "power", "websocket_url": "wss://chat.example/ws", "max_store": "512m", "disk_reserve": "77m", "max_memory": "77m",
-		"archive_expiration": "77h", "archive_size": "77m", "slices": "7", "max_stanza_size": "77k", "stream": "server", "interval": "77",
+		"archive_expiration": "77h", "archive_size": "77m", "upload_expiration": "77h", "upload_size": "77m", "upload_url": "https://files.example/f/", "slices": "7", "max_stanza_size": "77k", "stream": "server", "interval": "77",
 	}
 	if v, ok := named[o.name]; ok {
 		return `"` + v + `"`

@@ -8,6 +8,7 @@ import (
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // presenter is a session here that has presence for others. Those that do not,
@@ -66,6 +67,12 @@ func (r *Sessions) serve(ctx context.Context, s router.Session, q request) reply
 		}
 		if other := r.Session(to); presents && other != nil {
 			p.Introduce(ctx, other)
+		}
+	case opShow:
+		if o, ok := s.(interface{ Shown() *stanza.Stanza }); ok {
+			if st := o.Shown(); st != nil {
+				return reply{statusDone, stanzaData(st)}
+			}
 		}
 	default:
 		return failure(errRequest)

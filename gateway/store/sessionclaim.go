@@ -35,7 +35,7 @@ type claim struct {
 	seen  uint64 // the last revision of the key that is known of
 	rev   uint64 // of the entry that we may write over; zero: none is there
 	ours  bool   // that entry is ours
-	wrote int32  // rank in it
+	wrote shown  // what it says
 	lost  bool   // our entry was removed by others, who think that we are dead
 
 	queued, busy bool
@@ -170,7 +170,7 @@ type wish struct {
 	round   int
 	session router.Session
 	binding binding
-	rank    int32
+	shown   shown
 	rev     uint64
 	ours    bool
 	same    bool // the entry is as it is to be
@@ -181,8 +181,8 @@ func (r *Sessions) wish(c *claim) wish {
 	defer r.mu.RUnlock()
 	w := wish{kv: r.kv, round: r.round, session: c.session, binding: c.binding, rev: c.rev, ours: c.ours}
 	if w.session != nil {
-		w.rank = rankOf(w.session.Priority())
-		w.same = w.ours && w.rank == c.wrote
+		w.shown = shownOf(w.session)
+		w.same = w.ours && w.shown == c.wrote
 	}
 	return w
 }
@@ -235,9 +235,10 @@ func (w wish) write(ctx context.Context, key string) (rev uint64, err error) {
 	e := sessionEntry{
 		JID: w.session.JID().String(), Node: w.binding.node, Number: w.binding.number, Since: w.binding.since,
 	}
-	if w.rank != away {
-		e.Priority, e.Available = int8(w.rank), true
+	if w.shown.rank != away {
+		e.Priority, e.Available = int8(w.shown.rank), true
 	}
+	e.Present, e.Carbons = w.shown.present, w.shown.carbons
 	value, err := json.Marshal(e)
 	switch {
 	case err != nil:
@@ -259,12 +260,12 @@ func (r *Sessions) written(c *claim, w wish, rev uint64) {
 		r.queue(c) // it may be gone again
 		return
 	}
-	c.seen, c.rev, c.ours, c.wrote = rev, rev, true, w.rank
+	c.seen, c.rev, c.ours, c.wrote = rev, rev, true, w.shown
 	if c.binding != w.binding {
 		c.wrote = never
 	}
 	switch {
-	case c.session == nil, rankOf(c.session.Priority()) != c.wrote:
+	case c.session == nil, shownOf(c.session) != c.wrote:
 		r.queue(c)
 	case c.lost:
 		c.lost = false
@@ -313,12 +314,12 @@ func (r *Sessions) collide(c *claim, rev uint64, e sessionEntry, readable bool) 
 	}
 	c.seen, c.rev, c.ours, c.wrote = rev, rev, ours, never
 	if ours && e.binding() == c.binding {
-		c.wrote = e.rank()
+		c.wrote = e.shown()
 	}
-	if c.session == nil || c.wrote != rankOf(c.session.Priority()) {
+	if c.session == nil || c.wrote != shownOf(c.session) {
 		r.queue(c)
 	}
 }
 
-// never is the rank of an entry that has to be written again whatever it says.
-const never = away - 1
+// never is what an entry says that has to be written again whatever it is.
+var never = shown{rank: away - 1}

@@ -277,7 +277,7 @@ func TestLateWord(t *testing.T) {
 		r.mu.Lock()
 		before := cl.rev
 		cl.queued = false
-		w := wish{round: r.round + tc.round, session: bob, binding: cl.binding, rank: 1}
+		w := wish{round: r.round + tc.round, session: bob, binding: cl.binding, shown: shown{rank: 1}}
 		r.mu.Unlock()
 		r.written(cl, w, tc.rev)
 		if cl.rev != before || !cl.queued {

@@ -125,6 +125,28 @@ func (p *person) lines() (all []string) {
 	return all
 }
 
+// getsTimes waits for a stanza to have come some times.
+func (p *person) getsTimes(n int, line string) {
+	p.t.Helper()
+	limit := soon(p.t)
+	for {
+		got := 0
+		for _, l := range p.lines() {
+			if l == line {
+				got++
+			}
+		}
+		if got >= n {
+			return
+		}
+		select {
+		case <-poll():
+		case <-limit.Done():
+			p.t.Fatalf("%s does not get %q %d times, but %q", p.c.JID(), line, n, p.lines())
+		}
+	}
+}
+
 // gets waits for one stanza; after is how many came before it.
 func (p *person) gets(line string) {
 	p.t.Helper()

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
 )
 
 // sessionBucket holds a sessionEntry for each bound session of all processes.
@@ -35,12 +36,32 @@ type sessionEntry struct {
 	Since     int64  `json:"since"`
 	Priority  int8   `json:"priority"`
 	Available bool   `json:"available"`
+	Present   bool   `json:"present,omitempty"` // others see it as available: while it is suspended, too
+	Carbons   bool   `json:"carbons,omitempty"` // its client wants copies (XEP-0280)
 }
 
 func (e sessionEntry) binding() binding { return binding{e.Since, e.Node, e.Number} }
 
-// rank is the priority in one number: away where the session is not available.
-func (e sessionEntry) rank() int32 { return rankOf(e.Priority, e.Available) }
+// shown is what the entry says of the session.
+func (e sessionEntry) shown() shown {
+	return shown{rankOf(e.Priority, e.Available), e.Available || e.Present, e.Carbons}
+}
+
+// shown is what other processes know of a session.
+type shown struct {
+	rank    int32 // the priority in one number: away where the session takes no messages
+	present bool
+	carbons bool
+}
+
+// nothing is shown of a session that is not there.
+var nothing = shown{rank: away}
+
+// shownOf is what others are to know of a session.
+func shownOf(s router.Session) shown {
+	c, ok := s.(interface{ Carbons() bool })
+	return shown{rankOf(s.Priority()), router.Present(s), ok && c.Carbons()}
+}
 
 // away is the rank of a session that is not available, or not there.
 const away = -1 << 16

@@ -41,16 +41,16 @@ const (
 	reunited             // bare has sessions here and elsewhere that may have missed presence
 )
 
-// shifted notes what follows from a change of the rank of m. r.mu is held.
-func (r *Sessions) shifted(m *remote, before int32, how change) {
-	after := r.rank(m)
-	if before < 0 && after >= 0 {
+// shifted notes what follows from a change of what is known of m. r.mu is held.
+func (r *Sessions) shifted(m *remote, before shown, how change) {
+	after := r.shown(m)
+	if before.rank < 0 && after.rank >= 0 {
 		r.news = append(r.news, news{kind: able, bare: m.full.Bare()})
 	}
 	switch {
-	case before == away && after != away:
+	case !before.present && after.present:
 		r.news = append(r.news, news{kind: arrived, how: how, there: m})
-	case before != away && after == away && how == lost:
+	case before.present && !after.present && how == lost:
 		r.news = append(r.news, news{kind: left, there: m})
 	}
 }
@@ -69,11 +69,13 @@ func (r *Sessions) tell(n news) {
 		for _, s := range r.present(n.there.full.Bare()) {
 			r.greet(s, n.there, n.how == revived)
 		}
+		r.later(func(ctx context.Context) { r.o.OnCome(ctx, n.there, n.how == revived) })
 	case left:
-		if len(r.present(n.there.full.Bare())) > 0 {
-			r.later(func(ctx context.Context) { r.farewell(ctx, n.there) })
-		}
+		r.later(func(ctx context.Context) { r.farewell(ctx, n.there) })
 	case returned:
+		if s, ok := n.here.(interface{ Redress() }); ok {
+			r.later(func(context.Context) { s.Redress() })
+		}
 		if s, ok := n.here.(presenter); ok {
 			for _, m := range r.elsewhere(s.JID().Bare()) {
 				r.greet(s, m, false)
@@ -82,6 +84,9 @@ func (r *Sessions) tell(n news) {
 	case yielded:
 		n.here.Close(&stream.Error{Condition: stream.Conflict, Text: "replaced by a new session"})
 	case reunited:
+		for _, m := range r.elsewhere(n.bare) {
+			r.later(func(ctx context.Context) { r.o.OnCome(ctx, m, true) })
+		}
 		for _, s := range r.present(n.bare) {
 			for _, m := range r.elsewhere(n.bare) {
 				r.greet(s, m, true)
@@ -93,8 +98,7 @@ func (r *Sessions) tell(n news) {
 // present are the sessions of bare here that are available.
 func (r *Sessions) present(bare jid.JID) (all []presenter) {
 	for _, s := range r.local.Sessions(bare) {
-		p, ok := s.(presenter)
-		if _, available := s.Priority(); ok && available {
+		if p, ok := s.(presenter); ok && router.Present(s) {
 			all = append(all, p)
 		}
 	}
@@ -104,8 +108,7 @@ func (r *Sessions) present(bare jid.JID) (all []presenter) {
 // elsewhere are the sessions of bare on other nodes that are available.
 func (r *Sessions) elsewhere(bare jid.JID) (all []*remote) {
 	for _, s := range r.Sessions(bare) {
-		m, ok := s.(*remote)
-		if _, available := s.Priority(); ok && available {
+		if m, ok := s.(*remote); ok && m.Present() {
 			all = append(all, m)
 		}
 	}
@@ -122,18 +125,21 @@ func (r *Sessions) greet(here presenter, there *remote, both bool) {
 	})
 }
 
-// farewell says to the sessions here that there is gone, which it cannot say itself
+// farewell says to the sessions here, and has the account's contacts told, that there is
+// gone, which it cannot say itself
 // any more (RFC 6121 §4.5.2). Should it be back meanwhile, it says that again.
 func (r *Sessions) farewell(ctx context.Context, there *remote) {
 	if r.isAvailable(there.full) {
 		return
 	}
 	bare := there.full.Bare()
+	r.o.OnLost(ctx, there.full)
 	for _, s := range r.present(bare) {
 		_ = s.Send(ctx, stanza.NewPresence(bare, there.full, "unavailable")) // one that is going away needs none
 	}
 	for _, m := range r.elsewhere(bare) {
 		if m.full == there.full {
+			r.o.OnCome(ctx, m, true)
 			for _, s := range r.present(bare) {
 				m.introduce(ctx, s.JID())
 			}
@@ -143,11 +149,7 @@ func (r *Sessions) farewell(ctx context.Context, there *remote) {
 
 func (r *Sessions) isAvailable(full jid.JID) bool {
 	s := r.Session(full)
-	if s == nil {
-		return false
-	}
-	_, available := s.Priority()
-	return available
+	return s != nil && router.Present(s)
 }
 
 // later runs f beside the others, a bounded number at a time.

@@ -70,9 +70,9 @@ func (r *Sessions) meetMembers() <-chan struct{} {
 // nothing, at once. r.mu is held.
 func (r *Sessions) turn(p *peer) {
 	how := lost
-	before := make(map[*remote]int32, len(p.remotes))
+	before := make(map[*remote]shown, len(p.remotes))
 	for _, m := range p.remotes {
-		before[m] = r.rank(m)
+		before[m] = r.shown(m)
 	}
 	if p.live = !p.live; p.live {
 		p.life, p.die = context.WithCancel(r.life)
@@ -81,9 +81,9 @@ func (r *Sessions) turn(p *peer) {
 		p.die()
 		p.died = time.Now()
 	}
-	for m, rank := range before {
+	for m, was := range before {
 		r.merge(m.full.Bare())
-		r.shifted(m, rank, how)
+		r.shifted(m, was, how)
 	}
 	if !p.live && len(p.remotes) == 0 {
 		delete(r.peers, p.node)

@@ -21,7 +21,7 @@ type remote struct {
 	key     string
 	full    jid.JID
 	binding binding
-	state   atomic.Int32 // the rank; changed with Sessions.mu held
+	state   atomic.Pointer[shown] // changed with Sessions.mu held
 
 	rev uint64 // of the entry; guarded by Sessions.mu
 }
@@ -38,12 +38,12 @@ func (r *Sessions) counts(m *remote) bool {
 	return m.peer.live && (c == nil || c.session == nil)
 }
 
-// rank is the rank of m, away where it does not count. r.mu is held.
-func (r *Sessions) rank(m *remote) int32 {
+// shown is what is known of m, nothing where it does not count. r.mu is held.
+func (r *Sessions) shown(m *remote) shown {
 	if !r.counts(m) {
-		return away
+		return nothing
 	}
-	return m.state.Load()
+	return *m.state.Load()
 }
 
 // JID is the full JID.
@@ -51,11 +51,41 @@ func (m *remote) JID() jid.JID { return m.full }
 
 // Priority is that of the last presence that is known here.
 func (m *remote) Priority() (p int8, available bool) {
-	n := m.state.Load()
+	n := m.state.Load().rank
 	if n == away {
 		return 0, false
 	}
 	return int8(n), true
+}
+
+// Present says whether others see the resource as available: while it is suspended, too.
+func (m *remote) Present() bool { return m.state.Load().present }
+
+// Carbons says whether its client wants copies of its account's messages (XEP-0280).
+func (m *remote) Carbons() bool { return m.state.Load().carbons }
+
+// Show sends the session's presence to somebody, and again what it has become meanwhile,
+// since that may have been overtaken. It does not wait. The node that has the session is
+// asked for the presence, not to send it: it may not know yet of who is to see it.
+func (m *remote) Show(_ context.Context, to jid.JID) {
+	m.r.later(func(ctx context.Context) {
+		sent := ""
+		for range 4 {
+			a, err := m.ask(ctx, opShow, nil)
+			if err != nil || string(a.data) == sent {
+				return // where the node is not there, it has no presence
+			}
+			sent = string(a.data)
+			st := stanza.NewPresence(to, m.full, "unavailable")
+			if len(a.data) > 0 {
+				if st, err = parseStanza(a.data); err != nil {
+					return
+				}
+				st.To = to
+			}
+			m.r.o.Forward(ctx, st)
+		}
+	})
 }
 
 // Send has the session's node queue a stanza and waits for its answer. An error

@@ -26,6 +26,7 @@ const (
 	opClose                          // data: condition, a NUL, text; empty: no reason
 	opRetire                         // no data
 	opIntroduce                      // data: the full JID to introduce the session to
+	opShow                           // no data; the reply has its presence, if it has any
 )
 
 // request is one, on the wire: version, operation, number and wait as uvarints,

@@ -129,10 +129,10 @@ func TestParseSession(t *testing.T) {
 	const full = "bob@localhost/x"
 	key := sessionKey(jid.MustParse(full))
 	e, j, err := parseSession(key, []byte(`{"jid":"bob@localhost/x","node":"N","number":3,"since":5,"priority":-7,"available":true,"of a later version":1}`))
-	if err != nil || j.String() != full || e.binding() != (binding{5, "N", 3}) || e.rank() != -7 {
+	if err != nil || j.String() != full || e.binding() != (binding{5, "N", 3}) || e.shown().rank != -7 {
 		t.Errorf("%+v of %s, %v", e, j, err)
 	}
-	if e, _, err := parseSession(key, []byte(`{"jid":"bob@localhost/x","node":"N","priority":5}`)); err != nil || e.rank() != away {
+	if e, _, err := parseSession(key, []byte(`{"jid":"bob@localhost/x","node":"N","priority":5}`)); err != nil || e.shown().rank != away {
 		t.Errorf("not available: %+v, %v", e, err)
 	}
 	for _, bad := range []string{"", "{}", `{"jid":"bob@localhost/y","node":"N"}`, `{"jid":"bob@localhost/x"}`, `{"jid":"bob@localhost","node":"N"}`, `{"jid":"@","node":"N"}`, `{"jid":"bob@localhost/x","node":"N","priority":300}`} {

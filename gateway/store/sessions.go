@@ -14,6 +14,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // SessionBroker is what the sessions of several processes need of the broker.
@@ -41,6 +42,14 @@ type SessionsOptions struct {
 	// OnAvailable learns each time that a session of another process becomes able
 	// to take messages to its bare JID. It must not block. Nil: nobody does.
 	OnAvailable func(bare jid.JID)
+	// OnLost learns that a session of another process which others saw as available is
+	// gone without a word; OnCome that one has become available, and whether it is back
+	// after that was said of it. They may block. Nil: nobody does.
+	OnLost func(ctx context.Context, full jid.JID)
+	OnCome func(ctx context.Context, s router.Session, back bool)
+	// Forward sends the presence of a session of another process on its way. Nil: it is
+	// shown to nobody.
+	Forward func(ctx context.Context, st *stanza.Stanza)
 	// Report learns of entries that cannot be read, and when the bucket cannot be
 	// read or written. It must not block. Nil: nobody does.
 	Report func(error)
@@ -133,6 +142,15 @@ func NewSessions(o SessionsOptions) *Sessions {
 	}
 	if o.OnAvailable == nil {
 		o.OnAvailable = func(jid.JID) {}
+	}
+	if o.OnLost == nil {
+		o.OnLost = func(context.Context, jid.JID) {}
+	}
+	if o.Forward == nil {
+		o.Forward = func(context.Context, *stanza.Stanza) {}
+	}
+	if o.OnCome == nil {
+		o.OnCome = func(context.Context, router.Session, bool) {}
 	}
 	r := &Sessions{
 		o: o, node: o.Broker.Node(), local: router.NewRegistry(), loaded: make(chan struct{}),
@@ -289,7 +307,7 @@ func (r *Sessions) Unbind(s router.Session) bool {
 // was bound here. r.mu is held.
 func (r *Sessions) uncover(key string) {
 	if twin := r.remotes[key]; twin != nil {
-		r.shifted(twin, away, moved)
+		r.shifted(twin, nothing, moved)
 	}
 }
 

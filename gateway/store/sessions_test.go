@@ -211,6 +211,8 @@ type cluster struct {
 	nats   *outside
 	living *living
 	times  sessionTimes
+	// rosters are known to all nodes; nil: there are none.
+	rosters router.Rosters
 }
 
 func newCluster(t testing.TB) *cluster {
@@ -244,9 +246,13 @@ func (c *cluster) node() *node {
 	}
 	n.broker = b
 	c.living.set(b.Node(), true)
-	n.sessions = NewSessions(SessionsOptions{Broker: b, Members: c.living, times: c.times, OnAvailable: n.noteAble})
+	n.sessions = NewSessions(SessionsOptions{Broker: b, Members: c.living, times: c.times, OnAvailable: n.noteAble,
+		Forward: func(ctx context.Context, st *stanza.Stanza) { _ = n.router.Forward(ctx, st) },
+		OnLost:  func(ctx context.Context, full jid.JID) { n.router.Lost(ctx, full) },
+		OnCome:  func(ctx context.Context, s router.Session, back bool) { n.router.Come(ctx, s, back) },
+	})
 	n.router = router.New(router.Options{
-		Domains: func(d string) bool { return d == "localhost" }, Registry: n.sessions, MaxSessions: 4,
+		Domains: func(d string) bool { return d == "localhost" }, Registry: n.sessions, MaxSessions: 4, Rosters: c.rosters,
 	})
 	if err := n.sessions.Open(soon(c.t)); err != nil {
 		c.t.Fatal(err)

@@ -264,9 +264,9 @@ func (r *Sessions) put(key string, full jid.JID, e sessionEntry, rev uint64) {
 		r.drop(key, moved)
 		m = nil
 	}
-	before := int32(away)
+	before := nothing
 	if m != nil {
-		before = r.rank(m)
+		before = r.shown(m)
 	} else {
 		m = &remote{r: r, key: key, full: full, binding: e.binding(), peer: r.peer(e.Node)}
 		m.peer.remotes[key] = m
@@ -274,7 +274,8 @@ func (r *Sessions) put(key string, full jid.JID, e sessionEntry, rev uint64) {
 		r.away[full.Bare()] = append(r.away[full.Bare()], m)
 	}
 	m.rev = rev
-	m.state.Store(e.rank())
+	now := e.shown()
+	m.state.Store(&now)
 	r.merge(full.Bare())
 	r.shifted(m, before, moved)
 }
@@ -285,7 +286,7 @@ func (r *Sessions) drop(key string, how change) {
 	if m == nil {
 		return
 	}
-	bare, before := m.full.Bare(), r.rank(m)
+	bare, before := m.full.Bare(), r.shown(m)
 	delete(r.remotes, key)
 	delete(m.peer.remotes, key)
 	rest := r.away[bare]
@@ -303,7 +304,7 @@ func (r *Sessions) drop(key string, how change) {
 		delete(r.peers, p.node)
 	}
 	r.merge(bare)
-	if how == lost && before != away {
+	if how == lost && before.present {
 		r.news = append(r.news, news{kind: left, there: m})
 	}
 }

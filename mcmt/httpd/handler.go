@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/netip"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,6 +37,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// Also bounds what net/http reads of a body that nobody wanted.
 	_ = x.rc.SetReadDeadline(x.start.Add(s.opt.ReadTimeout))
+	if m := s.mounted(r.URL.Path); m != nil && !x.opt.Deny {
+		_ = x.rc.SetWriteDeadline(x.start.Add(s.opt.WriteTimeout))
+		m.ServeHTTP(w, r)
+		return
+	}
 	h := w.Header()
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
@@ -55,6 +61,16 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	handle(x)
+}
+
+// mounted is what answers for a path that is not of the message API, nil for nothing.
+func (s *Server) mounted(path string) http.Handler {
+	for prefix, h := range s.opt.Mounted {
+		if strings.HasPrefix(path, prefix) {
+			return h
+		}
+	}
+	return nil
 }
 
 // route finds what handles the request, nil for an OPTIONS that is answered by

@@ -17,6 +17,7 @@ package httpd
 import (
 	"context"
 	"crypto/tls"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -24,6 +25,9 @@ import (
 
 	"mcmt2xmpp/mcmt"
 )
+
+// Mounts are handlers by the paths that they answer below.
+type Mounts map[string]http.Handler
 
 // Options is what a Server needs. Only Sink must be set; every zero field takes
 // the default named beside it.
@@ -42,6 +46,10 @@ type Options struct {
 	// 127.0.0.1:0: who may open the socket file is a local user. nil: the zero
 	// PeerOptions for everybody.
 	Config func(peer netip.AddrPort) PeerOptions
+	// Mounted answer requests below their paths, which end in a slash, whoever sends
+	// them and however they authorise them; the deadlines of a request are theirs to
+	// move. Nil: nothing else is answered.
+	Mounted Mounts
 	// TLS is TLS from the first byte; nil: clear text.
 	TLS *tls.Config
 

@@ -9,6 +9,7 @@
 //	archiveprefs.go  with whom messages are kept
 //	blocking.go      block lists (XEP-0191)
 //	private.go       XML that clients keep (XEP-0049)
+//	upload.go        slots for files (XEP-0363), uploadhttp.go the files
 //	vcard.go         vCards, and the hash of the photo (XEP-0054, XEP-0153)
 package account
 

@@ -106,8 +106,8 @@ func expected(m *memory, q archiveQuery, most int) (page []string, complete bool
 	if q.last {
 		part = part[max(0, len(part)-most):]
 	}
-	if len(part) > 0 && q.last {
-		index = slices.IndexFunc(all, func(l line) bool { return l.Seq == part[0].Seq })
+	if q.last {
+		index = -1
 	}
 	for _, l := range part[:min(len(part), most)] {
 		page = append(page, l.id())

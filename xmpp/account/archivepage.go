@@ -18,8 +18,11 @@ const end = math.MaxUint64
 type archivePage struct {
 	messages []Archived
 	complete bool // there is no more in the direction of the query
-	index    int  // of the first among all that match; negative: not known
-	count    int  // of all that match; likewise
+	// index is that of the first among all that match, negative where it is not told.
+	// COMPAT slixmpp 1.8: going backwards, it takes a page that reaches to the end, by
+	// index and count, for the last one that there is.
+	index int
+	count int // of all that match; negative: not known
 }
 
 // page finds the page that a query asks for.
@@ -63,16 +66,14 @@ func (a *Archives) page(ctx context.Context, user jid.JID, q archiveQuery) (arch
 	if err != nil {
 		return archivePage{}, err
 	}
-	before, err := s.between(ctx, s.from, from)
-	if err != nil {
-		return archivePage{}, err
-	}
 	if q.last {
 		p.messages, err = s.pageBefore(ctx, to, min(most, within))
-		p.index = before + within - len(p.messages)
+		p.index = -1
 	} else {
 		p.messages, err = span{a: a, user: user, with: s.with, from: from, to: to}.pageFrom(ctx, from, min(most, within))
-		p.index = before
+		if err == nil {
+			p.index, err = s.between(ctx, s.from, from)
+		}
 	}
 	p.complete = len(p.messages) == within
 	return p, err

@@ -52,13 +52,13 @@ func (c *session) enable(ctx context.Context, e *xmlwire.Element) error {
 	if errors.As(err, &failed) {
 		return c.out().Send(ctx, failed.Element())
 	}
-	id, o := c.grant(req)
-	return c.out().Manage(ctx, stream.Enabled(id, c.life.wait), o)
+	enabled, o := c.grant(req)
+	return c.out().Manage(ctx, enabled, o)
 }
 
-// grant enables what req asks for, as far as it may.
-func (c *session) grant(req stream.Enable) (id string, o stream.Managing) {
-	wait := c.resumeTime
+// grant enables what req asks for, as far as it may, and returns the answer.
+func (c *session) grant(req stream.Enable) (*xmlwire.Element, stream.Managing) {
+	id, wait := "", c.resumeTime
 	switch {
 	case !req.Resume || wait < time.Second: // the least that max can say
 		wait = 0
@@ -73,7 +73,13 @@ func (c *session) grant(req stream.Enable) (id string, o stream.Managing) {
 	by := c.life.by
 	c.life.mu.Unlock()
 	c.sm.enabled, c.sm.handled = true, 0
-	return id, managing(by, wait, c.server.o.ProofTime)
+	enabled := stream.Enabled(id, wait)
+	if wait > 0 {
+		// Another process may stand behind the name that the client knows, and cannot
+		// resume what is here.
+		enabled.SetAttr("location", c.location)
+	}
+	return enabled, managing(by, wait, c.server.o.ProofTime)
 }
 
 // enableInline is enable while the resource is bound (XEP-0386): the answer goes with
@@ -87,8 +93,8 @@ func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xml
 	if errors.As(err, &failed) {
 		return failed.Element(), nil
 	}
-	id, o := n.c.grant(req)
-	return stream.Enabled(id, n.c.life.wait), s.Manage(ctx, o)
+	enabled, o := n.c.grant(req)
+	return enabled, s.Manage(ctx, o)
 }
 
 // managing is how the stream of a connection is managed.

@@ -91,6 +91,17 @@ func (s *shows) sleep(on bool) {
 	}
 }
 
+// freshTime is more than it takes until all processes know of a session.
+const freshTime = 5 * time.Second
+
+// Fresh says whether the client has become available so lately that a process may not
+// have known of it when a contact's presence was sent.
+func (c *session) Fresh() bool {
+	c.shows.mu.Lock()
+	defer c.shows.mu.Unlock()
+	return time.Since(c.shows.since) < freshTime
+}
+
 // sendSlack is more than may pass between the choice of the sessions for a message
 // and its sending to the last of them.
 const sendSlack = 30 * time.Second

@@ -80,6 +80,10 @@ type ConnOptions struct {
 	// for it when its connection is lost (XEP-0198 §5). Under one second it does not.
 	ResumeTime time.Duration
 
+	// Location is where a client is told to come to resume its session (XEP-0198 §5):
+	// host and port. Empty: it is not told.
+	Location string
+
 	// MaxHeld is how many stanzas are held back for a client that says that nobody is
 	// looking (XEP-0352). Under one it is not asked.
 	MaxHeld int

@@ -3,6 +3,7 @@ package c2s
 import (
 	"context"
 	"errors"
+	"io"
 	"sync"
 	"time"
 
@@ -168,4 +169,30 @@ func provideArchive(ro *router.Options) func(*router.Router) {
 		a.Roster = r.Roster
 		r.Provide(a.Service())
 	}
+}
+
+// files reserves, of each account one file.
+type files struct {
+	mu   sync.Mutex
+	used map[jid.JID]bool
+}
+
+func (f *files) Reserve(_ context.Context, _ string, file account.File, _ time.Duration, _ int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.used[file.User] {
+		return account.ErrFull
+	}
+	f.used[file.User] = true
+	return nil
+}
+
+func (*files) Save(context.Context, string, account.File, io.Reader) error { return nil }
+func (*files) Open(context.Context, string) (account.File, io.ReadCloser, error) {
+	return account.File{}, nil, account.ErrNoFile
+}
+
+func provideUploads(r *router.Router) {
+	u := &account.Uploads{Files: &files{used: make(map[jid.JID]bool)}, URL: "https://files.example/upload/", Secret: []byte("secret"), MaxSize: 20000, Quota: 1000}
+	r.Provide(u.Service())
 }

@@ -51,6 +51,7 @@ type session struct {
 	// Only run touches these, and carryOn between two of them.
 	s          *stream.Stream
 	maxHeld    int
+	location   string
 	idle       time.Duration
 	resumeTime time.Duration
 	received   uint64
@@ -62,7 +63,7 @@ type session struct {
 
 func newSession(v *Server, s *stream.Stream, full jid.JID, o ConnOptions, by *carrier, log zerolog.Logger) *session {
 	c := &session{
-		server: v, s: s, full: full, local: s.Local(), maxHeld: o.MaxHeld, idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
+		server: v, s: s, full: full, local: s.Local(), maxHeld: o.MaxHeld, location: o.Location, idle: o.IdleTime, resumeTime: o.ResumeTime, began: time.Now(),
 		ready: make(chan struct{}), ended: make(chan struct{}),
 	}
 	c.life.by = by

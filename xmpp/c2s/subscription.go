@@ -26,6 +26,9 @@ func (c *session) arrived(ctx context.Context) {
 	c.server.o.Router.Arrived(ctx, c)
 }
 
+// Shown is the presence that others see, nil for none. It must not be changed.
+func (c *session) Shown() *stanza.Stanza { return c.shows.last.Load() }
+
 // Show sends the session's presence to somebody, if it has any, and again what it has
 // become meanwhile: that may have been overtaken.
 func (c *session) Show(ctx context.Context, to jid.JID) {

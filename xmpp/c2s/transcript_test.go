@@ -109,6 +109,8 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			ro.Custody, ro.Filter = discard{}, noStates
 		case "elements":
 			provide = append(provide, provideElements(&ro))
+		case "uploads":
+			provide = append(provide, provideUploads)
 		case "archive":
 			provide = append(provide, provideArchive(&ro))
 		case "inactive":
@@ -120,6 +122,8 @@ func transcriptServer(t *testing.T, uses []string, wrap func(net.Listener) net.L
 			co.Limits.Negotiation = 400 * time.Millisecond
 		case "idle":
 			co.IdleTime, o.ProofTime = 50*time.Millisecond, 2*time.Second
+		case "location":
+			co.ResumeTime, co.Location = 5*time.Minute, "node1.example:5222"
 		case "resumption":
 			co.ResumeTime = 5 * time.Minute
 		case "short-resumption":

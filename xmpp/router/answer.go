@@ -112,21 +112,17 @@ func (r *Router) disco(rq Request) (*xmlwire.Element, error) {
 	if rq.Payload.Name.Space == nsItems {
 		return q, nil
 	}
-	account := rq.reach() != Domain
-	category, typ, name := r.identity(account)
-	identity := xmlwire.New(nsInfo, "identity", "category", category, "type", typ)
-	identity.SetAttr("name", name)
-	q.Add(identity)
-	for _, f := range r.features(account) {
+	in := r.info(rq.reach() != Domain)
+	for _, i := range in.identities {
+		e := xmlwire.New(nsInfo, "identity", "category", i.Category, "type", i.Type)
+		e.SetAttr("name", i.Name)
+		q.Add(e)
+	}
+	for _, f := range in.features {
 		q.Add(xmlwire.New(nsInfo, "feature", "var", f))
 	}
-	return q, nil
-}
-
-// identity is what a domain or an account is (XEP-0030 §3.1).
-func (r *Router) identity(account bool) (category, typ, name string) {
-	if account {
-		return "account", "registered", ""
+	for _, f := range in.forms {
+		q.Add(f)
 	}
-	return "server", "im", r.o.Name
+	return q, nil
 }

@@ -25,13 +25,49 @@ func (r *Router) Caps() *xmlwire.Element {
 func (r *Router) capsNode() string { return capsURI + "#" + r.capsVersion() }
 
 // capsVersion is the verification string of what disco#info tells of a domain (§5.1).
-func (r *Router) capsVersion() string {
-	category, typ, name := r.identity(false)
+func (r *Router) capsVersion() string { return r.info(false).verification() }
+
+func (in info) verification() string {
 	var b strings.Builder
-	b.WriteString(category + "/" + typ + "//" + name + "<")
-	for _, f := range slices.Sorted(slices.Values(r.features(false))) {
-		b.WriteString(f + "<")
+	identities := make([]string, 0, len(in.identities))
+	for _, i := range in.identities {
+		identities = append(identities, i.Category+"/"+i.Type+"//"+i.Name)
 	}
+	write := func(all []string) {
+		slices.Sort(all)
+		for _, s := range all {
+			b.WriteString(s + "<")
+		}
+	}
+	write(identities)
+	write(slices.Clone(in.features))
+	forms := make([]string, 0, len(in.forms))
+	for _, f := range in.forms {
+		forms = append(forms, formString(f))
+	}
+	slices.Sort(forms)
+	b.WriteString(strings.Join(forms, ""))
 	sum := sha1.Sum([]byte(b.String())) // #nosec G401
 	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// formString is a form in the verification string: its type, and then its fields and
+// their values in order (§5.1, steps 6 and 7).
+func formString(form *xmlwire.Element) string {
+	typ := ""
+	var fields []string
+	for f := range form.Elements() {
+		var values []string
+		for v := range f.Elements() {
+			values = append(values, v.Text())
+		}
+		slices.Sort(values)
+		if f.Attr("var") == "FORM_TYPE" {
+			typ = strings.Join(values, "<") + "<"
+			continue
+		}
+		fields = append(fields, f.Attr("var")+"<"+strings.Join(append(values, ""), "<"))
+	}
+	slices.Sort(fields)
+	return typ + strings.Join(fields, "")
 }

@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"errors"
+	"iter"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
@@ -141,6 +142,49 @@ func (r *Router) hide(ctx context.Context, account, from jid.JID) {
 	for _, s := range r.Sessions(account) {
 		if present(s) {
 			_ = r.Forward(ctx, stanza.NewPresence(from, s.JID(), "unavailable"))
+		}
+	}
+}
+
+// Lost tells the contacts of an account that are bound in this process that a resource
+// of it is gone, which the process that had it cannot say any more (RFC 6121 §4.5.2).
+// Whoever shares the sessions calls it in every process.
+func (r *Router) Lost(ctx context.Context, full jid.JID) {
+	for contact, s := range r.watching(full) {
+		_ = s.Send(ctx, stanza.NewPresence(contact, full, "unavailable")) // one that is going away needs none
+	}
+}
+
+// Come is the reverse, for a resource of another process that is available: where it is
+// back after it was said to be gone, all are shown it; else those that came themselves
+// when this process did not know of it yet, nor its own process of them.
+func (r *Router) Come(ctx context.Context, s Session, back bool) {
+	o, ok := s.(shower)
+	if !ok {
+		return
+	}
+	for _, contact := range r.watching(s.JID()) {
+		c, ok := contact.(interface{ Fresh() bool })
+		if back || ok && c.Fresh() {
+			o.Show(ctx, contact.JID())
+		}
+	}
+}
+
+// watching are the available sessions in this process of the contacts that see the
+// presence of an account, by contact.
+func (r *Router) watching(full jid.JID) iter.Seq2[jid.JID, Session] {
+	return func(yield func(jid.JID, Session) bool) {
+		for item := range r.Roster(full.Bare()).All() {
+			if !item.State.HasFrom() || !r.local(item.JID) || r.blocks(full, item.JID) || r.blocks(item.JID, full) {
+				continue
+			}
+			for _, s := range r.Sessions(item.JID) {
+				// One of another process is told there.
+				if _, here := s.(pusher); here && present(s) && !yield(item.JID, s) {
+					return
+				}
+			}
 		}
 	}
 }

@@ -162,6 +162,8 @@ type Router struct {
 	// Replaced, never changed.
 	services            map[xmlwire.Name]*Service // by payload
 	ofDomain, ofAccount []string                  // features
+	identities          []Identity                // of a domain, besides being a server
+	forms               []*xmlwire.Element        // that say more of a domain
 }
 
 // New returns a router without sessions.

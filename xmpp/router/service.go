@@ -31,10 +31,18 @@ type Service struct {
 	// OfDomain and OfAccount are the features that disco#info tells of a domain and
 	// of an account (XEP-0030 §3.1).
 	OfDomain, OfAccount []string
+	// Identity is what the domain is by the service, besides (XEP-0030 §3.1); zero for
+	// nothing.
+	Identity Identity
+	// Form says more of the domain (XEP-0128); nil: nothing.
+	Form *xmlwire.Element
 	// Answer returns what the result holds, nil for an empty one. A *stanza.Error is
 	// for who asks; of any other error he learns only that it may pass.
 	Answer func(ctx context.Context, rq Request) (*xmlwire.Element, error)
 }
+
+// Identity is what a domain or an account is (XEP-0030 §3.1).
+type Identity struct{ Category, Type, Name string }
 
 // Request is an IQ get or set to a Service.
 type Request struct {
@@ -79,6 +87,12 @@ func (r *Router) Provide(s Service) {
 	}
 	r.services = services
 	r.ofDomain = append(r.ofDomain[:len(r.ofDomain):len(r.ofDomain)], s.OfDomain...)
+	if s.Identity != (Identity{}) {
+		r.identities = append(r.identities[:len(r.identities):len(r.identities)], s.Identity)
+	}
+	if s.Form != nil {
+		r.forms = append(r.forms[:len(r.forms):len(r.forms)], s.Form)
+	}
 	r.ofAccount = append(r.ofAccount[:len(r.ofAccount):len(r.ofAccount)], s.OfAccount...)
 }
 
@@ -89,14 +103,22 @@ func (r *Router) service(name xmlwire.Name) *Service {
 	return r.services[name]
 }
 
-// features are those of a domain, or of an account.
-func (r *Router) features(account bool) []string {
+// info is what disco#info tells.
+type info struct {
+	identities []Identity
+	features   []string
+	forms      []*xmlwire.Element
+}
+
+// info is that of a domain, or of an account.
+func (r *Router) info(account bool) info {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if account {
-		return r.ofAccount
+		return info{[]Identity{{"account", "registered", ""}}, r.ofAccount, nil}
 	}
-	return r.ofDomain
+	own := Identity{"server", "im", r.o.Name}
+	return info{append([]Identity{own}, r.identities...), r.ofDomain, r.forms}
 }
 
 // Answer answers an IQ request to a domain of ours or to an account, on its

@@ -76,6 +76,8 @@ type Error struct {
 	URI       string // new address, with Gone and Redirect only (§8.3.3.5, §8.3.3.14)
 	// Specific is the application's own condition (§8.3.4); zero for none.
 	Specific xmlwire.Name
+	// Detail is what is in it, nil for nothing.
+	Detail *xmlwire.Element
 }
 
 // kind returns type and condition with the zero values filled in.
@@ -120,7 +122,11 @@ func (e *Error) Element() *xmlwire.Element {
 		el.Add(text)
 	}
 	if e.Specific != (xmlwire.Name{}) {
-		el.Add(xmlwire.New(e.Specific.Space, e.Specific.Local))
+		specific := xmlwire.New(e.Specific.Space, e.Specific.Local)
+		if e.Detail != nil {
+			specific.Add(e.Detail)
+		}
+		el.Add(specific)
 	}
 	return el
 }

@@ -1,0 +1,214 @@
+package account
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"mime"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// safeTypes are the media types that a browser is told, because it runs nothing of
+// them; every other file is a lump of bytes to it.
+var safeTypes = map[string]bool{
+	"image/png": true, "image/jpeg": true, "image/gif": true, "image/webp": true, "image/avif": true, "image/heic": true,
+	"audio/mpeg": true, "audio/mp4": true, "audio/aac": true, "audio/ogg": true, "audio/opus": true, "audio/wav": true, "audio/webm": true,
+	"video/mp4": true, "video/webm": true, "video/ogg": true, "video/quicktime": true, "video/3gpp": true,
+	"text/plain": true, "application/pdf": true,
+}
+
+// ServeHTTP takes and gives files (XEP-0363 §6). PUT needs the slot, GET the address.
+func (u *Uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	// §8.1: whatever it is, nothing of it is run, and no page of another has it inside.
+	h.Set("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'; sandbox")
+	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
+	// §7: clients in browsers come from anywhere; nothing here hangs on who they are.
+	h.Set("Access-Control-Allow-Origin", "*")
+	defer u.busy.Add(-1)
+	if u.busy.Add(1) > maxTransfers {
+		h.Set("Retry-After", "10")
+		http.Error(w, "too many files are under way", http.StatusServiceUnavailable)
+		return
+	}
+	id, name, ok := u.path(r.URL)
+	switch {
+	case !ok:
+		http.Error(w, "no such file", http.StatusNotFound)
+	case r.Method == http.MethodPut:
+		u.put(w, r, id, name)
+	case r.Method == http.MethodGet, r.Method == http.MethodHead:
+		u.get(w, r, id, name)
+	case r.Method == http.MethodOptions:
+		h.Set("Access-Control-Allow-Methods", "OPTIONS, HEAD, GET, PUT")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		h.Set("Access-Control-Max-Age", "86400")
+		w.WriteHeader(http.StatusNoContent)
+	default:
+		h.Set("Allow", "OPTIONS, HEAD, GET, PUT")
+		http.Error(w, r.Method+" is not allowed here", http.StatusMethodNotAllowed)
+	}
+}
+
+// path takes the address of a file apart.
+func (u *Uploads) path(at *url.URL) (id, name string, ok bool) {
+	base, err := url.Parse(u.URL)
+	if err != nil {
+		return "", "", false
+	}
+	rest, ok := strings.CutPrefix(at.Path, base.Path)
+	id, name, two := strings.Cut(rest, "/")
+	return id, name, ok && two && id != "" && plainName(name)
+}
+
+// put stores the file of a slot.
+func (u *Uploads) put(w http.ResponseWriter, r *http.Request, id, name string) {
+	token, _ := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	s, ok := u.slot(token, time.Now())
+	if !ok || s.ID != id || s.Name != name {
+		http.Error(w, "this needs the slot that the XMPP server has given for it, in time", http.StatusForbidden)
+		return
+	}
+	typ := r.Header.Get("Content-Type")
+	switch {
+	case r.ContentLength < 0:
+		http.Error(w, "say how long it is", http.StatusLengthRequired)
+		return
+	case r.ContentLength != s.Size: // §6
+		http.Error(w, fmt.Sprintf("the slot is for %d bytes", s.Size), http.StatusRequestEntityTooLarge)
+		return
+	case s.Type != "" && typ != "" && mediaType(typ) != mediaType(s.Type):
+		http.Error(w, "the slot is for "+s.Type, http.StatusUnsupportedMediaType)
+		return
+	}
+	user, err := jid.Parse(s.User)
+	if err != nil {
+		http.Error(w, "whose slot is this?", http.StatusForbidden)
+		return
+	}
+	f := File{User: user, Name: name, Type: s.Type, Size: s.Size}
+	if f.Type == "" {
+		f.Type = typ
+	}
+	body := &patient{r: r.Body, rc: http.NewResponseController(w), wait: u.patience(), until: time.Now().Add(maxTransfer)}
+	err = u.Files.Save(r.Context(), id, f, body)
+	_ = body.rc.SetWriteDeadline(time.Now().Add(u.patience()))
+	switch {
+	case err == nil:
+		w.WriteHeader(http.StatusCreated)
+	case errors.Is(err, fs.ErrExist):
+		http.Error(w, "it is there already", http.StatusConflict)
+	case errors.Is(err, ErrFull):
+		http.Error(w, ErrFull.Error(), http.StatusInsufficientStorage)
+	case body.err != nil:
+		http.Error(w, "it did not arrive whole", http.StatusBadRequest)
+	default:
+		u.Failed(fmt.Errorf("file not stored: %w", err))
+		http.Error(w, "not stored, try again", http.StatusInternalServerError)
+	}
+}
+
+// get sends a file. Browsers show none: they offer to save it.
+func (u *Uploads) get(w http.ResponseWriter, r *http.Request, id, name string) {
+	f, content, err := u.Files.Open(r.Context(), id)
+	switch {
+	case errors.Is(err, ErrNoFile), err == nil && f.Name != name:
+		if err == nil {
+			_ = content.Close()
+		}
+		http.Error(w, "no such file", http.StatusNotFound)
+		return
+	case err != nil:
+		u.Failed(fmt.Errorf("file not read: %w", err))
+		http.Error(w, "not read, try again", http.StatusInternalServerError)
+		return
+	}
+	defer content.Close()
+	h := w.Header()
+	h.Set("Content-Type", "application/octet-stream")
+	if t := mediaType(f.Type); safeTypes[t] {
+		h.Set("Content-Type", t)
+	}
+	h.Set("Content-Disposition", mime.FormatMediaType("attachment", map[string]string{"filename": f.Name}))
+	h.Set("Cache-Control", "private, max-age=86400, immutable")
+	if f.ETag != "" {
+		h.Set("ETag", `"`+f.ETag+`"`)
+		if strings.Contains(r.Header.Get("If-None-Match"), f.ETag) {
+			w.WriteHeader(http.StatusNotModified)
+			return
+		}
+	}
+	h.Set("Content-Length", strconv.FormatInt(f.Size, 10))
+	if r.Method == http.MethodHead {
+		return
+	}
+	// What is missing when this fails, the length tells.
+	_, _ = io.Copy(&patientWriter{w: w, rc: http.NewResponseController(w), wait: u.patience(), until: time.Now().Add(maxTransfer)}, content)
+}
+
+// maxTransfer bounds a file as a whole, however steadily it trickles.
+const maxTransfer = time.Hour
+
+func earlier(a, b time.Time) time.Time {
+	if a.Before(b) {
+		return a
+	}
+	return b
+}
+
+func (u *Uploads) patience() time.Duration {
+	if u.Patience <= 0 {
+		return 30 * time.Second
+	}
+	return u.Patience
+}
+
+// mediaType is a type without its parameters, empty for what is none.
+func mediaType(s string) string {
+	t, _, err := mime.ParseMediaType(s)
+	if err != nil {
+		return ""
+	}
+	return t
+}
+
+// patient reads what a peer sends piece by piece: each has its time, not all together.
+type patient struct {
+	r     io.Reader
+	rc    *http.ResponseController
+	wait  time.Duration
+	until time.Time // and no longer than this
+	err   error     // the peer's fault, other than the end
+}
+
+// Read reads a piece.
+func (p *patient) Read(b []byte) (int, error) {
+	_ = p.rc.SetReadDeadline(earlier(time.Now().Add(p.wait), p.until))
+	n, err := p.r.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		p.err = err
+	}
+	return n, err
+}
+
+// patientWriter is the same for what is sent.
+type patientWriter struct {
+	w     io.Writer
+	rc    *http.ResponseController
+	wait  time.Duration
+	until time.Time
+}
+
+// Write writes a piece.
+func (p *patientWriter) Write(b []byte) (int, error) {
+	_ = p.rc.SetWriteDeadline(earlier(time.Now().Add(p.wait), p.until))
+	return p.w.Write(b)
+}
