@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -22,15 +21,34 @@ import (
 )
 
 // handle is the life of one connection, and of its session while that waits for
-// another. A slot is taken for it, which it gives back when the negotiation is over.
-func (v *Server) handle(ctx context.Context, conn net.Conn) {
-	log := v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()
-	var c *session
-	var wake chan struct{}
-	survive(log, func() { c, wake = v.connection(ctx, conn, log) }, func() { _ = conn.Close() })
-	if wake != nil {
-		survive(log, func() { v.hibernate(ctx, c, wake) }, c.unbind)
+// another. A slot is taken for it, which it gives back when the negotiation is over. The
+// session is run by spawn, on a stack of its own: that of a TLS handshake is large, and
+// would stay so.
+func (v *Server) handle(ctx context.Context, conn net.Conn, spawn func(func())) {
+	k := &link{v: v, conn: conn, log: v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()}
+	life, cancel := context.WithCancelCause(ctx)
+	v.stats.open.Add(1)
+	over := func() {
+		cancel(nil)
+		if k.leave != nil {
+			k.leave()
+		}
+		v.stats.open.Add(-1)
 	}
+	abort := func() { _ = conn.Close() }
+	survive(k.log, func() { k.negotiate(life, newCarrier(cancel)) }, abort)
+	if k.c == nil {
+		over()
+		return
+	}
+	spawn(func() {
+		var wake chan struct{}
+		survive(k.log, func() { wake = k.carry(life) }, abort)
+		over()
+		if wake != nil {
+			survive(k.log, func() { v.hibernate(ctx, k.c, wake) }, k.c.unbind)
+		}
+	})
 }
 
 // survive keeps a bug that one connection brings out from taking the process, and
@@ -45,64 +63,88 @@ func survive(log zerolog.Logger, f, otherwise func()) {
 	f()
 }
 
-// connection negotiates, and runs the session. It returns a session that is
-// suspended with what letGo has made.
-func (v *Server) connection(ctx context.Context, conn net.Conn, log zerolog.Logger) (c *session, wake chan struct{}) {
-	v.stats.open.Add(1)
-	defer v.stats.open.Add(-1)
-	free := sync.OnceFunc(func() {
-		if v.o.Slots != nil {
-			v.o.Slots.Release()
-		}
+// link is one connection.
+type link struct {
+	v     *Server
+	conn  net.Conn
+	log   zerolog.Logger
+	leave func() // takes it off its address; nil before it was counted
+
+	// After the negotiation.
+	s       *stream.Stream
+	c       *session // nil: there is none, and the connection is over
+	resumed bool
+}
+
+// negotiate brings the connection to a session, or to its end.
+func (k *link) negotiate(ctx context.Context, by *carrier) {
+	v, o := k.v, k.v.o.Connection(k.conn.RemoteAddr())
+	if v.o.Slots != nil {
+		defer v.o.Slots.Release()
+	}
+	s := stream.New(k.conn, stream.Options{
+		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(k.log), Throttled: k.throttled(),
 	})
-	defer free()
-	o := v.o.Connection(conn.RemoteAddr())
-	s := stream.New(conn, stream.Options{
-		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(log), Throttled: v.throttled(log),
-	})
+	n := negotiation{v: v, s: s, o: o, log: k.log, by: by, from: prefixOf(k.conn.RemoteAddr())}
 	closed := false
 	defer func() {
-		if !closed {
-			_ = s.Abort() // a panic
+		if !closed { // a panic
+			if n.c != nil {
+				n.c.unbind()
+			}
+			_ = s.Abort()
 		}
 	}()
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	leave, err := v.admit(conn.RemoteAddr())
-	defer leave()
-
-	n := negotiation{v: v, s: s, o: o, log: log, by: newCarrier(cancel), from: prefixOf(conn.RemoteAddr())}
-	if err == nil {
+	var err error
+	if k.leave, err = v.admit(k.conn.RemoteAddr()); err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
 	}
-	free()
-	if err == nil {
-		if n.resumed {
-			n.c.log = log.With().Stringer("jid", n.c.full).Logger() // it has another peer now
-		}
-		wake, err = v.serve(ctx, n.c, n.resumed)
-	} else {
-		level := zerolog.InfoLevel
-		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errServed) {
-			level = zerolog.DebugLevel // a port scan, or a client that thought better of it
-		}
-		log.WithLevel(level).Str("reason", reason(err)).Msg("connection ended before a session")
-	}
-	v.stats.ended(err)
 	closed = true
+	if err == nil {
+		k.s, k.c, k.resumed = s, n.c, n.resumed
+		if !k.resumed {
+			k.log = k.c.log // and not another one beside it
+		}
+		return
+	}
+	level := zerolog.InfoLevel
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errServed) {
+		level = zerolog.DebugLevel // a port scan, or a client that thought better of it
+	}
+	k.log.WithLevel(level).Str("reason", reason(err)).Msg("connection ended before a session")
+	v.stats.ended(err)
 	if o.Direct && s.TLS() == nil || o.WebSocket != nil && !s.Framed() {
 		_ = s.Hangup(context.WithoutCancel(ctx)) // a stream error is nothing that the client can read
-		return n.c, wake
+		return
 	}
+	_ = s.End(context.WithoutCancel(ctx), err)
+}
+
+// carry runs the session to the end of the connection. It returns what letGo has made
+// where the session is suspended.
+func (k *link) carry(ctx context.Context) (wake chan struct{}) {
+	closed := false
+	defer func() {
+		if !closed {
+			_ = k.s.Abort() // a panic
+		}
+	}()
+	if k.resumed {
+		k.log = k.log.With().Stringer("jid", k.c.full).Logger()
+		k.c.log = k.log // it has another peer now
+	}
+	wake, err := k.v.serve(ctx, k.c, k.resumed)
+	k.v.stats.ended(err)
+	closed = true
 	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
-		_ = s.Abort() // a closed stream would be the end of the session that waits
-		return n.c, wake
+		_ = k.s.Abort() // a closed stream would be the end of the session that waits
+		return wake
 	}
 	// Whatever ended ctx, saying so and closing has a deadline of its own.
-	_ = s.End(context.WithoutCancel(ctx), err)
-	return n.c, wake
+	_ = k.s.End(context.WithoutCancel(ctx), err)
+	return wake
 }
 
 // serve runs a session to the end of the connection.
@@ -310,13 +352,13 @@ func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd strin
 const throttledEvery = time.Minute
 
 // throttled counts the times that a client has to wait because it sends too fast.
-func (v *Server) throttled(log zerolog.Logger) func(time.Duration) {
+func (k *link) throttled() func(time.Duration) {
 	var said time.Time
 	return func(wait time.Duration) {
-		v.stats.throttled.Add(1)
+		k.v.stats.throttled.Add(1)
 		if now := time.Now(); now.Sub(said) >= throttledEvery {
 			said = now
-			log.Warn().Dur("wait", wait).Msg("client sends faster than it may, throttled")
+			k.log.Warn().Dur("wait", wait).Msg("client sends faster than it may, throttled")
 		}
 	}
 }

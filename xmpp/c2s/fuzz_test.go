@@ -65,7 +65,7 @@ func FuzzSession(f *testing.F) {
 			strings.NewReader(open + "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'><resource>a</resource></bind></iq>"),
 			strings.NewReader(said),
 		}
-		v.handle(t.Context(), &canned{r: io.MultiReader(parts...)})
+		v.handle(t.Context(), &canned{r: io.MultiReader(parts...)}, func(f func()) { f() })
 		if st := v.Stats(); st.Logins != 1 || st.Open != 0 || st.Sessions != 0 || len(r.All()) != 0 {
 			t.Errorf("%+v, %d bound", st, len(r.All()))
 		}

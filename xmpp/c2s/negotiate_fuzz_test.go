@@ -101,7 +101,7 @@ func negotiate(t *testing.T, which []byte, raw string, web bool) {
 	}})
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	v.handle(ctx, &deaf{canned: canned{r: io.MultiReader(parts...)}, close: cancel})
+	v.handle(ctx, &deaf{canned: canned{r: io.MultiReader(parts...)}, close: cancel}, func(f func()) { f() })
 
 	st, lines, out := v.Stats(), log.String(), ""
 	for line := range strings.Lines(lines) {

@@ -157,7 +157,7 @@ func (v *Server) Serve(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	err := v.accept(ctx, ln, func(c net.Conn) {
-		open.Go(func() { v.handle(conns, c) })
+		open.Go(func() { v.handle(conns, c, open.Go) })
 	})
 	end(shutdown)
 	open.Wait()

@@ -282,6 +282,20 @@ func TestWebSocketNoHTTP(t *testing.T) {
 	}
 }
 
+// TestWebSocketSlowHTTP: the time for the negotiation holds for a request that does not
+// end too.
+func TestWebSocketSlowHTTP(t *testing.T) {
+	t.Parallel()
+	f := serve(t, router.Options{}, Options{}, ConnOptions{AllowPlainWithoutTLS: true, WebSocket: new(WebSocketOptions),
+		Limits: stream.Limits{Negotiation: 300 * time.Millisecond}})
+	conn := dialTCP(t, f.addr)
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	_, _ = io.WriteString(conn, handshake)
+	if b, err := io.ReadAll(conn); len(b) > 0 || err != nil {
+		t.Errorf("got %q %v", b, err)
+	}
+}
+
 // TestHostMeta: XEP-0156 §4, in both forms, for pages of every origin.
 func TestHostMeta(t *testing.T) {
 	t.Parallel()

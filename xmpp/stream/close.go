@@ -18,13 +18,12 @@ func (s *Stream) Close(ctx context.Context) error {
 	}
 	until := time.Now().Add(s.o.Limits.Close)
 	s.out.finish(s.appendEnd(nil), until)
-	release := s.arm(ctx, until)
+	s.arm(ctx, until)
 	for !s.peerClosed {
 		if _, err := s.dec.Next(); err != nil {
 			break
 		}
 	}
-	release()
 	return s.leave(ctx, until)
 }
 
@@ -71,7 +70,8 @@ func (s *Stream) appendEnd(b []byte) []byte {
 // Abort closes the connection without a word.
 func (s *Stream) Abort() error {
 	s.out.kill()
-	<-s.out.done
+	s.out.join()
+	s.disarm()
 	return s.raw.Close()
 }
 
@@ -83,9 +83,9 @@ func (s *Stream) Hangup(ctx context.Context) error {
 	return s.leave(ctx, until)
 }
 
-// linger is how many bytes are still read from a peer that is being left: the rest of
+// lastRead is how many bytes are still read from a peer that is being left: the rest of
 // the largest stanza that an operator may allow.
-const linger = 8 << 20
+const lastRead = 8 << 20
 
 // leave says goodbye below XMPP and waits for the peer to do the same. A socket
 // that is closed with bytes unread resets the connection, and the reset may
@@ -102,9 +102,10 @@ func (s *Stream) leave(ctx context.Context, until time.Time) error {
 		if half, ok := s.raw.(interface{ CloseWrite() error }); ok {
 			_ = half.CloseWrite()
 		}
-		defer s.arm(ctx, until)()
-		_, _ = io.CopyN(io.Discard, s.raw, linger)
+		s.arm(ctx, until)
+		_, _ = io.CopyN(io.Discard, s.raw, lastRead)
 	}
+	s.disarm()
 	return s.raw.Close()
 }
 

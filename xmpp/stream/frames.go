@@ -37,7 +37,7 @@ const maxControl = 125
 // Handshake has f speak another protocol on the connection before the stream begins,
 // in the time and with the bytes that a peer has before it is authenticated.
 func (s *Stream) Handshake(ctx context.Context, f func(io.ReadWriter) error) error {
-	defer s.arm(ctx, s.expires())()
+	s.arm(ctx, s.expires())
 	_ = s.raw.SetWriteDeadline(s.expires())
 	return f(struct {
 		io.Reader

@@ -78,9 +78,8 @@ func appendAttr(b []byte, name, value string) []byte {
 // it: namespaces, prefix, version. The header is returned with such an error too,
 // so that the answer can be addressed.
 func (s *Stream) receiveHeader(ctx context.Context) (*xmlwire.Element, error) {
-	release := s.arm(ctx, s.expires())
+	s.arm(ctx, s.expires())
 	h, err := s.dec.Header()
-	release()
 	if err != nil {
 		return nil, s.headerError(ctx, err)
 	}

@@ -33,7 +33,7 @@ func manage(t *testing.T, p *pipe, o Managing) *Writer {
 	p.mu.Lock()
 	p.writes = nil
 	p.mu.Unlock()
-	t.Cleanup(func() { w.kill(); <-w.done })
+	t.Cleanup(func() { w.kill(); w.join() })
 	return w
 }
 
@@ -80,7 +80,7 @@ func TestRequestPerBurst(t *testing.T) {
 	p := pipes(t, true)
 	w := newWriter(p, NSClient, 1<<20, time.Minute)
 	w.patience, w.unacked = time.Minute, 1000
-	t.Cleanup(func() { w.kill(); <-w.done })
+	t.Cleanup(func() { w.kill(); w.join() })
 	// The first write holds the gate: all the rest is one burst.
 	if err := w.Manage(t.Context(), Enabled("", 0), Managing{}); err != nil {
 		t.Fatal(err)
@@ -173,7 +173,7 @@ func TestResumeWriter(t *testing.T) {
 	next := pipes(t, false)
 	n := newWriter(next, NSClient, 1<<20, time.Minute)
 	n.patience = time.Minute
-	t.Cleanup(func() { n.kill(); <-n.done })
+	t.Cleanup(func() { n.kill(); n.join() })
 	var high *AckError
 	if err := n.resume(held, 9, nil, Managing{Resumable: true}); !errors.As(err, &high) || high.Sent != 8 {
 		t.Fatalf("9 of 8 received: %v", err)
@@ -230,7 +230,7 @@ func TestManagedDies(t *testing.T) {
 			send(t, w, "1")
 			p.fail()
 			send(t, w, "2")
-			<-w.done
+			w.join()
 			err := w.Prove(t.Context())
 			if errors.Is(err, ErrSuspended) != resumable || err == nil {
 				t.Errorf("prove: %v", err)
@@ -395,7 +395,7 @@ func TestOverdue(t *testing.T) {
 			t.Errorf("a probe is given up after %s, want %s", got, answer)
 		}
 		w.kill()
-		<-w.done
+		w.join()
 	})
 }
 

@@ -77,6 +77,7 @@ type Stream struct {
 	shown *x509.Certificate
 	in    *meter
 
+	armed   arming
 	stanzas bucket
 	begun   time.Time // when an element was first seen to be incomplete
 	dec     source
@@ -202,9 +203,8 @@ func (s *Stream) next(ctx context.Context, deadline time.Time) (*xmlwire.Element
 		if limit := time.Now().Add(s.o.Limits.Element); !s.user.IsZero() && (look.IsZero() || limit.Before(look)) {
 			look = limit
 		}
-		release := s.arm(ctx, look)
+		s.arm(ctx, look)
 		e, err := s.dec.Next()
-		release()
 		switch {
 		case err == nil:
 			s.begun = time.Time{}
@@ -246,24 +246,40 @@ func (s *Stream) readError(ctx context.Context, err error) error {
 	return wireError(err)
 }
 
-// arm sets the read deadline, and moves it to the past when ctx ends. The
-// function that it returns undoes the latter.
-func (s *Stream) arm(ctx context.Context, deadline time.Time) func() {
-	// An error means that the connection is closed; the read will say so.
-	_ = s.raw.SetReadDeadline(deadline)
-	if ctx.Done() == nil {
-		return func() {}
-	}
-	ended := make(chan struct{})
-	stop := context.AfterFunc(ctx, func() {
-		_ = s.raw.SetReadDeadline(longAgo)
-		close(ended)
-	})
-	return func() {
-		if !stop() {
-			<-ended // or it would cut short a later read
+// arm sets the read deadline, and moves it to the past when ctx ends. It does so until
+// it is called with another ctx: one registration serves all reads of a session.
+func (s *Stream) arm(ctx context.Context, deadline time.Time) {
+	if s.armed.ctx != ctx.Done() {
+		s.disarm()
+		if ctx.Done() != nil {
+			ended := make(chan struct{})
+			s.armed.ctx, s.armed.ended = ctx.Done(), ended
+			s.armed.stop = context.AfterFunc(ctx, func() {
+				_ = s.raw.SetReadDeadline(longAgo)
+				close(ended)
+			})
 		}
 	}
+	// An error means that the connection is closed; the read will say so.
+	_ = s.raw.SetReadDeadline(deadline)
+	if ctx.Err() != nil { // what it did may have been undone just now
+		_ = s.raw.SetReadDeadline(longAgo)
+	}
+}
+
+// disarm undoes arm, so that the end of its ctx cuts no later read short.
+func (s *Stream) disarm() {
+	if s.armed.stop != nil && !s.armed.stop() {
+		<-s.armed.ended
+	}
+	s.armed = arming{}
+}
+
+// arming is what arm has registered.
+type arming struct {
+	ctx   <-chan struct{} // of whose end; nil: of none
+	stop  func() bool
+	ended chan struct{}
 }
 
 // expires is when the negotiation must be over.

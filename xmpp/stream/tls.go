@@ -20,7 +20,7 @@ func (s *Stream) UpgradeTLS(ctx context.Context, cfg *tls.Config) error {
 		s.note(cfg)
 		conn = tls.Server(s.raw, cfg)
 	}
-	defer s.arm(ctx, s.expires())()
+	s.arm(ctx, s.expires())
 	_ = s.raw.SetWriteDeadline(s.expires())
 	if err := conn.HandshakeContext(ctx); err != nil {
 		return err

@@ -20,8 +20,8 @@ const record = 16 << 10
 // waits: the peer does not read.
 var ErrSlow = errors.New("peer does not read")
 
-// Writer is the way out of a connection: a bounded queue of bytes and one
-// goroutine that drains it. All methods are safe for concurrent use; what one
+// Writer is the way out of a connection: a bounded queue of bytes and, while there is
+// something to write and a while after it, one goroutine that drains it. All methods are safe for concurrent use; what one
 // goroutine sends arrives in the order of its calls.
 type Writer struct {
 	content  string
@@ -31,7 +31,6 @@ type Writer struct {
 	timeout  time.Duration // for one write of at most a record
 	patience time.Duration // for room in the queue
 	wake     chan struct{} // capacity 1
-	done     chan struct{} // closed when the goroutine has ended
 
 	raw net.Conn // below TLS
 
@@ -39,8 +38,9 @@ type Writer struct {
 	unacked, unackedBytes int
 
 	mu      sync.Mutex
-	m       *managed // nil without stream management
-	next    *Writer  // where the stream was resumed; nil: it was not
+	done    chan struct{} // closed when the goroutine has ended; nil: there is none
+	m       *managed      // nil without stream management
+	next    *Writer       // where the stream was resumed; nil: it was not
 	conn    net.Conn
 	buf     []byte // queued
 	flying  int    // bytes being written now; they count as queued
@@ -52,12 +52,10 @@ type Writer struct {
 }
 
 func newWriter(conn net.Conn, content string, limit int, timeout time.Duration) *Writer {
-	w := &Writer{
+	return &Writer{
 		content: content, limit: limit, timeout: timeout, raw: conn, conn: conn,
-		wake: make(chan struct{}, 1), done: make(chan struct{}), moved: make(chan struct{}),
+		wake: make(chan struct{}, 1), moved: make(chan struct{}),
 	}
-	go w.run()
-	return w
 }
 
 // Send queues an element. It blocks while the queue is full, at the longest for
@@ -197,7 +195,16 @@ func (w *Writer) wait(ctx context.Context, patience <-chan time.Time) error {
 	}
 }
 
+// signal has the goroutine look at the queue; w.mu is held.
 func (w *Writer) signal() {
+	if w.done == nil {
+		if w.raw == nil || len(w.buf) == 0 {
+			return // there is no connection, or nothing for it
+		}
+		w.done = make(chan struct{})
+		go w.run(w.done)
+		return
+	}
 	select {
 	case w.wake <- struct{}{}:
 	default:
@@ -244,7 +251,17 @@ func (w *Writer) finish(last []byte, until time.Time) {
 	w.broadcast()
 	w.signal()
 	w.mu.Unlock()
-	<-w.done
+	w.join()
+}
+
+// join waits for the end of the goroutine, if there is one.
+func (w *Writer) join() {
+	w.mu.Lock()
+	done := w.done
+	w.mu.Unlock()
+	if done != nil {
+		<-done
+	}
 }
 
 // kill ends the goroutine without writing what is queued, and closes the
@@ -286,11 +303,14 @@ func (w *Writer) broadcast() {
 
 var longAgo = time.Unix(1, 0)
 
-// run drains the queue: it takes all that is waiting and writes it in records.
-func (w *Writer) run() {
-	defer close(w.done)
+// run drains the queue: it takes all that is waiting and writes it in records. It ends
+// when there will be nothing any more, or was nothing for a while.
+func (w *Writer) run(done chan struct{}) {
+	defer close(done)
+	idle := time.NewTimer(linger)
+	defer idle.Stop()
 	var out []byte // the other of two buffers that change places
-	for w.take(&out) {
+	for w.take(&out, idle) {
 		for rest := out; len(rest) > 0; {
 			n := min(len(rest), record)
 			if !w.write(rest[:n]) {
@@ -301,16 +321,23 @@ func (w *Writer) run() {
 	}
 }
 
-// keep is how large a buffer may be that stays with an idle connection: a burst
-// must not keep its memory for the session's life.
-const keep = 4 * record
+// keep is how large a buffer may be that stays after a burst, and linger how long it
+// and the goroutine stay with a connection on which nothing is sent: most are such.
+const (
+	keep   = 4 * record
+	linger = time.Second
+)
 
-// take waits for something to write and changes the buffers. It returns false
-// when there will be nothing any more.
-func (w *Writer) take(out *[]byte) bool {
+// take waits for something to write and changes the buffers. It returns false when the
+// goroutine is to end.
+func (w *Writer) take(out *[]byte, idle *time.Timer) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.buf) == 0 && w.err == nil && !w.closing {
+	for late := false; len(w.buf) == 0 && w.err == nil && !w.closing; {
+		if late {
+			w.buf, w.done = nil, nil
+			return false
+		}
 		if cap(w.buf) > keep {
 			w.buf = nil
 		}
@@ -321,7 +348,12 @@ func (w *Writer) take(out *[]byte) bool {
 		// side reads, must not meet a deadline that has passed.
 		_ = w.conn.SetWriteDeadline(time.Time{})
 		w.mu.Unlock()
-		<-w.wake
+		idle.Reset(linger)
+		select {
+		case <-w.wake:
+		case <-idle.C:
+			late = true
+		}
 		w.mu.Lock()
 	}
 	if w.err != nil || len(w.buf) == 0 {

@@ -10,7 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -219,4 +221,51 @@ func BenchmarkWriter(b *testing.B) {
 	b.StopTimer()
 	w.finish(nil, time.Now().Add(time.Minute))
 	_ = conn.Close()
+}
+
+// counted keeps how much was written.
+type counted struct {
+	canned
+	n atomic.Int64
+}
+
+func (c *counted) Write(p []byte) (int, error) {
+	c.n.Add(int64(len(p)))
+	return len(p), nil
+}
+
+// TestWriterRests: a connection on which nothing is sent has neither goroutine nor
+// buffers, and both again when something is.
+func TestWriterRests(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		conn := new(counted)
+		w := newWriter(conn, NSClient, 1000, time.Second)
+		for range 3 {
+			before := conn.n.Load()
+			if err := w.Send(t.Context(), xmlwire.New(NSClient, "presence")); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if conn.n.Load() == before {
+				t.Fatal("nothing is written")
+			}
+			w.mu.Lock()
+			if w.done == nil {
+				t.Error("the goroutine does not wait for more")
+			}
+			w.mu.Unlock()
+			time.Sleep(2 * linger)
+			synctest.Wait()
+			w.mu.Lock()
+			if w.done != nil || cap(w.buf) > 0 {
+				t.Errorf("after a while there are still a goroutine, or %d bytes", cap(w.buf))
+			}
+			w.mu.Unlock()
+		}
+		w.finish([]byte("</stream:stream>"), time.Now().Add(time.Second))
+		if err := w.Send(t.Context(), xmlwire.New(NSClient, "presence")); !errors.Is(err, ErrClosed) {
+			t.Errorf("after the end: %v", err)
+		}
+	})
 }

@@ -7,12 +7,18 @@ import (
 	"sync"
 )
 
-// Sizes of a decoder's buffer in bytes: what it starts with and reads at least,
-// and what it may keep while nothing is in it.
+// Sizes of a decoder's buffer in bytes: what it starts with and waits for the next
+// element with, what it reads at least within one, and what it may keep while little
+// is in it.
 const (
+	idleSize = 512
 	readSize = 4 << 10
 	keepSize = 64 << 10
 )
+
+// quietReads is how many reads in a row fit into idleSize before a larger buffer is
+// given back: most streams are idle most of the time.
+const quietReads = 4
 
 // emptyReads is how many reads may return nothing before the reader counts as
 // broken.
@@ -160,16 +166,25 @@ func (d *Decoder) ended(err error) error {
 	return io.ErrUnexpectedEOF
 }
 
-// makeRoom frees at least readSize bytes at the end of buf: it moves the element
-// in progress to the front, takes a larger buffer where that one is long, and a
-// small one again after it, so that one large stanza does not cost its size for
-// as long as the connection lasts.
+// makeRoom frees at least readSize bytes at the end of buf, idleSize between elements:
+// it moves the element in progress to the front, takes a larger buffer where that one
+// is long, and a small one again after it, so that one large stanza does not cost its
+// size for as long as the connection lasts.
 func (p *parser) makeRoom() {
 	held := len(p.buf) - p.start
 	size := cap(p.buf)
+	readSize := readSize
+	if p.quiet++; held > 0 || len(p.buf) > idleSize {
+		p.quiet = 0
+	}
+	if held == 0 {
+		readSize = idleSize
+	}
 	switch {
+	case p.quiet >= quietReads && size > idleSize:
+		size = idleSize
 	case held < readSize && size > keepSize:
-		size = 2 * readSize
+		size = 2 * readSize // of an element, or nothing yet
 	case size-len(p.buf) >= readSize || size-held >= readSize && p.start > 0:
 	default:
 		size = max(2*size, held+readSize)

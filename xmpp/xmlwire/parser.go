@@ -43,6 +43,7 @@ type parser struct {
 	base   int64 // stream offset of buf[0]
 	phase  phase
 	broken *Error
+	quiet  int // reads in a row that a small buffer would have held
 
 	root string // name of the stream header as it was written
 	tree builder
