@@ -11,6 +11,7 @@ const libraries = {
     globalThis.WebSocket ??= (await import('ws')).default; // before Node.js 22
     const { client, xml } = await import('@xmpp/client');
     const c = client({ service, domain, username, password });
+    c.timeout = 20000; // a busy machine
     c.on('error', (e) => tell('error', { Body: String(e) }));
     c.on('offline', () => tell('offline'));
     c.on('online', async (address) => {

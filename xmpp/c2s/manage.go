@@ -97,9 +97,14 @@ func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xml
 	return enabled, s.Manage(ctx, o)
 }
 
+// settling is how long a client has for itself after <enabled/>. xmpp.js 0.14 sets its
+// count to zero a moment after it has read that, and so miscounts a message that comes
+// right behind, such as those of custody.
+const settling = 100 * time.Millisecond
+
 // managing is how the stream of a connection is managed.
 func managing(by *carrier, wait, answer time.Duration) stream.Managing {
-	return stream.Managing{Resumable: wait > 0, Answer: answer, Overdue: func() {
+	return stream.Managing{Resumable: wait > 0, Answer: answer, Settling: settling, Overdue: func() {
 		by.end(&stream.Error{Condition: stream.ConnectionTimeout, Text: "stanzas were not acknowledged"})
 	}}
 }

@@ -30,6 +30,8 @@ type Managing struct {
 	// Answer is how long the peer may take to acknowledge before Overdue is
 	// called. After half of it it is asked once more. Zero: for ever.
 	Answer time.Duration
+	// Settling is how long nothing is written behind <enable/> or <enabled/>.
+	Settling time.Duration
 	// Overdue is called in a goroutine of its own and must not block.
 	Overdue func()
 }
@@ -68,7 +70,11 @@ func (w *Writer) Manage(ctx context.Context, first *xmlwire.Element, o Managing)
 	if w.wire != nil && first != nil {
 		w.wire(true, first)
 	}
-	return w.queue(ctx, item{}, func(b []byte, ns string) []byte {
+	it := item{}
+	if first != nil {
+		it.rest = o.Settling
+	}
+	return w.queue(ctx, it, func(b []byte, ns string) []byte {
 		w.m = &managed{o: o, acks: acks{maxStanzas: w.unacked, maxBytes: w.unackedBytes}}
 		if first == nil {
 			return b

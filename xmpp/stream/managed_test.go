@@ -421,3 +421,38 @@ func TestProveForgets(t *testing.T) {
 		t.Errorf("one that nobody has proven: had %v, %v", had, err)
 	}
 }
+
+// TestSettling: behind <enabled/> nothing is written for a while, and then all that
+// was sent meanwhile, with one request.
+func TestSettling(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := pipes(t, false)
+		w := newWriter(p, NSClient, 1<<20, time.Minute)
+		defer w.join()
+		defer w.kill()
+		w.patience, w.unacked, w.unackedBytes = time.Minute, 1000, 1<<20
+		send(t, w, "before")
+		if err := w.Manage(t.Context(), Enabled("", 0), Managing{Settling: time.Second}); err != nil {
+			t.Fatal(err)
+		}
+		send(t, w, "1", "2")
+		time.Sleep(time.Second - 1)
+		synctest.Wait()
+		start := wireOf("before") + "<enabled xmlns='urn:xmpp:sm:3'/>"
+		if got := string(p.all()); got != start {
+			t.Errorf("wrote\n%s\nwant\n%s", got, start)
+		}
+		send(t, w, "3")
+		time.Sleep(1)
+		synctest.Wait()
+		if got, want := string(p.all()), start+wireOf("1")+wireOf("2")+wireOf("3")+request; got != want {
+			t.Errorf("wrote\n%s\nwant\n%s", got, want)
+		}
+		send(t, w, "4")
+		synctest.Wait()
+		if got := string(p.all()); !strings.HasSuffix(got, wireOf("4")+request) {
+			t.Errorf("wrote %s, not the last", got)
+		}
+	})
+}

@@ -48,7 +48,10 @@ type Writer struct {
 	moved   chan struct{} // closed, and replaced, when something was written
 	closing bool          // nothing may be queued any more
 	until   time.Time     // when closing: the end of all writing
-	err     error         // why the connection is dead
+	restAt  int           // bytes of buf after which nothing is written for rest; zero: nowhere
+	rest    time.Duration
+	resting time.Time // until then nothing is written
+	err     error     // why the connection is dead
 }
 
 func newWriter(conn net.Conn, content string, limit int, timeout time.Duration) *Writer {
@@ -95,6 +98,8 @@ type item struct {
 	answer bool   // of whoever reads the stream
 	kept   bool   // see unacked
 	id     string // likewise
+	// rest is how long nothing is written behind it.
+	rest time.Duration
 }
 
 // flat is a stanza's element with the addressing fields written into it.
@@ -158,6 +163,9 @@ func (w *Writer) queue(ctx context.Context, it item, write writing) error {
 	}
 	if xml := w.put(write); it.stanza && w.m != nil {
 		w.count(it, xml)
+	}
+	if it.rest > 0 {
+		w.restAt, w.rest = len(w.buf), it.rest
 	}
 	w.signal()
 	return nil
@@ -356,8 +364,16 @@ func (w *Writer) take(out *[]byte, idle *time.Timer) bool {
 		}
 		w.mu.Lock()
 	}
+	w.sleep(idle)
 	if w.err != nil || len(w.buf) == 0 {
 		return false
+	}
+	if n := w.restAt; n > 0 {
+		*out = append((*out)[:0], w.buf[:n]...)
+		w.buf = append(w.buf[:0], w.buf[n:]...)
+		w.restAt, w.resting = 0, time.Now().Add(w.rest)
+		w.flying = n
+		return true
 	}
 	if w.m != nil && w.m.sent() > w.m.requested {
 		w.request(false)
@@ -365,6 +381,23 @@ func (w *Writer) take(out *[]byte, idle *time.Timer) bool {
 	*out, w.buf = w.buf, (*out)[:0]
 	w.flying = len(*out)
 	return true
+}
+
+// sleep waits until something may be written again; w.mu is held.
+func (w *Writer) sleep(t *time.Timer) {
+	for w.err == nil && !w.closing {
+		left := time.Until(w.resting)
+		if left <= 0 {
+			return
+		}
+		w.mu.Unlock()
+		t.Reset(left)
+		select {
+		case <-w.wake:
+		case <-t.C:
+		}
+		w.mu.Lock()
+	}
 }
 
 // write writes one record and says whether to go on.
