@@ -15,6 +15,12 @@
 //	tenure.go           one slice, from the claim to its release or loss
 //	flow.go, run.go     its messages, route by route
 //
+// Servers may be in trouble:
+//
+//	silence.go          a stream that does not answer is not waited for
+//	sick.go             a server that serves nothing is left for another
+//	disk.go, repair.go  a disk that is nearly full, and one that was full
+//
 // The promise: what Store has returned nil for is handed to a handler at least
 // once, whatever process is killed at whatever moment, and messages of one
 // route are handed over in the order in which they were stored.

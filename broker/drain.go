@@ -101,8 +101,7 @@ func (b *Broker) drain(ctx context.Context, stage Stage, routeName string, h Han
 // first reads the messages that come first on a route, none when there are none.
 // Of a stream that has replicas any server may give them, and one that lags
 // behind would give some again that are purged, or none; so the leader is asked
-// where the route begins. When the one that was to give the others does not answer,
-// it may have been cut off: the rest is taken from the leader, one by one.
+// where the route begins.
 func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
 	stream := streamOf(f.stage)
 	var head *storedMsg
@@ -112,12 +111,11 @@ func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
 			return nil, err
 		}
 	}
-	msgs, left, err := f.readRoute(ctx, filter)
-	switch {
-	case head == nil && err != nil:
+	msgs, left, err := f.b.readSome(ctx, query{stream: stream, filter: filter, from: 1, limit: f.o.Batch})
+	if err != nil {
 		return nil, err
-	case head != nil:
-		f.lone = f.lone || err != nil && ctx.Err() == nil
+	}
+	if head != nil {
 		msgs = beginAt(msgs, *head)
 	}
 	items := make([]*item, len(msgs))
@@ -128,20 +126,6 @@ func (f *flow) first(ctx context.Context, filter string) ([]*item, error) {
 		}
 	}
 	return items, nil
-}
-
-// readRoute reads what comes first on a route from whoever answers; nothing, when
-// that did not do.
-func (f *flow) readRoute(ctx context.Context, filter string) (msgs []storedMsg, left int, err error) {
-	if f.lone {
-		return nil, 0, nil
-	}
-	if f.b.o.Replicas > 1 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, directTimeout)
-		defer cancel()
-	}
-	return f.b.readSome(ctx, query{stream: streamOf(f.stage), filter: filter, from: 1, limit: f.o.Batch})
 }
 
 // beginAt drops what stands before head, or all but head when that is not there.

@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -82,13 +80,17 @@ type epoch struct {
 	cons   jetstream.Consumer
 	cfg    jetstream.ConsumerConfig
 	old    bool // there was another before it
-	gone   bool // the consumer is not there, or of no use
 }
 
 // beginEpoch begins an epoch on a slice that we have claimed: it ends every older
 // one by deleting its consumer, which fences its owner, and makes a consumer of
 // our own. The work queue then begins again at the oldest message that was not
 // acknowledged, in order.
+//
+// To reset the consumer that is there (CONSUMER.RESET) would save an election, and
+// loses messages: a server that was away meanwhile takes the state that was reset for
+// an old one and keeps its own (nats-server 2.15.2), and when it leads, removes what
+// comes then as acknowledged long ago.
 func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed uint64, maxAckPending int) (*epoch, error) {
 	var names map[string]uint64
 	err := b.admin.insist(ctx, createTimeout, func(ctx context.Context) (err error) {
@@ -121,75 +123,6 @@ func (b *Broker) beginEpoch(ctx context.Context, stage Stage, s Slice, claimed u
 		return nil, fmt.Errorf("create consumer: %w", err)
 	}
 	return &epoch{number: n, cons: cons, cfg: cfg, old: len(names) > 0}, nil
-}
-
-const (
-	// electionTime is how long a consumer may be without a leader whose server has died.
-	electionTime = 10 * time.Second
-
-	// quietPoll is how often a consumer is looked at that may still be giving messages.
-	quietPoll = 50 * time.Millisecond
-)
-
-// restart has an epoch begin over again, at the oldest message that was not
-// acknowledged and counting from one. Its consumer is there already, and once the
-// servers that are left have a leader for it, it serves; a new one might be given to
-// a server that has just died, and would have to wait for an election then.
-//
-// What a server with replicas (2.15.2) is giving out while it is reset it writes down
-// after the reset, and with it that all before was given out: its next leader would
-// pass over what was not acknowledged by then. So nobody may be asking.
-func (b *Broker) restart(ctx context.Context, stage Stage, e *epoch) error {
-	if !resettable(b.work.nc.ConnectedServerVersion()) {
-		return errors.New("the server cannot reset a consumer")
-	}
-	ctx, cancel := context.WithTimeout(ctx, electionTime)
-	defer cancel()
-	for {
-		err := b.awaitQuiet(ctx, e)
-		if err != nil {
-			return err
-		}
-		var after *jetstream.ConsumerResetResponse
-		err = b.work.insist(ctx, electionTime, func(ctx context.Context) (err error) {
-			after, err = b.work.js.ResetConsumerToSequence(ctx, streamOf(stage), e.cfg.Name, 1)
-			return err
-		})
-		switch {
-		case err == nil && after.NumWaiting == 0 && after.Delivered.Consumer == 0:
-			return nil
-		case err != nil && (!errors.Is(err, nats.ErrNoResponders) || b.o.Replicas == 1):
-			return err
-		}
-		if !pause(ctx, quietPoll) { // no leader for the moment
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// awaitQuiet waits until nobody asks the consumer for messages any more: a server
-// forgets who asked with the connection, or when the request has run out.
-func (b *Broker) awaitQuiet(ctx context.Context, e *epoch) error {
-	for {
-		var info *jetstream.ConsumerInfo
-		err := b.work.insist(ctx, electionTime, func(ctx context.Context) (err error) {
-			info, err = e.cons.Info(ctx)
-			return err
-		})
-		if err != nil || info.NumWaiting == 0 {
-			return err
-		}
-		if !pause(ctx, quietPoll) {
-			return context.Cause(ctx)
-		}
-	}
-}
-
-// resettable reports whether a server of a version can reset a consumer: from 2.14.
-func resettable(version string) bool {
-	var major, minor int
-	n, _ := fmt.Sscanf(version, "%d.%d", &major, &minor)
-	return n == 2 && (major > 2 || major == 2 && minor >= 14)
 }
 
 // stillOurs returns nil when nobody has claimed the slice after us.

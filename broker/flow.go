@@ -30,7 +30,6 @@ type flow struct {
 	since   atomic.Int64          // when it began, in nanoseconds since 1970
 	workers sync.WaitGroup        // runs of routes, and the goroutine that settles
 	purges  bool                  // a Drain: what is settled is purged run by run, see drain.go
-	lone    bool                  // likewise: only the leader is read from
 
 	mu        sync.Mutex
 	created   time.Time // of the stream that done speaks of

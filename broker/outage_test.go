@@ -132,6 +132,9 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("takes half a minute")
+	}
 	c := natstest.New(t, 3, natstest.Options{TLS: true, Auth: natstest.Credentials, SyncAlways: true})
 	w := &world{
 		t: t, c: c, b: openTest(t, clusterOptions(c, zerolog.Nop())),

@@ -67,7 +67,7 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 		jetstream.PullMaxMessagesWithBytesLimit(pullMessages, pullBytes),
 		jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(pullHeartbeat),
 		jetstream.ConsumeErrHandler(func(_ jetstream.ConsumeContext, err error) {
-			if consumerGone(err) || errors.Is(err, jetstream.ErrConnectionClosed) {
+			if errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound) || errors.Is(err, jetstream.ErrConnectionClosed) {
 				lose(err)
 				return
 			}
@@ -98,10 +98,6 @@ func (f *flow) pull(ctx, work context.Context, e *epoch) error {
 			}
 		}
 	}
-}
-
-func consumerGone(err error) bool {
-	return errors.Is(err, jetstream.ErrConsumerDeleted) || errors.Is(err, jetstream.ErrConsumerNotFound)
 }
 
 // forgetAcks is called when a consumer goes: what it has not confirmed it never will.

@@ -92,7 +92,7 @@ func (t *tenure) dropFlow() {
 	t.flow.drop()
 	t.flow.report(0, false)
 	t.c.pool.flows.Add(-1)
-	t.flow, t.epoch = nil, nil
+	t.flow = nil
 }
 
 // take takes the slice over, for the first time or anew.
@@ -124,9 +124,11 @@ func (t *tenure) takeOver(ctx context.Context) error {
 		t.fresh = fresh
 	}
 	t.flow.forgetAcks()
-	if err := t.begin(ctx, claim); err != nil {
+	begun, err := b.beginEpoch(ctx, t.c.stage, t.slice, claim, t.maxAckPending())
+	if err != nil {
 		return err
 	}
+	t.epoch = begun
 	last, err := t.flow.checkStream(ctx)
 	if err != nil || t.known {
 		return err
@@ -146,23 +148,6 @@ func (t *tenure) takeOver(ctx context.Context) error {
 // depends on nothing that changes while an epoch lasts: a consumer with replicas
 // whose limit is lowered forgets what it was about to deliver (server 2.15.2).
 func (t *tenure) maxAckPending() int { return max(t.c.o.MaxAckPending/t.slice.Of, 1) }
-
-// begin begins an epoch, or the one that we have over again.
-func (t *tenure) begin(ctx context.Context, claim uint64) error {
-	if t.epoch != nil && !t.epoch.gone {
-		err := t.c.b.restart(ctx, t.c.stage, t.epoch)
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		t.log.Debug().Err(err).Uint64("epoch", t.epoch.number).Msg("epoch cannot begin over again")
-		t.epoch.gone = true
-	}
-	begun, err := t.c.b.beginEpoch(ctx, t.c.stage, t.slice, claim, t.maxAckPending())
-	if err == nil {
-		t.epoch = begun
-	}
-	return err
-}
 
 func (t *tenure) makeFlow() {
 	t.c.pool.flows.Add(1)
@@ -250,7 +235,6 @@ func (t *tenure) level() zerolog.Level {
 func (t *tenure) pulls(ctx, work context.Context, lose func(error)) {
 	for fails := 0; ; {
 		err := t.flow.pull(ctx, work, t.epoch)
-		t.epoch.gone = consumerGone(err)
 		for {
 			if ctx.Err() != nil {
 				return
