@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"sync"
 	"time"
@@ -67,6 +68,14 @@ func (r *Sessions) serve(ctx context.Context, s router.Session, q request) reply
 		}
 		if other := r.Session(to); presents && other != nil {
 			p.Introduce(ctx, other)
+		}
+	case opHandled:
+		if o, ok := s.(interface {
+			Handled(ctx context.Context, previd string) (uint32, bool)
+		}); ok {
+			if h, ok := o.Handled(ctx, string(q.data)); ok {
+				return reply{statusDone, binary.BigEndian.AppendUint32(nil, h)}
+			}
 		}
 	case opShow:
 		if o, ok := s.(interface{ Shown() *stanza.Stanza }); ok {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/jid"
@@ -36,7 +37,7 @@ func (n *node) listen() (address string) {
 		n.t.Fatal(err)
 	}
 	srv := c2s.New(c2s.Options{Router: n.router, Connection: func(net.Addr) c2s.ConnOptions {
-		return c2s.ConnOptions{Accounts: open{}, AllowPlainWithoutTLS: true}
+		return c2s.ConnOptions{Accounts: open{}, AllowPlainWithoutTLS: true, ResumeTime: time.Minute}
 	}})
 	ctx, stop := context.WithCancel(context.Background())
 	done := make(chan error, 1)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync/atomic"
@@ -63,6 +64,16 @@ func (m *remote) Present() bool { return m.state.Load().present }
 
 // Carbons says whether its client wants copies of its account's messages (XEP-0280).
 func (m *remote) Carbons() bool { return m.state.Load().carbons }
+
+// Handled asks the session's node how many stanzas of its client it has handled, if it
+// is suspended under that SM-ID (XEP-0198 §5).
+func (m *remote) Handled(ctx context.Context, previd string) (h uint32, ok bool) {
+	a, err := m.ask(ctx, opHandled, []byte(previd))
+	if err != nil || len(a.data) != 4 {
+		return 0, false
+	}
+	return binary.BigEndian.Uint32(a.data), true
+}
 
 // Show sends the session's presence to somebody, and again what it has become meanwhile,
 // since that may have been overtaken. It does not wait. The node that has the session is

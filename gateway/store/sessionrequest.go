@@ -26,6 +26,7 @@ const (
 	opClose                          // data: condition, a NUL, text; empty: no reason
 	opRetire                         // no data
 	opIntroduce                      // data: the full JID to introduce the session to
+	opHandled                        // data: the SM-ID; the reply has the count in four bytes, or nothing
 	opShow                           // no data; the reply has its presence, if it has any
 )
 

@@ -345,6 +345,9 @@ func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd strin
 	}
 	n.log.Info().Stringer("jid", bare).Str("reason", why).Msg("resumption refused")
 	handled, known := n.v.o.Hibernation.recall(previd, bare)
+	if !known {
+		handled, known = n.v.handledElsewhere(ctx, previd, bare)
+	}
 	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
 }
 

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -101,6 +102,32 @@ func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xml
 // count to zero a moment after it has read that, and so miscounts a message that comes
 // right behind, such as those of custody.
 const settling = 100 * time.Millisecond
+
+// Handled is how many stanzas of its client the session has handled, if previd is its
+// SM-ID and it is suspended: another process, which cannot resume it, tells the client
+// (XEP-0198 §5), so that it need not send them again.
+func (c *session) Handled(_ context.Context, previd string) (h uint32, ok bool) {
+	c.life.mu.Lock()
+	defer c.life.mu.Unlock()
+	if c.life.by != nil || c.life.id == "" || !same(c.life.id, previd) {
+		return 0, false
+	}
+	return c.sm.handled, true
+}
+
+// handledElsewhere asks the processes that have sessions of an account.
+func (v *Server) handledElsewhere(ctx context.Context, previd string, bare jid.JID) (h uint32, ok bool) {
+	for _, s := range v.o.Router.Sessions(bare) {
+		if o, asks := s.(interface {
+			Handled(ctx context.Context, previd string) (uint32, bool)
+		}); asks {
+			if h, ok := o.Handled(ctx, previd); ok {
+				return h, true
+			}
+		}
+	}
+	return 0, false
+}
 
 // managing is how the stream of a connection is managed.
 func managing(by *carrier, wait, answer time.Duration) stream.Managing {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -51,18 +52,26 @@ func Run(t *testing.T, pattern string, serve func(t *testing.T, uses []string) s
 // Play connects each actor at its first step to the TCP address and plays. The
 // error names the line.
 func (s *Script) Play(ctx context.Context, address string) error {
+	_, err := s.PlayAt(ctx, func(string) string { return address }, nil)
+	return err
+}
+
+// PlayAt is Play with an address for each actor. It begins with what {names} stand for
+// already, nil for none, and returns what they stand for at the end.
+func (s *Script) PlayAt(ctx context.Context, address func(actor string) string, known map[string]string) (map[string]string, error) {
 	p := &player{actors: make(map[string]*actor), matcher: matcher{make(map[string]string)}}
+	maps.Copy(p.captured, known)
 	defer p.close()
 	for _, st := range s.steps {
-		a, err := p.actor(ctx, st.actor, address)
+		a, err := p.actor(ctx, st.actor, address(st.actor))
 		if err == nil {
 			err = p.play(a, st)
 		}
 		if err != nil {
-			return fmt.Errorf("line %d: %s%s: %w", st.line, st.verb, st.actor, err)
+			return nil, fmt.Errorf("line %d: %s%s: %w", st.line, st.verb, st.actor, err)
 		}
 	}
-	return nil
+	return p.captured, nil
 }
 
 type player struct {
