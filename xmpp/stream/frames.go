@@ -125,6 +125,9 @@ func (f *frames) Unread() []byte {
 	return f.buf
 }
 
+// Wait reads something where nothing is unread.
+func (f *frames) Wait() error { return f.fill(1) }
+
 // SetLimits changes the limits of messages, and of the elements in them.
 func (f *frames) SetLimits(lim xmlwire.Limits) { f.lim = lim }
 
