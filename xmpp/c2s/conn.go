@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -89,9 +90,12 @@ type link struct {
 // negotiate brings the connection to a session, or to its end.
 func (k *link) negotiate(ctx context.Context, by *carrier) {
 	v, o := k.v, k.v.o.Connection(k.conn.RemoteAddr())
-	if v.o.Slots != nil {
-		defer v.o.Slots.Release()
-	}
+	free := sync.OnceFunc(func() {
+		if v.o.Slots != nil {
+			v.o.Slots.Release()
+		}
+	})
+	defer free()
 	s := stream.New(k.conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(k.log), Throttled: k.throttled(),
 	})
@@ -111,6 +115,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
 	}
+	free() // the end of a connection may take its time
 	closed = true
 	if err == nil {
 		k.s, k.c, k.resumed = s, n.c, n.resumed

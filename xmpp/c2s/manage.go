@@ -11,7 +11,7 @@ import (
 )
 
 // management is what a session knows of its stream management (XEP-0198). Only
-// the goroutine of run touches it, and whoever takes over from it.
+// the goroutine of the connection touches it, and whoever takes over from it.
 type management struct {
 	enabled bool
 	handled uint32 // stanzas of the client, modulo 2^32

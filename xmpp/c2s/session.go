@@ -28,7 +28,7 @@ const unavailable = 1 << 16
 var slow = &stream.Error{Condition: stream.ResourceConstraint, Text: "you do not read"}
 
 // session is one bound resource. It is a router.Session: what the router calls is
-// safe for concurrent use, the rest belongs to the goroutine of run.
+// safe for concurrent use, the rest belongs to the goroutine of the connection.
 type session struct {
 	server *Server
 	writer atomic.Pointer[stream.Writer] // another one after each resumption
