@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/netip"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -21,9 +22,9 @@ import (
 )
 
 // handle is the life of one connection, and of its session while that waits for
-// another. A slot is taken for it, which it gives back when the negotiation is over. The
-// session is run by spawn, on a stack of its own: that of a TLS handshake is large, and
-// would stay so.
+// another. A slot is taken for it, which it gives back when the negotiation is over. What
+// follows is run by spawn, on stacks of their own: that of a TLS handshake is large, and
+// would stay so; and while the client is silent a small one waits for it.
 func (v *Server) handle(ctx context.Context, conn net.Conn, spawn func(func())) {
 	k := &link{v: v, conn: conn, log: v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()}
 	life, cancel := context.WithCancelCause(ctx)
@@ -41,14 +42,24 @@ func (v *Server) handle(ctx context.Context, conn net.Conn, spawn func(func())) 
 		over()
 		return
 	}
-	spawn(func() {
+	var carry func()
+	carry = func() {
 		var wake chan struct{}
-		survive(k.log, func() { wake = k.carry(life) }, abort)
+		rests := false
+		survive(k.log, func() { wake, rests = k.carry(life) }, abort)
+		if rests {
+			spawn(func() {
+				k.s.Await(life, k.c.deadline())
+				spawn(carry)
+			})
+			return
+		}
 		over()
 		if wake != nil {
 			survive(k.log, func() { v.hibernate(ctx, k.c, wake) }, k.c.unbind)
 		}
-	})
+	}
+	spawn(carry)
 }
 
 // survive keeps a bug that one connection brings out from taking the process, and
@@ -74,14 +85,18 @@ type link struct {
 	s       *stream.Stream
 	c       *session // nil: there is none, and the connection is over
 	resumed bool
+	began   bool // carry was called
 }
 
 // negotiate brings the connection to a session, or to its end.
 func (k *link) negotiate(ctx context.Context, by *carrier) {
 	v, o := k.v, k.v.o.Connection(k.conn.RemoteAddr())
-	if v.o.Slots != nil {
-		defer v.o.Slots.Release()
-	}
+	free := sync.OnceFunc(func() {
+		if v.o.Slots != nil {
+			v.o.Slots.Release()
+		}
+	})
+	defer free()
 	s := stream.New(k.conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: wire(k.log), Throttled: k.throttled(),
 	})
@@ -91,6 +106,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		if !closed { // a panic
 			if n.c != nil {
 				n.c.unbind()
+				n.c.returned()
 			}
 			_ = s.Abort()
 		}
@@ -101,6 +117,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
 	}
+	free() // the end of a connection may take its time
 	closed = true
 	if err == nil {
 		k.s, k.c, k.resumed = s, n.c, n.resumed
@@ -122,58 +139,64 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	_ = s.End(context.WithoutCancel(ctx), err)
 }
 
-// carry runs the session to the end of the connection. It returns what letGo has made
-// where the session is suspended.
-func (k *link) carry(ctx context.Context) (wake chan struct{}) {
+// carry runs the session until its client is silent, and rests is true, or to the end of
+// the connection. It returns what letGo has made where the session is suspended then.
+func (k *link) carry(ctx context.Context) (wake chan struct{}, rests bool) {
+	c := k.c
 	closed := false
 	defer func() {
-		if !closed {
-			_ = k.s.Abort() // a panic
+		if rests {
+			return
 		}
-	}()
-	if k.resumed {
-		k.log = k.log.With().Stringer("jid", k.c.full).Logger()
-		k.c.log = k.log // it has another peer now
-	}
-	wake, err := k.v.serve(ctx, k.c, k.resumed)
-	k.v.stats.ended(err)
-	closed = true
-	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
-		_ = k.s.Abort() // a closed stream would be the end of the session that waits
-		return wake
-	}
-	// Whatever ended ctx, saying so and closing has a deadline of its own.
-	_ = k.s.End(context.WithoutCancel(ctx), err)
-	return wake
-}
-
-// serve runs a session to the end of the connection.
-func (v *Server) serve(ctx context.Context, c *session, resumed bool) (wake chan struct{}, err error) {
-	v.stats.sessions.Add(1)
-	defer v.stats.sessions.Add(-1)
-	defer func() {
+		k.v.stats.sessions.Add(-1)
 		if wake == nil {
-			c.unbind() // run has done it, unless it panicked
+			c.unbind() // over has done it, unless there was a panic
 			c.returned()
 		}
+		if !closed {
+			_ = k.s.Abort() // likewise
+		}
 	}()
-	if resumed {
-		v.stats.resumed.Add(1)
-		c.log.Info().Str("sid", c.s.ID()).Msg("session resumed")
-		c.active(ctx)
-		c.changed()
-	} else {
-		v.stats.logins.Add(1)
-		c.opened()
+	if !k.began {
+		k.begin(ctx)
+	}
+	err := c.read(ctx)
+	if errors.Is(err, errSilent) {
+		return nil, true
 	}
 	log := c.log // a connection that carries the session on changes it
-	wake, err = c.run(ctx)
+	wake = c.depart(ctx, err)
 	if wake == nil {
 		c.tellEnd(reason(err))
 	} else {
 		log.Info().Str("reason", reason(err)).Msg("session suspended")
 	}
-	return wake, err
+	k.v.stats.ended(err)
+	closed = true
+	if wake != nil && errors.Is(err, io.ErrUnexpectedEOF) {
+		_ = k.s.Abort() // a closed stream would be the end of the session that waits
+		return wake, false
+	}
+	// Whatever ended ctx, saying so and closing has a deadline of its own.
+	_ = k.s.End(context.WithoutCancel(ctx), err)
+	return wake, false
+}
+
+// begin counts the session and tells of it.
+func (k *link) begin(ctx context.Context) {
+	k.began = true
+	k.v.stats.sessions.Add(1)
+	if !k.resumed {
+		k.v.stats.logins.Add(1)
+		k.c.opened()
+		return
+	}
+	k.log = k.log.With().Stringer("jid", k.c.full).Logger()
+	k.c.log = k.log // it has another peer now
+	k.v.stats.resumed.Add(1)
+	k.c.log.Info().Str("sid", k.s.ID()).Msg("session resumed")
+	k.c.active(ctx)
+	k.c.changed()
 }
 
 // negotiation brings a connection to a session that is registered with the router.

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"container/list"
+	"hash/maphash"
 	"net"
 	"net/netip"
 	"sync"
@@ -92,41 +93,45 @@ func (g *Guard) refuses(from netip.Prefix, account jid.JID, l GuessLimits, now t
 		g.known.peek(login{account, from}) == nil
 }
 
-// table counts failures by key, in bounded memory. The zero value is empty.
+// table counts failures by key, in bounded memory: it keeps hashes of the keys, which
+// nobody outside can foresee. The zero value is empty.
 type table[K comparable] struct {
-	m     map[K]*list.Element // of an entry[K]
-	order list.List           // the one that was used last in front
+	m     map[uint64]*list.Element // of an *entry
+	order list.List                // the one that was used last in front
 }
 
-type entry[K comparable] struct {
-	key K
+type entry struct {
+	hash uint64
 	failures
 }
 
+var seed = maphash.MakeSeed()
+
 // peek returns what is known of a key, nil for nothing.
 func (t *table[K]) peek(k K) *failures {
-	e := t.m[k]
+	e := t.m[maphash.Comparable(seed, k)]
 	if e == nil {
 		return nil
 	}
-	return &e.Value.(*entry[K]).failures
+	return &e.Value.(*entry).failures
 }
 
 // get is peek, with a new entry for a new key.
 func (t *table[K]) get(k K) *failures {
-	if e := t.m[k]; e != nil {
+	hash := maphash.Comparable(seed, k)
+	if e := t.m[hash]; e != nil {
 		t.order.MoveToFront(e)
-		return &e.Value.(*entry[K]).failures
+		return &e.Value.(*entry).failures
 	}
 	if t.m == nil {
-		t.m = make(map[K]*list.Element)
+		t.m = make(map[uint64]*list.Element)
 	}
 	if len(t.m) >= maxGuard {
 		oldest := t.order.Back()
-		delete(t.m, t.order.Remove(oldest).(*entry[K]).key)
+		delete(t.m, t.order.Remove(oldest).(*entry).hash)
 	}
-	e := &entry[K]{key: k}
-	t.m[k] = t.order.PushFront(e)
+	e := &entry{hash: hash}
+	t.m[hash] = t.order.PushFront(e)
 	return &e.failures
 }
 

@@ -13,7 +13,7 @@ import (
 )
 
 // management is what a session knows of its stream management (XEP-0198). Only
-// the goroutine of run touches it, and whoever takes over from it.
+// the goroutine of the connection touches it, and whoever takes over from it.
 type management struct {
 	enabled bool
 	handled uint32 // stanzas of the client, modulo 2^32
@@ -98,11 +98,6 @@ func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xml
 	return enabled, s.Manage(ctx, o)
 }
 
-// settling is how long a client has for itself after <enabled/>. xmpp.js 0.14 sets its
-// count to zero a moment after it has read that, and so miscounts a message that comes
-// right behind, such as those of custody.
-const settling = 100 * time.Millisecond
-
 // Handled is how many stanzas of its client the session has handled, if previd is its
 // SM-ID and it is suspended: another process, which cannot resume it, tells the client
 // (XEP-0198 §5), so that it need not send them again.
@@ -128,6 +123,11 @@ func (v *Server) handledElsewhere(ctx context.Context, previd string, bare jid.J
 	}
 	return 0, false
 }
+
+// settling is how long a client has for itself after <enabled/>. xmpp.js 0.14 sets its
+// count to zero a moment after it has read that, and so miscounts a message that comes
+// right behind, such as those of custody.
+const settling = 100 * time.Millisecond
 
 // managing is how the stream of a connection is managed.
 func managing(by *carrier, wait, answer time.Duration) stream.Managing {

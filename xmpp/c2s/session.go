@@ -27,7 +27,7 @@ const unavailable = 1 << 16
 var slow = &stream.Error{Condition: stream.ResourceConstraint, Text: "you do not read"}
 
 // session is one bound resource. It is a router.Session: what the router calls is
-// safe for concurrent use, the rest belongs to the goroutine of run.
+// safe for concurrent use, the rest belongs to the goroutine of the connection.
 type session struct {
 	server *Server
 	writer atomic.Pointer[stream.Writer] // another one after each resumption
@@ -48,7 +48,7 @@ type session struct {
 	followed sync.Map    // of names, see Follow
 	sent     atomic.Uint64
 
-	// Only run touches these, and carryOn between two of them.
+	// Only the goroutine of the connection touches these, and carryOn between two.
 	s          *stream.Stream
 	maxHeld    int
 	location   string
@@ -229,19 +229,17 @@ func (c *session) unbind() {
 	})
 }
 
-// run carries the client's stanzas until the connection ends. The error says how:
-// a stream error is still to be sent. wake is that of a session which is suspended
-// then, nil for one that is over.
-func (c *session) run(ctx context.Context) (wake chan struct{}, err error) {
-	err = c.read(ctx)
+// depart is the end of the connection by err: a stream error is still to be sent. wake is
+// that of a session which is suspended then, nil for one that is over.
+func (c *session) depart(ctx context.Context, err error) (wake chan struct{}) {
 	if wake = c.letGo(err); wake != nil {
 		c.proofs.fail(router.ErrSuspended)
 		c.changed()
-		return wake, err
+		return wake
 	}
 	c.lastAck(ctx)
 	c.finish(ctx)
-	return nil, err
+	return nil
 }
 
 // finish ends the session: first nobody finds it, then those who had presence from
@@ -267,12 +265,31 @@ func (c *session) changed() {
 	c.server.o.Router.Available(c)
 }
 
+// silentAfter is how long a client says nothing before its goroutine rests.
+const silentAfter = time.Second
+
+// errSilent says that nothing has come for a while, and nothing is half read.
+var errSilent = errors.New("client is silent")
+
+// read carries the client's stanzas until the connection ends. The error says how:
+// errSilent, that it has not.
 func (c *session) read(ctx context.Context) error {
 	for {
-		e, err := c.s.Receive(ctx, c.deadline())
+		until, rest := c.deadline(), time.Now().Add(silentAfter)
+		if !until.IsZero() && until.Before(rest) {
+			rest = time.Time{}
+		} else {
+			until = rest
+		}
+		e, err := c.s.Receive(ctx, until)
 		switch {
 		case ctx.Err() != nil:
 			return ended(ctx)
+		case stream.IsTimeout(err) && !rest.IsZero():
+			if c.s.Buffered() == 0 {
+				return errSilent
+			}
+			continue
 		case stream.IsTimeout(err):
 			if err := c.probe(); err != nil {
 				return err

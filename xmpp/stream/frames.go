@@ -125,6 +125,17 @@ func (f *frames) Unread() []byte {
 	return f.buf
 }
 
+// waitRoom is the buffer of a WebSocket that waits.
+const waitRoom = 64
+
+// Wait reads something where nothing is unread. It keeps little memory meanwhile.
+func (f *frames) Wait() error {
+	if len(f.buf) == 0 {
+		f.buf, f.big = make([]byte, 0, waitRoom), false
+	}
+	return f.fill(1)
+}
+
 // SetLimits changes the limits of messages, and of the elements in them.
 func (f *frames) SetLimits(lim xmlwire.Limits) { f.lim = lim }
 

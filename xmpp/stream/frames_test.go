@@ -118,6 +118,26 @@ func TestFramesGiveMemoryBack(t *testing.T) {
 	}
 }
 
+// TestFramesWait: a WebSocket that waits between messages keeps little, and reads the same.
+func TestFramesWait(t *testing.T) {
+	t.Parallel()
+	said := clientFrame(0x81, []byte("<presence xmlns='jabber:client'/>"))
+	fr := newFrames(iotest.HalfReader(bytes.NewReader(bytes.Repeat(said, 3))), xmlwire.Limits{})
+	for range 3 {
+		if len(fr.buf) == 0 {
+			if err := fr.Wait(); err != nil || cap(fr.buf) > waitRoom {
+				t.Fatalf("%d bytes are kept: %v", cap(fr.buf), err)
+			}
+		}
+		if e, err := fr.Next(); err != nil || e.Name.Local != "presence" {
+			t.Fatalf("got %v %v", e, err)
+		}
+	}
+	if err := fr.Wait(); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("at the end: %v", err)
+	}
+}
+
 // TestAppendFrame: the length is written in each of its three forms.
 func TestAppendFrame(t *testing.T) {
 	t.Parallel()

@@ -106,6 +106,7 @@ type source interface {
 	Next() (*xmlwire.Element, error)
 	Namespace(prefix string) (ns string, ok bool)
 	Unread() []byte
+	Wait() error
 	SetLimits(xmlwire.Limits)
 	Reset(io.Reader)
 }
@@ -188,6 +189,13 @@ func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Elem
 		return nil, &PeerError{ParseError(e)}
 	}
 	return e, nil
+}
+
+// Await waits until something has come that Receive has to look at: data, the end of the
+// connection, the deadline, that of ctx. It needs little stack.
+func (s *Stream) Await(ctx context.Context, deadline time.Time) {
+	s.arm(ctx, deadline)
+	_ = s.dec.Wait() // Receive will find the same
 }
 
 // next reads one element, as fast as the peer may send, and no longer than it may

@@ -77,6 +77,12 @@ func (t *builder) clear() {
 	t.decls = t.decls[:min(t.outer, len(t.decls))]
 }
 
+// shed gives back the memory that no element in progress needs.
+func (t *builder) shed() {
+	t.elems, t.attrs, t.nodes, t.open = nil, nil, nil, nil
+	t.decls, t.scope = slices.Clone(t.decls), slices.Clone(t.scope)
+}
+
 // begin starts a tag of the given name.
 func (t *builder) begin(off int32, nameLen, prefixLen int) {
 	def := int32(noNamespace)

@@ -72,6 +72,27 @@ func (d *Decoder) Buffered() int { return len(d.p.buf) - d.p.start }
 // Unread returns the bytes that Buffered counts, to look at until the next call.
 func (d *Decoder) Unread() []byte { return d.p.buf[d.p.start:] }
 
+// waitSize is the buffer of a decoder that waits.
+const waitSize = 64
+
+// Wait reads from the reader where nothing is buffered, and returns when something is.
+// It keeps little memory meanwhile. The error is that of the reader; the next call of
+// Next meets it again, if the reader does.
+func (d *Decoder) Wait() error {
+	if d.Buffered() > 0 || d.readErr != nil || d.p.phase == closed {
+		return nil
+	}
+	d.p.rest()
+	return d.read()
+}
+
+// rest makes a parser that has nothing in progress small.
+func (p *parser) rest() {
+	p.base += int64(p.start)
+	p.buf, p.start, p.pos, p.seen = make([]byte, 0, waitSize), 0, 0, 0
+	p.tree.shed()
+}
+
 // Namespace returns the namespace that the stream header bound to a prefix, the
 // default namespace for "". ok is false where it bound none.
 func (d *Decoder) Namespace(prefix string) (ns string, ok bool) {
@@ -140,6 +161,11 @@ func (d *Decoder) fill() error {
 		return d.ended(err)
 	}
 	d.p.makeRoom()
+	return d.read()
+}
+
+// read reads at least one byte into the room that there is.
+func (d *Decoder) read() error {
 	b := d.p.buf
 	for range emptyReads {
 		n, err := d.r.Read(b[len(b):cap(b)])

@@ -1,6 +1,8 @@
 package xmlwire
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"testing"
 )
@@ -33,5 +35,52 @@ func TestRoomIsGivenBack(t *testing.T) {
 	}
 	if n := cap(d.p.buf); n > keepSize+readSize {
 		t.Errorf("a buffer of %d bytes is kept", n)
+	}
+}
+
+// TestWait: a decoder that waits between elements reads the same ones, knows the
+// prefixes of the header, and keeps little.
+func TestWait(t *testing.T) {
+	t.Parallel()
+	r, w := io.Pipe()
+	large := "<message xmlns:x='urn:x' x:a='1'>" + strings.Repeat("<b>text</b>", 3000) + "</message>"
+	said := []string{
+		"<stream:stream xmlns='jabber:client' xmlns:stream='" + Streams + "' xmlns:y='urn:y'>",
+		"<presence/>", large, " ", "<iq y:z='1'><q xmlns='urn:q'/></iq>", "<message", "/></stream:stream>",
+	}
+	go func() {
+		for _, s := range said {
+			_, _ = io.WriteString(w, s)
+		}
+		_ = w.Close()
+	}()
+	d := NewDecoder(r, Limits{Children: 10000})
+	if _, err := d.Header(); err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for {
+		if d.Buffered() == 0 {
+			if err := d.Wait(); err != nil {
+				t.Fatal(err)
+			}
+			if cap(d.p.buf) > waitSize || cap(d.p.tree.elems)+cap(d.p.tree.nodes) > 0 {
+				t.Errorf("%d bytes and %d parts are kept", cap(d.p.buf), cap(d.p.tree.elems))
+			}
+		}
+		e, err := d.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		got = append(got, string(Append(nil, e, "jabber:client")))
+	}
+	if len(got) != 4 || got[0] != "<presence/>" || len(got[1]) < 3000*11 || got[2] != "<iq xmlns:a0='urn:y' a0:z='1'><q xmlns='urn:q'/></iq>" || got[3] != "<message/>" {
+		t.Errorf("got %.200q", got)
+	}
+	if err := d.Wait(); err != nil {
+		t.Errorf("after the end of the stream: %v", err)
 	}
 }
