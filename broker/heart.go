@@ -73,6 +73,7 @@ func (h *heart) tell(err error) {
 	}
 	if !h.resting && !h.b.lease.valid() {
 		h.resting = true
+		h.b.forsake(err)
 		h.b.log.Error().Err(errExpired).Msg("work on our slices rests")
 	}
 }

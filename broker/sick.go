@@ -118,6 +118,19 @@ func (l *link) move(why error) {
 	_ = l.nc.ForceReconnect() // fails when it is closed
 }
 
+// forsake is called when heartbeats could not be written for so long that all work
+// rests. A server that has led the cluster and was cut off goes on answering as if it
+// did, for some 10 s; so whatever is connected to the one that took no heartbeat
+// moves on. Nothing is disturbed that does not rest already.
+func (b *Broker) forsake(why error) {
+	server := b.leases.nc.ConnectedServerName()
+	for _, l := range b.links() {
+		if server != "" && l.nc.ConnectedServerName() == server {
+			l.move(why)
+		}
+	}
+}
+
 // healthy returns why the cluster is of no use at the moment, or nil.
 func (l *link) healthy() error {
 	if l.unserved() >= sickness {

@@ -248,7 +248,7 @@ func (b *Broker) askStream(ctx context.Context, m *nats.Msg) (*nats.Msg, error) 
 		return nil, refuse(ErrUnavailable, err)
 	}
 	resp, err := b.pub.request(ctx, m, b.o.StoreTimeout)
-	if s.note(err) >= 2*sickness {
+	if s.note(err) >= sickness {
 		// The leader of the stream may be out of reach for our server alone.
 		b.pub.move(err)
 	}

@@ -72,6 +72,7 @@ func TestCluster(t *testing.T) {
 		users = append(users, u)
 		boxes[u] = newInbox()
 		deliver.addUser(u, "secret")
+		ingest.eventually("the other process knows the account", func() bool { return inject(t.Context(), ingest, false, u, "hello") == nil })
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup

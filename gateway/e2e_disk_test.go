@@ -21,9 +21,9 @@ import (
 const diskSize = 96 << 20
 
 // newDiskGateway is a gateway whose data folder is on the disk at dir.
-func newDiskGateway(t *testing.T, dir string) *gateway {
+func newDiskGateway(t *testing.T, dir, reserve string) *gateway {
 	t.Helper()
-	g := newGateway(t, `nats { disk_reserve = "24m" }`)
+	g := newGateway(t, fmt.Sprintf(`nats { disk_reserve = %q }`, reserve))
 	g.replace(`data_dir = "data"`, fmt.Sprintf("data_dir = %q", filepath.Join(dir, "data")))
 	g.start()
 	return g
@@ -70,7 +70,7 @@ func padded(text string) string { return text + " " + strings.Repeat(".", 20<<10
 func TestDiskFullOfOurs(t *testing.T) {
 	t.Parallel()
 	natstest.OnDisk(t, diskSize, func(t *testing.T, dir string) {
-		g := newDiskGateway(t, dir)
+		g := newDiskGateway(t, dir, "24m")
 		users := []string{"smtp@localhost", "http@localhost"}
 		boxes := make(map[string]*inbox)
 		for _, u := range users {
@@ -108,7 +108,7 @@ func TestDiskFullOfOurs(t *testing.T) {
 func TestDiskFullOfOthers(t *testing.T) {
 	t.Parallel()
 	natstest.OnDisk(t, diskSize, func(t *testing.T, dir string) {
-		g := newDiskGateway(t, dir)
+		g := newDiskGateway(t, dir, "1k") // or it might stop before a write fails
 		users := []string{"smtp@localhost", "http@localhost", "away@localhost", "gone@localhost"}
 		boxes := make(map[string]*inbox)
 		for _, u := range users {
