@@ -10,6 +10,7 @@ import (
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // Handle delivers a run of messages of one route, or parks it when the
@@ -158,6 +159,7 @@ func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery, careful 
 // proven is false where one is not: the last disposition is to try that again.
 func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition, proven bool, notNow error) {
 	start := time.Now()
+	dl.prepare(ctx, ds, start)
 	sent := make([]outgoing, 0, len(ds))
 	for _, d := range ds {
 		out, err := dl.send(ctx, d, start)
@@ -193,4 +195,23 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 		done = append(done, dl.arrived(out.rec, string(proof), ds[i].Attempt, time.Since(start)))
 	}
 	return done, true, notNow
+}
+
+// prepare has the router do beforehand what it would do between messages.
+func (dl *Delivery) prepare(ctx context.Context, ds []*broker.Delivery, now time.Time) {
+	p, ok := dl.router.(interface {
+		Prepare(ctx context.Context, st *stanza.Stanza)
+	})
+	if !ok {
+		return
+	}
+	for _, d := range ds {
+		rec, err := custody.Read(d)
+		if err != nil || dl.outlived(rec, now) != "" {
+			continue
+		}
+		if st, err := read(d, rec, now); err == nil {
+			_ = guard(func() error { p.Prepare(ctx, st); return nil }) // it shows when it is sent
+		}
+	}
 }

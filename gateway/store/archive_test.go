@@ -175,6 +175,7 @@ func TestArchiveSize(t *testing.T) {
 	if len(got) == 0 || len(got) > 64 || n != len(got) || !slices.Equal(got, want[len(want)-len(got):]) {
 		t.Errorf("%d messages of %d are left, not the last ones", len(got), n)
 	}
+	a = &archive.Archives{Store: store, Preferences: prefs, Failed: func(err error) { t.Error(err) }} // which has seen none of them
 	if a.Has(t.Context(), bob, want[0]) || !a.Has(t.Context(), bob, want[len(want)-1]) {
 		t.Error("it is not the oldest that went")
 	}

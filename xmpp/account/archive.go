@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -55,6 +56,42 @@ type Archives struct {
 	Page int
 	// Failed learns of messages that could not be kept. It must not block.
 	Failed func(error)
+
+	known known
+}
+
+// known are the ids that were found or given last: a message that waits for its recipient
+// is asked for when it is delivered. The zero value knows none.
+type known struct {
+	mu     sync.Mutex
+	ids    map[string]bool // by account and id
+	oldest []string        // its keys
+}
+
+// mostKnown bounds them.
+const mostKnown = 20000
+
+func (k *known) add(user jid.JID, id string) {
+	name := user.String() + " " + id
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.ids == nil {
+		k.ids = make(map[string]bool)
+	}
+	if k.ids[name] {
+		return
+	}
+	k.ids[name] = true
+	if k.oldest = append(k.oldest, name); len(k.oldest) > mostKnown {
+		delete(k.ids, k.oldest[0])
+		k.oldest = k.oldest[1:]
+	}
+}
+
+func (k *known) has(user jid.JID, id string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.ids[user.String()+" "+id]
 }
 
 // pageBytes bounds the bytes of an answer, but for its last message: the client has to
@@ -75,12 +112,19 @@ func (a *Archives) Keep(ctx context.Context, user jid.JID, st *stanza.Stanza, on
 		a.Failed(fmt.Errorf("message %s not archived: %w", st.ID, err))
 		return ""
 	}
+	a.known.add(user, m.id())
 	return m.id()
 }
 
 // Has implements router.Archive.
 func (a *Archives) Has(ctx context.Context, user jid.JID, id string) bool {
+	if a.known.has(user, id) {
+		return true
+	}
 	_, err := a.find(ctx, user, id)
+	if err == nil {
+		a.known.add(user, id)
+	}
 	return err == nil
 }
 

@@ -71,6 +71,16 @@ func (r *Router) archived(ctx context.Context, st *stanza.Stanza, once string) *
 	return withID(st, user, r.o.Archive.Keep(ctx, user, st, once))
 }
 
+// Prepare archives a message that is about to be given to DeliverKept, if anybody would
+// take it: of several that go out together none then waits for the archive between
+// the others, while the session may change hands.
+func (r *Router) Prepare(ctx context.Context, st *stanza.Stanza) {
+	if r.o.Archive == nil || st.ID == "" && stanzaID(st, st.To.Bare()) == "" || r.blocks(st.To, st.From) || !r.Reachable(st.To) {
+		return
+	}
+	r.archived(ctx, st, st.ID)
+}
+
 // archiveSent puts a message that a client sends into the archive of its account, and
 // returns it as the account's other resources may see it. To oneself a message is
 // received.
