@@ -13,7 +13,6 @@ import (
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/mcmt"
-	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
@@ -63,8 +62,6 @@ type keeper struct{ app *App }
 func (k keeper) Keep(ctx context.Context, st *stanza.Stanza) error {
 	return k.app.delivery.Keep(ctx, st)
 }
-
-func (k keeper) Waiting(bare jid.JID) bool { return k.app.delivery.Waiting(bare) }
 
 // remote answers for domains that stanzas cannot reach.
 type remote struct{ app *App }

@@ -111,8 +111,6 @@ type Delivery struct {
 	owned  []*owned
 
 	delivered, deferred, failed, expired, dropped atomic.Uint64
-
-	keeping keeping // see Waiting
 }
 
 // Stats are counts since the start; Parked is what waits now.
@@ -150,9 +148,7 @@ func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 	if err != nil {
 		return fmt.Errorf("keep message: %w", err)
 	}
-	dl.keeping.add(msg.Route, msg.ID, now)
 	if err := dl.broker.Store(ctx, msg); err != nil {
-		dl.keeping.remove(msg.Route, msg.ID)
 		return fmt.Errorf("keep message: %w", err)
 	}
 	dl.trace.Emit(event(trace.Stored, rec, trace.Event{Listener: rec.Listener, Size: len(msg.Body)}))

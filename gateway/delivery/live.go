@@ -16,12 +16,6 @@ import (
 // Handle delivers a run of messages of one route, or parks it when the
 // recipient is away or earlier messages wait.
 func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
-	done := dl.handle(ctx, ds)
-	dl.keeping.seen(ds, done)
-	return done
-}
-
-func (dl *Delivery) handle(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
 	rt := dl.lock(ds[0].Route)
 	defer dl.unlock(rt)
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -89,21 +88,11 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if s := r.Session(st.To); s != nil && suspended(s) && !r.passes(ctx, st, true) {
 		return nil // it would wait for the client
 	}
-	if Storable(st) && r.waiting(st) {
-		return r.keep(ctx, st)
-	}
 	_, err := r.Deliver(ctx, st)
 	if errors.Is(err, ErrOffline) {
 		return r.keep(ctx, st)
 	}
 	return err
-}
-
-// waiting says whether messages to the recipient of this one wait in custody: it must
-// not overtake them (RFC 6120 §10.1).
-func (r *Router) waiting(st *stanza.Stanza) bool {
-	q, ok := r.o.Custody.(interface{ Waiting(bare jid.JID) bool })
-	return ok && q.Waiting(st.To.Bare())
 }
 
 func (r *Router) passes(ctx context.Context, st *stanza.Stanza, keep bool) bool {

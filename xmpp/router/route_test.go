@@ -96,39 +96,3 @@ func TestHandlerTakesItsDomain(t *testing.T) {
 		t.Errorf("after the handler left: %v", last)
 	}
 }
-
-// backlog is a Custody in which messages wait for one account.
-type backlog struct {
-	kept
-	whose jid.JID
-}
-
-func (b *backlog) Waiting(bare jid.JID) bool { return bare == b.whose }
-
-// TestWaiting: what comes after messages that wait for the same account does not overtake
-// them (RFC 6120 §10.1); what custody does not keep goes on.
-func TestWaiting(t *testing.T) {
-	t.Parallel()
-	alice, bob := &client{jid: jid.MustParse("alice@here.example/a")}, &client{jid: jid.MustParse("bob@here.example/b")}
-	queue := &backlog{whose: alice.jid.Bare()}
-	r := newRouter(t, Options{Custody: queue}, alice, bob)
-	for _, c := range []struct {
-		to         *client
-		typ, body  string
-		kept, sent int
-	}{
-		{alice, "chat", "x", 1, 0},
-		{alice, "headline", "x", 0, 1},
-		{alice, "chat", "", 0, 1},
-		{bob, "chat", "x", 0, 1},
-	} {
-		_, before := c.to.last()
-		queue.n = 0
-		if err := r.Route(t.Context(), bob, stanza.NewMessage(c.to.jid, bob.jid, c.typ, c.body)); err != nil {
-			t.Fatal(err)
-		}
-		if _, after := c.to.last(); queue.n != c.kept || after-before != c.sent {
-			t.Errorf("%+v: %d kept, %d sent", c, queue.n, after-before)
-		}
-	}
-}

@@ -84,9 +84,7 @@ type Registry interface {
 }
 
 // Custody keeps a message that cannot be delivered now, durably: when Keep
-// returned nil it will be delivered, or its sender be told. It may have a method
-// Waiting(bare jid.JID) bool, which says whether something waits there for an account:
-// what comes after that is kept, too.
+// returned nil it will be delivered, or its sender be told.
 type Custody interface {
 	Keep(ctx context.Context, st *stanza.Stanza) error
 }
