@@ -132,16 +132,16 @@ func (f *flow) commit(ctx context.Context, items []*item) error {
 }
 
 // record returns the record of what was decided about it, nil for none.
-func (f *flow) record(it *item) *nats.Msg {
-	if it.decided.record == nil {
+func (f *flow) record(it *item) *Record {
+	r := it.decided.record
+	if r == nil {
 		return nil
 	}
-	m, err := it.decided.record.encode()
-	if err != nil {
-		f.b.refused(err, it.decided.record.subject())
+	if err := r.check(); err != nil {
+		f.b.refused(err, r.subject())
 		return nil
 	}
-	return m
+	return r
 }
 
 // ackBody is what acknowledges a message; see also jetstream.Msg.Ack, which

@@ -11,7 +11,7 @@ import (
 // Keys of a Census beside the stages.
 const (
 	Bodies  Stage = "body"  // bodies stored by reference, in pieces of 1 MiB and marks
-	Journal Stage = "trace" // records
+	Journal Stage = "trace" // messages of one or more records
 )
 
 // Count is what the store has in one stage.

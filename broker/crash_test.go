@@ -150,7 +150,7 @@ func TestKillRecords(t *testing.T) {
 		accepted = append(accepted, killChild(t, dir, run, childRecords+"=1")...)
 	}
 	b := openTest(t, small(dir))
-	before := b.Stats().Journal.Records
+	before := b.Stats().Journal.Entries
 	consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
 	consume(t, b, Deliver, finisher, ConsumeOptions{})
 	await(t, "an empty stage", emptied(t, b, streamIngest))
@@ -159,7 +159,7 @@ func TestKillRecords(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Logf("%d messages accepted, %d recorded before the last start, %d in the end", len(accepted), before, len(rs))
+	t.Logf("%d messages accepted, %d entries before the last start, %d records in the end", len(accepted), before, len(rs))
 	recorded := make(map[string]bool, len(rs))
 	for _, r := range rs {
 		recorded[r.ID] = true

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,7 +36,7 @@ func (d *disk) open(string) (func() error, func() error, error) {
 
 func (d *disk) sync() error {
 	subjects := make(map[string]bool)
-	for _, stream := range []string{streamIngest, streamDeliver, streamDead, streamTrace} {
+	for _, stream := range []string{streamIngest, streamDeliver, streamDead} {
 		s, err := d.b.admin.js.Stream(context.Background(), stream)
 		if err != nil {
 			return err
@@ -47,6 +48,13 @@ func (d *disk) sync() error {
 		for subject := range info.State.Subjects {
 			subjects[subject] = true
 		}
+	}
+	records, err := d.b.Records(context.Background(), "", "", time.Time{}, math.MaxInt)
+	if err != nil {
+		return err
+	}
+	for _, r := range records {
+		subjects[r.subject()] = true
 	}
 	if d.began != nil {
 		d.began <- struct{}{}

@@ -36,9 +36,9 @@ type item struct {
 
 // due is what has to happen before a message is let go, and after.
 type due struct {
-	record *nats.Msg // to be written; nil: none, or it was
-	disk   bool      // what follows from the message has to be on the disk
-	body   *bodyRef  // to be released then; nil: none, or it is still referred to
+	record *Record  // to be written; nil: none, or it was
+	disk   bool     // what follows from the message has to be on the disk
+	body   *bodyRef // to be released then; nil: none, or it is still referred to
 }
 
 // note remembers the error of an attempt for the headers of a dead message.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -72,7 +73,7 @@ func TestRecords(t *testing.T) {
 	if err := b.Record(ctx, Record{ID: "1", Data: make([]byte, maxRecord+1)}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("a record that is too large: %v", err)
 	}
-	if st := b.Stats().Journal; st.Written != 6 || st.Records != 5 || st.Bytes == 0 || st.Oldest.IsZero() {
+	if st := b.Stats().Journal; st.Written != 6 || st.Entries != 5 || st.Bytes == 0 || st.Oldest.IsZero() {
 		t.Errorf("stats %+v", st)
 	}
 }
@@ -85,11 +86,7 @@ func TestRecordsMany(t *testing.T) {
 	items := make([]*item, n)
 	var want []string
 	for i := range items {
-		m, err := Record{ID: fmt.Sprint(i), Recipient: "r", Data: bytes.Repeat([]byte("x"), 10<<10)}.encode()
-		if err != nil {
-			t.Fatal(err)
-		}
-		items[i] = &item{due: due{record: m}}
+		items[i] = &item{due: due{record: &Record{ID: fmt.Sprint(i), Recipient: "r", Data: bytes.Repeat([]byte("x"), 10<<10)}}}
 		want = append(want, fmt.Sprint(i))
 	}
 	if err := b.write(testContext(t), items); err != nil {
@@ -104,6 +101,112 @@ func TestRecordsMany(t *testing.T) {
 		got = append(got, r.ID)
 	}
 	same(t, "ids", got, want...)
+}
+
+// Records of one go are stored together, and each is found as though it were by
+// itself.
+func TestBundles(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	long := strings.Repeat("x.", 100) + "\r\nend "
+	write := func(rs ...Record) {
+		t.Helper()
+		items := make([]*item, len(rs))
+		for i := range rs {
+			items[i] = &item{due: due{record: &rs[i]}}
+		}
+		if err := b.write(ctx, items); err != nil {
+			t.Fatal(err)
+		}
+		for i, it := range items {
+			if it.due.record != nil {
+				t.Errorf("record %d is still to be written", i)
+			}
+		}
+	}
+	of := func(id, recipient, data string) Record {
+		return Record{ID: id, Recipient: recipient, Data: []byte(data)}
+	}
+	write(of("1", "a", "alone"), of("2", "a", "alone too"))
+	write(of("1", "b", "x"), of("1", "a", "again"), of(long, long, ""), of("3", "a", "y"), of("", "", "z"))
+	write(of("4", "a", "x"), of("2", "b", "x"), of("3", "a", "again"), of("5", "c", "x"), of("6", "c", "x"))
+	write(of("5", "c", "alone"))
+	if n := messages(t, b, streamTrace); n != 5 {
+		t.Errorf("%d messages", n)
+	}
+	want := []string{"2 a alone too", "1 b x", "1 a again", long + " " + long + " ", "  z", "4 a x", "2 b x", "3 a again", "6 c x", "5 c alone"}
+	same(t, "all", records(t, b, "", "", time.Time{}, 100), want...)
+	same(t, "of one id", records(t, b, "1", "", time.Time{}, 100), want[1], want[2])
+	same(t, "of one recipient", records(t, b, "", "a", time.Time{}, 100), want[0], want[2], want[5], want[7])
+	same(t, "two of them", records(t, b, "", "a", time.Time{}, 2), want[0], want[2])
+	same(t, "of both", records(t, b, long, long, time.Time{}, 100), want[3])
+	same(t, "of none", records(t, b, "1", "c", time.Time{}, 100))
+
+	var paged []string
+	for since := (time.Time{}); ; {
+		rs, err := b.Records(ctx, "", "", since, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range rs {
+			paged = append(paged, r.ID+" "+r.Recipient+" "+string(r.Data))
+		}
+		if len(rs) < 2 {
+			break
+		}
+		since = rs[1].At.Add(1)
+	}
+	slices.Sort(paged)
+	for _, r := range want {
+		if _, ok := slices.BinarySearch(paged, r); !ok {
+			t.Errorf("%q is on no page", r)
+		}
+	}
+	if st := b.Stats().Journal; st.Written != 13 || st.Entries != 5 {
+		t.Errorf("stats %+v", st)
+	}
+}
+
+// What is damaged yields what stands before the damage.
+func TestBundleDamaged(t *testing.T) {
+	t.Parallel()
+	whole := bundle([]*Record{{ID: "1", Recipient: "a", Data: []byte("x")}, {ID: "2", Recipient: "b", Data: []byte("y")}})
+	for n := range len(whole.Data) + 1 {
+		got := 0
+		for r := range expand(storedMsg{subject: whole.Subject, data: whole.Data[:n]}) {
+			if got++; r.ID != fmt.Sprint(got) || len(r.Data) != 1 {
+				t.Errorf("%d bytes: %+v", n, r)
+			}
+		}
+		if want := n / (len(whole.Data) / 2); got != want {
+			t.Errorf("%d bytes: %d records, want %d", n, got, want)
+		}
+	}
+}
+
+// A bundle is bounded in bytes and in records.
+func TestDivide(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ n, size, want int }{
+		"few":       {fewRecords, 100, fewRecords},
+		"more":      {fewRecords + 1, 100, 1},
+		"very many": {2*maxBundle + 1, 0, 3},
+		"large":     {10, bundleBytes / 2, 10},
+		"too large": {10, bundleBytes, 10},
+	} {
+		items := make([]*item, tc.n)
+		for i := range items {
+			items[i] = &item{due: due{record: &Record{Data: make([]byte, tc.size)}}}
+		}
+		parts, total := divide(items), 0
+		for _, part := range parts {
+			total += len(part)
+		}
+		if len(parts) != tc.want || total != tc.n {
+			t.Errorf("%s: %d parts with %d records, want %d with %d", name, len(parts), total, tc.want, tc.n)
+		}
+	}
 }
 
 // recorder decides by the position, and records what it has decided under it.
@@ -242,7 +345,7 @@ func TestRecordRefused(t *testing.T) {
 		return out
 	}, ConsumeOptions{})
 	await(t, "an empty stage", emptied(t, b, streamDeliver))
-	if st := b.Stats().Journal; st.Refused != 2*per/3 || st.Written != per/3 || st.Records != per/3 {
+	if st := b.Stats().Journal; st.Refused != 2*per/3 || st.Written != per/3 || st.Entries != per/3 {
 		t.Errorf("stats %+v", st)
 	}
 }

@@ -47,7 +47,7 @@ type StageStats struct {
 type JournalStats struct {
 	Written uint64 // records stored
 	Refused uint64 // records that could never be stored
-	Records uint64 // in the journal
+	Entries uint64 // messages in the journal, each of one or more records
 	Bytes   uint64
 	Oldest  time.Time // when the first of them was stored; zero: none
 }
@@ -112,7 +112,7 @@ func (b *Broker) Stats() Stats {
 	}
 	if info, err := b.admin.js.Stream(ctx, streamTrace); err == nil {
 		state := info.CachedInfo().State
-		st.Journal.Records, st.Journal.Bytes = state.Msgs, state.Bytes
+		st.Journal.Entries, st.Journal.Bytes = state.Msgs, state.Bytes
 		if state.Msgs > 0 {
 			st.Journal.Oldest = state.FirstTime
 		}

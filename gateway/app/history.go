@@ -40,7 +40,7 @@ func (h history) Message(ctx context.Context, id string) ([]admin.Outcome, error
 	return all[max(0, len(all)-maxOutcomes):], nil
 }
 
-// ended reads the journal: by queue id or by recipient directly, else all of it.
+// ended reads the journal: by queue id, else for what else may name a message.
 func (h history) ended(ctx context.Context, id string) ([]admin.Outcome, error) {
 	records, err := h.app.broker.Records(ctx, id, "", time.Time{}, maxOutcomes)
 	if err == nil && len(records) == 0 {
@@ -68,6 +68,8 @@ func (h history) ended(ctx context.Context, id string) ([]admin.Outcome, error) 
 func (h history) search(ctx context.Context, id string) (found []broker.Record, err error) {
 	const page = 1024
 	bare := bareOf(id)
+	type copied struct{ id, recipient string }
+	known := make(map[copied]int)
 	for since := (time.Time{}); ; {
 		some, err := h.app.broker.Records(ctx, "", "", since, page)
 		if err != nil {
@@ -75,6 +77,11 @@ func (h history) search(ctx context.Context, id string) (found []broker.Record, 
 		}
 		for _, r := range some {
 			if r.Recipient == bare || bareOf(r.Recipient) == bare || bytes.Contains(r.Data, []byte(id)) && h.names(r, id) {
+				if i, ok := known[copied{r.ID, r.Recipient}]; ok {
+					found[i] = r // in place of the earlier one
+					continue
+				}
+				known[copied{r.ID, r.Recipient}] = len(found)
 				found = append(found, r)
 			}
 		}

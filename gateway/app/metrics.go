@@ -59,8 +59,8 @@ func (a *App) brokerMetrics() []admin.Metric {
 			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Written })},
 		{Name: "journal_refused_total", Help: "Records that could never be stored; the journal does without them.",
 			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Refused })},
-		{Name: "journal_records", Help: "Records in the journal.", Gauge: true,
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Records })},
+		{Name: "journal_bytes", Help: "Bytes of the journal.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Bytes })},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}

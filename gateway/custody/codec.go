@@ -5,6 +5,7 @@ import (
 	"math"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/mcmt"
@@ -14,10 +15,16 @@ import (
 // because two records are written and two are read for each message, and that
 // took encoding/json longer than two parses of the message.
 func (r *Record) encode() (string, error) {
-	c := coder{next: '{', out: make([]byte, 0, 512)}
+	out := rooms.Get().(*[]byte)
+	c := coder{next: '{', out: (*out)[:0]}
 	r.fields(&c)
-	return string(append(c.out, '}')), c.err
+	*out = append(c.out, '}')
+	defer rooms.Put(out)
+	return string(*out), c.err
 }
+
+// rooms are to write in; what was written is copied out, at its size.
+var rooms = sync.Pool{New: func() any { b := make([]byte, 0, 1<<10); return &b }}
 
 // decode reads what encode writes. Anything else, be it a member that is not
 // known or an escape in a text, is left to encoding/json.

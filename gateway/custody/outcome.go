@@ -1,6 +1,7 @@
 package custody
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"math"
@@ -35,16 +36,19 @@ type Outcome struct {
 // Encode returns what is written into the journal.
 func (o Outcome) Encode() []byte {
 	o.Address, o.Why = o.JID.String(), clip(o.Why)
-	c := coder{next: '{', out: make([]byte, 0, 512)}
+	out := rooms.Get().(*[]byte)
+	defer rooms.Put(out)
+	c := coder{next: '{', out: (*out)[:0]}
 	o.fields(&c)
 	if c.err != nil {
 		// Only a time beyond the year 9999 cannot be written, and how the message
 		// ended is worth more than when it began.
 		o.Accepted, o.Sent, o.Parked, o.Revived = time.Time{}, time.Time{}, time.Time{}, time.Time{}
-		c = coder{next: '{'}
+		c = coder{next: '{', out: c.out[:0]}
 		o.fields(&c)
 	}
-	return append(c.out, '}')
+	*out = append(c.out, '}')
+	return bytes.Clone(*out)
 }
 
 // fields names the members, those of the record first.
@@ -57,12 +61,18 @@ func (o *Outcome) fields(c *coder) {
 	c.time("ended", &o.Ended, required)
 	attempts := uint64(max(0, o.Attempts)) //nolint:gosec // at least that
 	c.number("attempts", &attempts, math.MaxInt32)
+	o.Attempts = int(attempts) //nolint:gosec // at most that
 	c.text("node", &o.Node, optional)
 }
 
 // DecodeOutcome reads what Encode has written.
 func DecodeOutcome(data []byte) (Outcome, error) {
 	var o Outcome
+	c := coder{reading: true, next: '{', in: string(data)}
+	if o.fields(&c); c.in == "}" && c.next == ',' {
+		return o, nil
+	}
+	o = Outcome{}
 	if err := json.Unmarshal(data, &o); err != nil {
 		return o, fmt.Errorf("custody: outcome: %w", err)
 	}

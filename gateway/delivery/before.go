@@ -2,6 +2,9 @@ package delivery
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -20,19 +23,81 @@ func (dl *Delivery) endedBefore(ctx context.Context, d *broker.Delivery, rec cus
 	if !d.Redelivered || d.Attempt > 1 {
 		return false
 	}
-	if o := dl.ownerOf(d.Route); o == nil || o.lookedUp.Add(1) > lookUps {
+	o := dl.ownerOf(d.Route)
+	if o == nil || o.lookedUp.Add(1) > lookUps {
 		return false
 	}
-	records, err := dl.broker.Records(ctx, string(rec.ID), rec.JID.String(), time.Time{}, 1)
+	at, err := o.former.ended(ctx, dl.broker, string(rec.ID), rec.JID.String(), d.Stored)
 	if err != nil {
 		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Msg("not known whether it was delivered before")
 		return false
 	}
-	for _, r := range records {
-		// One that was revived has the record of its death until it ends again.
-		if out, err := custody.DecodeOutcome(r.Data); err == nil && (out.End == custody.Delivered || out.End == custody.Dropped) && out.Ended.After(rec.Revived) {
-			return true
+	// One that was revived has the record of its death until it ends again.
+	return at.After(rec.Revived)
+}
+
+// former are the ends that former owners of a slice have recorded: of messages that
+// were delivered, or dropped by an operator. To look up one takes the journal as
+// long as reading all of them, so they are read when the first is asked for. The
+// zero value is ready.
+type former struct {
+	mu    sync.Mutex
+	since time.Time          // the first that is known; zero: none
+	ends  map[[16]byte]int64 // when, in nanoseconds since 1970, by endKey
+}
+
+// The journal is read in pages of so many records, and from so long before a message
+// was stored: the clocks of a cluster's servers differ.
+const (
+	endPage = 4096
+	skew    = time.Minute
+)
+
+// ended is when a message ended that was stored at a time, before which it cannot
+// have; zero: it has not.
+func (f *former) ended(ctx context.Context, b Broker, id, recipient string, stored time.Time) (time.Time, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if since := stored.Add(-skew); f.since.IsZero() || since.Before(f.since) {
+		if err := f.read(ctx, b, since); err != nil {
+			return time.Time{}, err
 		}
 	}
-	return false
+	ns, ok := f.ends[endKey(id, recipient)]
+	if !ok {
+		return time.Time{}, nil
+	}
+	return time.Unix(0, ns), nil
+}
+
+// read reads the journal from since on.
+func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
+	ends := make(map[[16]byte]int64)
+	for from := since; ; {
+		page, err := b.Records(ctx, "", "", from, endPage)
+		if err != nil {
+			return fmt.Errorf("journal: %w", err)
+		}
+		for _, r := range page {
+			switch out, err := custody.DecodeOutcome(r.Data); {
+			case err != nil:
+			case out.End == custody.Delivered || out.End == custody.Dropped:
+				ends[endKey(r.ID, r.Recipient)] = out.Ended.UnixNano()
+			default: // in place of an earlier one
+				delete(ends, endKey(r.ID, r.Recipient))
+			}
+		}
+		if len(page) < endPage {
+			f.since, f.ends = since, ends
+			return nil
+		}
+		from = page[len(page)-1].At.Add(1)
+	}
+}
+
+// endKey stands for a message and its recipient, in less memory than they take.
+func endKey(id, recipient string) (key [16]byte) {
+	sum := sha256.Sum256([]byte(id + "\x00" + recipient))
+	copy(key[:], sum[:])
+	return key
 }

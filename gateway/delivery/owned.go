@@ -18,7 +18,8 @@ type owned struct {
 	slice broker.Slice
 	wake  chan struct{} // holds one when there is something to look at
 
-	lookedUp atomic.Int64 // see before.go
+	lookedUp atomic.Int64 // with former, see before.go
+	former   former
 
 	// Guarded by Delivery.mu.
 	woken []string // routes to be drained, each there once

@@ -21,6 +21,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/intake"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
@@ -114,6 +115,7 @@ type pipeline struct {
 	b      *testing.B
 	t      template
 	world  *world
+	bound  *router.Router // where everybody is logged in
 	intake *intake.Intake
 	sent   atomic.Pointer[func(*stanza.Stanza)]
 	stop   func()
@@ -137,32 +139,52 @@ type everyone struct{}
 
 func (everyone) Exists(context.Context, jid.JID) (bool, error) { return true, nil }
 
-// openPipeline starts it with benchUsers logged in and a log that is written and
-// thrown away.
+// openPipeline starts one over an empty store.
 func openPipeline(b *testing.B) *pipeline {
 	b.Helper()
 	p := &pipeline{b: b, t: newTemplate(b), world: newWorld(b)}
+	p.start()
+	return p
+}
+
+// start runs it with benchUsers logged in and a log that is written and thrown
+// away.
+func (p *pipeline) start() {
+	b := p.b
+	b.Helper()
+	routes, err := store.OpenRoutes(context.Background(), p.world.broker, func(err error) { b.Error(err) })
+	if err != nil {
+		b.Fatal(err)
+	}
+	p.world.states = routes
 	bus := new(trace.Bus)
 	bus.Subscribe(trace.Log(zerolog.New(io.Discard).Level(zerolog.InfoLevel).With().Timestamp().Logger()))
-	p.world.dl.trace = bus
-	for i := range benchUsers {
-		s := &timed{newClient(benchUser(i).String() + "/a"), p}
-		if err := p.world.router.Bind(s); err != nil {
-			b.Fatal(err)
+	p.world.renew(bus)
+	if p.bound != p.world.router {
+		p.bound = p.world.router
+		for i := range benchUsers {
+			s := &timed{newClient(benchUser(i).String() + "/a"), p}
+			if err := p.bound.Bind(s); err != nil {
+				b.Fatal(err)
+			}
 		}
 	}
 	rules := rules(b)
 	p.intake = newIntake(p.world.broker, bus, rules.Converter)
 	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus}
+	ctx, cancel := context.WithCancel(context.Background())
+	var saving sync.WaitGroup
+	saving.Go(func() { routes.Run(ctx) })
 	run := p.world.run()
 	stop := consume(b, p.world, broker.Ingest, c.Handle)
-	p.stop = func() { // intake, conversion, delivery: the order of a real stop
+	p.stop = func() { // intake, conversion, delivery, schedules: the order of a real stop
 		stop()
 		if err := run(); err != nil {
 			b.Error(err)
 		}
+		cancel()
+		saving.Wait()
 	}
-	return p
 }
 
 func newIntake(br intake.Broker, bus *trace.Bus, c *convert.Converter) *intake.Intake {

@@ -54,6 +54,7 @@ type world struct {
 	count  int // messages put
 
 	outgoing func(domain string) config.Outgoing // nil: the defaults
+	states   States                              // nil: schedules begin anew with each Delivery
 }
 
 // hooks stand between the Delivery and the broker and router. A nil one does
@@ -124,8 +125,13 @@ func (w *world) open() {
 	})
 	bus := new(trace.Bus)
 	bus.Subscribe(w.events.add)
-	w.dl = New(Options{Broker: hookedBroker{b, w}, Router: hookedRouter{w}, Outgoing: w.outgoing, Trace: bus, Log: zerolog.Nop(), Node: "here"})
-	w.router.OnAvailable(w.dl.Wake)
+	w.renew(bus)
+	w.router.OnAvailable(func(full jid.JID) { w.dl.Wake(full) })
+}
+
+// renew makes another Delivery.
+func (w *world) renew(bus *trace.Bus) {
+	w.dl = New(Options{Broker: hookedBroker{w.broker, w}, Router: hookedRouter{w}, States: w.states, Outgoing: w.outgoing, Trace: bus, Log: zerolog.Nop(), Node: "here"})
 }
 
 func (w *world) close(b *broker.Broker) {
