@@ -58,13 +58,14 @@ func hint(st *stanza.Stanza, local string) bool {
 
 // archived puts a message for an account of ours into its archive, and returns it with
 // the id that it has there (XEP-0359 §3). One that is in there already, because it
-// is delivered again or was kept for its recipient, is not stored twice.
+// is delivered again or was kept for its recipient, is not stored twice. With once it
+// comes from custody, which has given it an id of the domain.
 func (r *Router) archived(ctx context.Context, st *stanza.Stanza, once string) *stanza.Stanza {
 	user := st.To.Bare()
 	if id := stanzaID(st, user); id != "" && r.o.Archive != nil && r.o.Archive.Has(ctx, user, id) {
 		return st
 	}
-	st = r.withoutIDs(st)
+	st = r.withoutIDs(st, func(by jid.JID) bool { return once == "" || by == user })
 	if !r.archivable(st) {
 		return st
 	}
@@ -106,14 +107,14 @@ func withID(st *stanza.Stanza, by jid.JID, id string) *stanza.Stanza {
 }
 
 // withoutIDs returns a message without the ids that only this server may have given it
-// (XEP-0359 §3): whoever has put them in, it was somebody else.
-func (r *Router) withoutIDs(st *stanza.Stanza) *stanza.Stanza {
+// (XEP-0359 §3), as far as not says that somebody else has put them in.
+func (r *Router) withoutIDs(st *stanza.Stanza, not func(by jid.JID) bool) *stanza.Stanza {
 	forged := func(e *xmlwire.Element) bool {
 		if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
 			return false
 		}
 		by, err := jid.Parse(e.Attr("by"))
-		return err != nil || r.Serves(by.Domain())
+		return err != nil || r.Serves(by.Domain()) && not(by)
 	}
 	for e := range st.Element.Elements() {
 		if forged(e) {
