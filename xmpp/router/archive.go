@@ -64,7 +64,9 @@ func (r *Router) archived(ctx context.Context, st *stanza.Stanza, once string) *
 	if id := stanzaID(st, user); id != "" && r.o.Archive != nil && r.o.Archive.Has(ctx, user, id) {
 		return st
 	}
-	st = r.withoutIDs(st)
+	if stanzaID(st, user) != "" {
+		st = without(st, func(e *xmlwire.Element) bool { return isID(e, user) }) // which is not true
+	}
 	if !r.archivable(st) {
 		return st
 	}
@@ -95,13 +97,20 @@ func (r *Router) archiveSent(ctx context.Context, st *stanza.Stanza) *stanza.Sta
 // stanzaID is the id that a message is said to have in the archive of an account.
 func stanzaID(st *stanza.Stanza, by jid.JID) string {
 	for e := range st.Element.Elements() {
-		if e.Name == (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
-			if j, err := jid.Parse(e.Attr("by")); err == nil && j == by {
-				return e.Attr("id")
-			}
+		if isID(e, by) {
+			return e.Attr("id")
 		}
 	}
 	return ""
+}
+
+// isID says whether an element is an id that somebody has given.
+func isID(e *xmlwire.Element, by jid.JID) bool {
+	if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
+		return false
+	}
+	j, err := jid.Parse(e.Attr("by"))
+	return err == nil && j == by
 }
 
 // withID returns a message with its id in the archive of an account; an empty one adds
