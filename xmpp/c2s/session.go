@@ -143,13 +143,22 @@ func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, er
 	return had, err
 }
 
-var nameOrigin = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
+var (
+	nameOrigin  = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
+	nameArchive = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "stanza-id"}
+)
 
 // keptID names a message that custody sends again: by its id, and by the origin id
-// too, since a careless sender uses an id twice (XEP-0359 §3.1).
+// too, since a careless sender uses an id twice (XEP-0359 §3.1), or uses none; then by
+// the one that it has in the recipient's archive. Empty: it has no name.
 func keptID(st *stanza.Stanza) string {
 	if e := st.Element.Child(nameOrigin); e != nil && st.ID != "" {
 		return st.ID + "\x00" + e.Attr("id")
+	}
+	for e := range st.Element.Elements() {
+		if e.Name == nameArchive && e.Attr("by") == st.To.Bare().String() {
+			return st.ID + "\x00\x00" + e.Attr("id")
+		}
 	}
 	return st.ID
 }

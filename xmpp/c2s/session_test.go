@@ -15,6 +15,7 @@ import (
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -191,5 +192,36 @@ func BenchmarkMessage(b *testing.B) {
 	}
 	if err := <-got; err != nil {
 		b.Fatal(err)
+	}
+}
+
+// TestKeptID: XEP-0359 §3.1, messages that custody may send twice are told apart by what
+// nobody else gives them.
+func TestKeptID(t *testing.T) {
+	t.Parallel()
+	const (
+		origin = `<origin-id xmlns='urn:xmpp:sid:0' id='o'/>`
+		ours   = `<stanza-id xmlns='urn:xmpp:sid:0' by='bob@localhost' id='a'/>`
+		theirs = `<stanza-id xmlns='urn:xmpp:sid:0' by='room@muc.example' id='r'/>`
+	)
+	seen := make(map[string]string)
+	for name, xml := range map[string]string{
+		"an id":                      `<message xmlns='jabber:client' to='bob@localhost/x' id='1'/>`,
+		"an id and an origin":        `<message xmlns='jabber:client' to='bob@localhost/x' id='1'>` + origin + `</message>`,
+		"an id, and in the archive":  `<message xmlns='jabber:client' to='bob@localhost/x' id='1'>` + theirs + ours + `</message>`,
+		"only in the archive":        `<message xmlns='jabber:client' to='bob@localhost/x'>` + ours + `</message>`,
+		"only in somebody's archive": `<message xmlns='jabber:client' to='bob@localhost/x'>` + theirs + `</message>`,
+	} {
+		st, err := stanza.ParseBytes([]byte(xml), xmlwire.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := keptID(st)
+		if other, ok := seen[id]; ok {
+			t.Errorf("%s has the name of %s", name, other)
+		}
+		if seen[id] = name; (id == "") != (name == "only in somebody's archive") {
+			t.Errorf("%s is named %q", name, id)
+		}
 	}
 }
