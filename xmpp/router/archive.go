@@ -58,14 +58,15 @@ func hint(st *stanza.Stanza, local string) bool {
 
 // archived puts a message for an account of ours into its archive, and returns it with
 // the id that it has there (XEP-0359 §3). One that is in there already, because it
-// is delivered again or was kept for its recipient, is not stored twice. With once it
-// comes from custody, which has given it an id of the domain.
+// is delivered again or was kept for its recipient, is not stored twice.
 func (r *Router) archived(ctx context.Context, st *stanza.Stanza, once string) *stanza.Stanza {
 	user := st.To.Bare()
 	if id := stanzaID(st, user); id != "" && r.o.Archive != nil && r.o.Archive.Has(ctx, user, id) {
 		return st
 	}
-	st = r.withoutIDs(st, func(by jid.JID) bool { return once == "" || by == user })
+	if stanzaID(st, user) != "" {
+		st = without(st, func(e *xmlwire.Element) bool { return isID(e, user) }) // which is not true
+	}
 	if !r.archivable(st) {
 		return st
 	}
@@ -86,13 +87,20 @@ func (r *Router) archiveSent(ctx context.Context, st *stanza.Stanza) *stanza.Sta
 // stanzaID is the id that a message is said to have in the archive of an account.
 func stanzaID(st *stanza.Stanza, by jid.JID) string {
 	for e := range st.Element.Elements() {
-		if e.Name == (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
-			if j, err := jid.Parse(e.Attr("by")); err == nil && j == by {
-				return e.Attr("id")
-			}
+		if isID(e, by) {
+			return e.Attr("id")
 		}
 	}
 	return ""
+}
+
+// isID says whether an element is an id that somebody has given.
+func isID(e *xmlwire.Element, by jid.JID) bool {
+	if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
+		return false
+	}
+	j, err := jid.Parse(e.Attr("by"))
+	return err == nil && j == by
 }
 
 // withID returns a message with its id in the archive of an account; an empty one adds
@@ -107,14 +115,14 @@ func withID(st *stanza.Stanza, by jid.JID, id string) *stanza.Stanza {
 }
 
 // withoutIDs returns a message without the ids that only this server may have given it
-// (XEP-0359 §3), as far as not says that somebody else has put them in.
-func (r *Router) withoutIDs(st *stanza.Stanza, not func(by jid.JID) bool) *stanza.Stanza {
+// (XEP-0359 §3): whoever has put them in, it was somebody else.
+func (r *Router) withoutIDs(st *stanza.Stanza) *stanza.Stanza {
 	forged := func(e *xmlwire.Element) bool {
 		if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
 			return false
 		}
 		by, err := jid.Parse(e.Attr("by"))
-		return err != nil || r.Serves(by.Domain()) && not(by)
+		return err != nil || r.Serves(by.Domain())
 	}
 	for e := range st.Element.Elements() {
 		if forged(e) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -16,7 +15,7 @@ import (
 func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) error {
 	seen := st // by the account's other resources
 	if st.Kind == stanza.Message {
-		st = r.withoutIDs(st, func(jid.JID) bool { return true })
+		st = r.withoutIDs(st)
 		if seen = st; r.o.Archive != nil {
 			seen = r.archiveSent(ctx, st)
 			out := *st // which its recipient's archive marks
