@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"iter"
 	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -112,6 +113,8 @@ type world struct {
 	c *natstest.Cluster
 	b *Broker
 
+	log *tail
+
 	end     context.CancelFunc // of the producers
 	resting sync.RWMutex       // held by a producer that stores
 	working sync.WaitGroup
@@ -136,8 +139,9 @@ func newWorld(t *testing.T) *world {
 		t.Skip("takes half a minute")
 	}
 	c := natstest.New(t, 3, natstest.Options{TLS: true, Auth: natstest.Credentials, SyncAlways: true})
+	log := new(tail)
 	w := &world{
-		t: t, c: c, b: openTest(t, clusterOptions(c, zerolog.Nop())),
+		t: t, c: c, b: openTest(t, clusterOptions(c, zerolog.New(log).With().Timestamp().Logger())), log: log,
 		accepted: make(map[string][]int), arrived: make(map[string][]int), seen: make(map[string]map[int]bool),
 		parked: make(map[string]map[string]bool), dead: make(map[string]bool), news: make(chan struct{}, 1),
 	}
@@ -247,7 +251,9 @@ func (w *world) drain(ctx context.Context, route string) {
 		w.mu.Unlock()
 		if n > 0 {
 			// What it does not get to now it will the next time.
-			_, _ = w.b.Drain(ctx, Park, route, h)
+			if _, err := w.b.Drain(ctx, Park, route, h); err != nil {
+				w.b.log.Warn().Err(err).Str("route", route).Msg("drain")
+			}
 		}
 		pause(ctx, 500*time.Millisecond)
 	}
@@ -333,10 +339,52 @@ func (w *world) until(what string, missing func() string) {
 		case <-time.After(100 * time.Millisecond):
 		case <-timeout:
 			w.t.Errorf("waited for %s: %s", what, m)
+			w.tellStages()
 			w.checkDead()
 			w.t.FailNow()
 		}
 	}
+}
+
+// tellStages says what the stages hold, and what the broker has said lately.
+func (w *world) tellStages() {
+	w.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), natstest.Patience)
+	defer cancel()
+	for _, stage := range []Stage{Ingest, Deliver, Park} {
+		for r := range clusterRoutes {
+			held, _, err := w.b.Peek(ctx, stage, routeName(r), 0, 5)
+			for _, m := range held {
+				w.t.Logf("%s holds %s at %d", stage, m.ID, m.Seq)
+			}
+			if err != nil {
+				w.t.Logf("%s of %s: %v", stage, routeName(r), err)
+			}
+		}
+	}
+	w.t.Logf("parked, as far as the handler knows: %v", w.parked)
+	w.t.Logf("the end of the log:\n%s", w.log.String())
+}
+
+// tail is the last that was written.
+type tail struct {
+	mu  sync.Mutex
+	end []byte
+}
+
+func (t *tail) Write(b []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.end = append(t.end, b...); len(t.end) > 64<<10 {
+		t.end = slices.Clone(t.end[len(t.end)-32<<10:])
+	}
+	return len(b), nil
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return string(t.end)
 }
 
 // finish ends the producers and compares what was accepted with what arrived.

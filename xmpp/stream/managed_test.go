@@ -444,7 +444,7 @@ func TestSettling(t *testing.T) {
 			t.Errorf("wrote\n%s\nwant\n%s", got, start)
 		}
 		send(t, w, "3")
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		synctest.Wait()
 		if got, want := string(p.all()), start+wireOf("1")+wireOf("2")+wireOf("3")+request; got != want {
 			t.Errorf("wrote\n%s\nwant\n%s", got, want)
