@@ -413,3 +413,22 @@ func TestAckLost(t *testing.T) {
 		t.Errorf("%d messages handed over, want %d", c.n, per)
 	}
 }
+
+// TestUnanswered: a consumer that says nothing for longer than an election takes is
+// given up, unless messages come all the same.
+func TestUnanswered(t *testing.T) {
+	t.Parallel()
+	var w watch
+	at := time.Now()
+	silence := errors.New("no answer")
+	for _, step := range []struct {
+		after time.Duration
+		last  uint64
+		over  bool
+	}{{0, 5, false}, {leaderless, 5, false}, {leaderless + 1, 6, false}, {2*leaderless + 1, 6, false}, {2*leaderless + 2, 6, true}} {
+		err := w.unanswered(step.last, at.Add(step.after), silence)
+		if (err != nil) != step.over || step.over && (!errors.Is(err, errNewEpoch) || !errors.Is(err, silence)) {
+			t.Errorf("after %v: %v", step.after, err)
+		}
+	}
+}

@@ -115,6 +115,26 @@ type watch struct {
 	floor   uint64 // up to which delivery everything was acknowledged then
 	unheard int    // times in a row that the next one was acknowledged by us, and the server did not know
 	checked int
+
+	silent   time.Time // since when the consumer has not answered; zero: it has
+	silentAt uint64    // our last delivery then
+}
+
+// leaderless is how long a consumer may say nothing at all: longer than an election
+// takes. A server of a cluster that is restarted now and then leaves a consumer for
+// which none is ever held (nats-server 2.15.2).
+const leaderless = 15 * time.Second
+
+// unanswered is called when the consumer has not answered, with our last delivery. The
+// error says that it will not do so any more.
+func (w *watch) unanswered(last uint64, now time.Time, err error) error {
+	switch {
+	case w.silent.IsZero() || last != w.silentAt:
+		w.silent, w.silentAt = now, last
+	case now.Sub(w.silent) > leaderless:
+		return fmt.Errorf("%w: the consumer says nothing for %v: %w", errNewEpoch, leaderless, err)
+	}
+	return nil
 }
 
 // check asks the server how the consumer stands: for the statistics, for what
@@ -130,8 +150,10 @@ func (f *flow) check(ctx context.Context, e *epoch, w *watch) error {
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
 		return err
 	case err != nil:
-		return nil // the server is busy or away; its absence is noticed elsewhere
+		// The server is busy or away; its absence is noticed elsewhere.
+		return w.unanswered(f.last.Load(), time.Now(), err)
 	}
+	w.silent = time.Time{}
 	f.mu.Lock()
 	f.done.forget(info.AckFloor.Stream)
 	f.mu.Unlock()
