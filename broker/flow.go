@@ -142,11 +142,13 @@ const itemOverhead = 1 << 10
 
 // routeKey is the subject's token for the route.
 func routeKey(subject string) string {
-	parts := strings.SplitN(subject, ".", 4)
-	if len(parts) < 4 {
+	_, rest, _ := strings.Cut(subject, ".")
+	_, rest, _ = strings.Cut(rest, ".")
+	route, _, ok := strings.Cut(rest, ".")
+	if !ok {
 		return ""
 	}
-	return parts[2]
+	return route
 }
 
 // enqueue puts it at the end of its route. f.mu is held.

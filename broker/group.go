@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"unsafe"
 
 	"github.com/nats-io/nats.go"
@@ -55,7 +56,6 @@ func (g *group) bytes() int64 { return g.text() + int64(len(g.msgs)+len(g.bodies
 // which bodies go apart.
 func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 	var groups []*group
-	byStage := make(map[Stage]*group, 1)
 	plan := planBodies(msgs, from)
 	for i := range msgs {
 		m := &msgs[i]
@@ -63,13 +63,14 @@ func (b *Broker) prepare(msgs []Message, from *Delivery) ([]*group, error) {
 		if err != nil {
 			return nil, err
 		}
-		g := byStage[m.Stage]
-		if g == nil {
-			g = &group{stage: m.Stage}
+		var g *group
+		if at := slices.IndexFunc(groups, func(g *group) bool { return g.stage == m.Stage }); at >= 0 {
+			g = groups[at]
+		} else {
+			g = &group{stage: m.Stage, msgs: make([]*nats.Msg, 0, len(msgs)-i), refs: make([]*bodyRef, 0, len(msgs)-i)}
 			if from != nil {
 				g.flow = from.flow
 			}
-			byStage[m.Stage] = g
 			groups = append(groups, g)
 		}
 		var ref *bodyRef
@@ -117,6 +118,9 @@ func planBodies(msgs []Message, from *Delivery) []placing {
 		// One message in, one out: it takes the place of the old one among the
 		// references to the body.
 		plan[0].passed = from.ref
+		return plan
+	}
+	if len(msgs) == 1 && len(msgs[0].bytes()) <= maxInline {
 		return plan
 	}
 	type slice struct {

@@ -89,10 +89,12 @@ func (m *Message) encode() (*nats.Msg, error) {
 		return nil, refuse(ErrInvalid, fmt.Errorf("no stage %q to store in", m.Stage))
 	}
 	h := make(nats.Header, len(m.Header)+5)
+	values := make([]string, 0, len(m.Header)+3)
 	size := 0
 	set := func(k, v string) {
 		v = escapeValue(v)
-		h[k] = []string{v}
+		values = append(values, v)
+		h[k] = values[len(values)-1 : len(values) : len(values)]
 		size += len(k) + len(v) + 4
 	}
 	for k, v := range m.Header {

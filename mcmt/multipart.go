@@ -13,6 +13,7 @@ import (
 // a bound, gives up where CRLF and LF are mixed, and copies what is in memory.
 func split(body []byte, boundary string, limit int) (parts [][]byte, closed bool) {
 	delim := []byte("--" + boundary)
+	parts = make([][]byte, 0, 4)
 	start := -1 // of the open part
 	for pos := 0; pos < len(body); {
 		i := bytes.Index(body[pos:], delim)
@@ -75,6 +76,19 @@ func beforeBreak(body []byte, i int) int {
 	return i
 }
 
+var partNames = [...]string{"part 1", "part 2", "part 3", "part 4"}
+
+// partName is the place of the i-th part, from zero, of what is at where.
+func partName(where string, i int) string {
+	switch {
+	case where != "":
+		return where + "." + strconv.Itoa(i+1)
+	case i < len(partNames):
+		return partNames[i]
+	}
+	return "part " + strconv.Itoa(i+1)
+}
+
 // children returns the parts of the multipart e. Their number and depth count
 // against the limits.
 func (p *parser) children(e *entity, depth int) ([]*entity, error) {
@@ -94,13 +108,11 @@ func (p *parser) children(e *entity, depth int) ([]*entity, error) {
 		p.warn(e.where, "final boundary is missing")
 	}
 	out := make([]*entity, 0, len(raw))
+	all := make([]entity, len(raw))
 	for i, b := range raw {
-		where := "part " + strconv.Itoa(i+1)
-		if e.where != "" {
-			where = e.where + "." + strconv.Itoa(i+1)
-		}
-		c, err := p.entity(b, where)
-		if err != nil {
+		where := partName(e.where, i)
+		c := &all[i]
+		if err := p.read(c, b, where); err != nil {
 			if cutOff := !closed && i == len(raw)-1 && i > 0; !cutOff {
 				return nil, err
 			}

@@ -15,6 +15,7 @@ type parser struct {
 	parts    int
 	fields   int
 	warnings []string
+	room     []field // for those of the next headers
 }
 
 func newParser(lim Limits) *parser { return &parser{lim: lim.withDefaults()} }
@@ -48,13 +49,17 @@ type entity struct {
 
 // entity parses the header block of b and finds its content.
 func (p *parser) entity(b []byte, where string) (*entity, error) {
-	h, body, err := p.header(b, where)
-	if err != nil {
-		return nil, err
+	e := new(entity)
+	return e, p.read(e, b, where)
+}
+
+// read is entity into e, which is new.
+func (p *parser) read(e *entity, b []byte, where string) (err error) {
+	e.where = where
+	if e.header, e.body, err = p.header(b, where); err == nil {
+		e.kind, e.params = p.contentType(e.header, where)
 	}
-	e := &entity{where: where, header: h, body: body}
-	e.kind, e.params = p.contentType(h, where)
-	return e, nil
+	return err
 }
 
 // contentType returns the media type of h with the default of RFC 2045 §5.2.
@@ -111,7 +116,11 @@ func (p *parser) header(b []byte, where string) (Header, []byte, error) {
 
 // readFields takes a header block apart, which must not be empty.
 func (p *parser) readFields(head []byte, where string) (Header, error) {
-	fields := make([]field, 0, min(bytes.Count(head, []byte("\n"))+1, 16))
+	n := bytes.Count(head, []byte("\n"))
+	if head[len(head)-1] != '\n' {
+		n++
+	}
+	fields := p.take(n)
 	line, start := 0, 0 // of the value of the last field
 	for end := 0; end < len(head); {
 		l := head[end:]
@@ -137,6 +146,21 @@ func (p *parser) readFields(head []byte, where string) (Header, error) {
 		fields = append(fields, field{name, head[start:end]})
 	}
 	return Header{fields}, nil
+}
+
+// fieldsAtOnce is about what a message for several channels has in all its headers.
+const fieldsAtOnce = 12
+
+// take returns an empty slice with room for n fields, or for fieldsAtOnce if that
+// is fewer.
+func (p *parser) take(n int) []field {
+	n = min(n, fieldsAtOnce)
+	if n > len(p.room) {
+		p.room = make([]field, fieldsAtOnce)
+	}
+	fields := p.room[:0:n]
+	p.room = p.room[n:]
+	return fields
 }
 
 // cutHeader divides b at its first blank line. It reports false where the block

@@ -78,14 +78,19 @@ func (in *Intake) targets(ctx context.Context, to []mcmt.Recipient) ([]target, e
 		return nil, refuse(554, [3]int{5, 5, 1}, 422, "there are no recipients", nil)
 	}
 	all := make([]target, 0, len(to))
-	seen := make(map[jid.JID]bool, len(to))
+	var seen map[jid.JID]bool
+	if len(to) > 1 {
+		seen = make(map[jid.JID]bool, len(to))
+	}
 	for _, rcpt := range to {
 		j, err := in.resolve(ctx, rcpt.Address)
 		if err != nil {
 			return nil, err
 		}
 		if !seen[j] {
-			seen[j] = true
+			if seen != nil {
+				seen[j] = true
+			}
 			all = append(all, target{rcpt, j})
 		}
 	}
