@@ -108,6 +108,17 @@ func (a *acks) settled(n uint64) {
 	}
 }
 
+// unasked says whether there is something that its sender keeps behind the first n
+// stanzas, of which he has learned what became.
+func (a *acks) unasked(n uint64) bool {
+	for i, u := range a.queue {
+		if u.kept && a.acked+uint64(i) >= n {
+			return true
+		}
+	}
+	return false
+}
+
 // resumed leaves in the queue what is to be sent again on the new stream. The
 // others are their senders', and count no more: the peer goes on counting from
 // what it has received (§5).

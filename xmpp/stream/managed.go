@@ -47,6 +47,8 @@ type managed struct {
 	again     bool   // the peer has been asked a second time
 	timer     *time.Timer
 	proofs    []*ackProof
+	told      uint64 // of so many stanzas it was said that they are not known to have arrived
+	untold    bool   // of others, which were dropped, it has to be said
 }
 
 // state is what becomes of stanzas that are sent on a managed stream.
@@ -142,7 +144,9 @@ func (w *Writer) Acknowledge(h uint32) error {
 
 // Prove returns when the peer has acknowledged all that was sent before the
 // call. It fails at once with ErrSuspended where the stream is or becomes
-// suspended.
+// suspended, and once where it was so before, if something was sent then that a sender
+// keeps and did not ask about: it is not sent again, and must not count as received for
+// what the peer has acknowledged since.
 func (w *Writer) Prove(ctx context.Context) error {
 	w.mu.Lock()
 	m := w.m
@@ -155,6 +159,11 @@ func (w *Writer) Prove(ctx context.Context) error {
 		w.mu.Unlock()
 		return ErrClosed
 	case m.state == suspended:
+		m.told = m.sent()
+		w.mu.Unlock()
+		return ErrSuspended
+	case m.untold:
+		m.untold = false
 		w.mu.Unlock()
 		return ErrSuspended
 	case w.err != nil:
@@ -321,6 +330,7 @@ func (m *managed) end(s state, why error) {
 		m.timer = nil
 	}
 	for _, p := range m.proofs {
+		m.told = max(m.told, p.n)
 		p.done <- why
 	}
 	m.proofs = nil
@@ -350,6 +360,7 @@ func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Manag
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old.m, old.next = nil, w
+	m.untold, m.told = m.untold || m.unasked(m.told), 0
 	m.resumed()
 	m.o, m.state, m.requested, m.since, m.probing, m.again = o, live, m.acked, 0, false, false
 	w.m = m
