@@ -34,7 +34,7 @@ func TestResumedUnasked(t *testing.T) {
 				}
 			}
 			n := newWriter(pipes(t, false), NSClient, 1<<20, time.Minute)
-			t.Cleanup(func() { n.kill(); <-n.done })
+			t.Cleanup(n.kill)
 			if err := n.resume(held, c.h, nil, o); err != nil {
 				t.Fatal(err)
 			}
