@@ -33,6 +33,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -257,8 +258,9 @@ func (s *Stream) readError(ctx context.Context, err error) error {
 // arm sets the read deadline, and moves it to the past when ctx ends. It does so until
 // it is called with another ctx: one registration serves all reads of a session.
 func (s *Stream) arm(ctx context.Context, deadline time.Time) {
+	s.armed.mu.Lock()
 	if s.armed.ctx != ctx.Done() {
-		s.disarm()
+		s.armed.undo()
 		if ctx.Done() != nil {
 			ended := make(chan struct{})
 			s.armed.ctx, s.armed.ended = ctx.Done(), ended
@@ -268,6 +270,7 @@ func (s *Stream) arm(ctx context.Context, deadline time.Time) {
 			})
 		}
 	}
+	s.armed.mu.Unlock()
 	// An error means that the connection is closed; the read will say so.
 	_ = s.raw.SetReadDeadline(deadline)
 	if ctx.Err() != nil { // what it did may have been undone just now
@@ -277,17 +280,26 @@ func (s *Stream) arm(ctx context.Context, deadline time.Time) {
 
 // disarm undoes arm, so that the end of its ctx cuts no later read short.
 func (s *Stream) disarm() {
-	if s.armed.stop != nil && !s.armed.stop() {
-		<-s.armed.ended
-	}
-	s.armed = arming{}
+	s.armed.mu.Lock()
+	defer s.armed.mu.Unlock()
+	s.armed.undo()
 }
 
-// arming is what arm has registered.
+// arming is what arm has registered. Its mutex is for Abort, which whoever wants calls
+// while another reads.
 type arming struct {
+	mu    sync.Mutex
 	ctx   <-chan struct{} // of whose end; nil: of none
 	stop  func() bool
 	ended chan struct{}
+}
+
+// undo is disarm with mu held.
+func (a *arming) undo() {
+	if a.stop != nil && !a.stop() {
+		<-a.ended
+	}
+	a.ctx, a.stop, a.ended = nil, nil, nil
 }
 
 // expires is when the negotiation must be over.
