@@ -95,7 +95,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 	t.Parallel()
 	natstest.OnDisk(t, diskSize, func(t *testing.T, dir string) {
 		o := onDisk(dir)
-		o.DiskReserve = 1 // or we might stop before a write fails
+		o.DiskReserve = -1 // or we might stop before a write fails
 		b := openTest(t, o)
 		ctx := testContext(t)
 		c := newOnce() // what was not known to be stored is stored again, and may come twice
