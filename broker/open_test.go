@@ -11,6 +11,9 @@ import (
 
 // What is wrong with a connection is said in the words of the options.
 func TestOpenRefused(t *testing.T) {
+	if testing.Short() {
+		t.Skip("takes a quarter of a minute")
+	}
 	t.Parallel()
 	password := natstest.New(t, 1, natstest.Options{Auth: natstest.Password, TLS: true})
 	token := natstest.New(t, 1, natstest.Options{Auth: natstest.Token})

@@ -62,8 +62,9 @@ func hosts(urls []string) string {
 // streamError says why a stream cannot be made as the options want it.
 func streamError(o Options, cfg jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError
+	offline := errors.As(err, &api) && server.ErrorIdentifier(api.ErrorCode) == server.JSStreamOfflineErr
 	switch {
-	case errors.Is(err, context.DeadlineExceeded):
+	case offline, errors.Is(err, context.DeadlineExceeded):
 		return refuse(ErrUnavailable, fmt.Errorf("the cluster does not answer, perhaps too few of its servers run: %w", err))
 	case errors.Is(err, nats.ErrNoResponders):
 		return refuse(ErrUnavailable, fmt.Errorf("the server does not serve JetStream: %w", err))
