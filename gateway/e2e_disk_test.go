@@ -69,7 +69,7 @@ func padded(text string) string { return text + " " + strings.Repeat(".", 20<<10
 // without a restart, when those that waited are delivered.
 func TestDiskFullOfOurs(t *testing.T) {
 	t.Parallel()
-	natstest.OnDisk(t, diskSize, func(t *testing.T, dir string) {
+	natstest.OnDisk(t, diskSize*2/3, func(t *testing.T, dir string) {
 		g := newDiskGateway(t, dir, "24m")
 		users := []string{"smtp@localhost", "http@localhost"}
 		boxes := make(map[string]*inbox)
