@@ -25,13 +25,13 @@ const (
 // meaningless are the elements that say nothing of their own beside a chat
 // state, by namespace and name; an empty name is all of the namespace.
 var meaningless = map[Name]bool{
-	{Space: "urn:xmpp:delay"}:                     true, // XEP-0203
-	{Space: "jabber:x:delay"}:                     true, // XEP-0091, its forerunner
-	{Space: "urn:xmpp:hints"}:                     true, // XEP-0334
-	{Space: "urn:xmpp:sid:0", Local: "origin-id"}: true, // XEP-0359
-	{Space: "urn:xmpp:sid:0", Local: "stanza-id"}: true,
-	{Space: "jabber:x:event"}:                     true, // XEP-0022
-	{Space: "urn:xmpp:occupant-id:0"}:             true, // XEP-0421: a room puts it on everything
+	{Space: "urn:xmpp:delay"}:         true, // XEP-0203
+	{Space: "jabber:x:delay"}:         true, // XEP-0091, its forerunner
+	{Space: "urn:xmpp:hints"}:         true, // XEP-0334
+	stanza.OriginID:                   true, // XEP-0359
+	stanza.StanzaID:                   true,
+	{Space: "jabber:x:event"}:         true, // XEP-0022
+	{Space: "urn:xmpp:occupant-id:0"}: true, // XEP-0421: a room puts it on everything
 }
 
 // meanings name what the elements of a namespace mean. What is not listed means

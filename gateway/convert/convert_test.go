@@ -16,7 +16,6 @@ import (
 
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/stanza"
-	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 var update = flag.Bool("update", false, "write the golden file anew")
@@ -205,7 +204,7 @@ func TestRetryIsTheSame(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		origin := r.Stanza.Element.Child(xmlwire.Name{Space: nsStanzaID, Local: "origin-id"})
+		origin := r.Stanza.Element.Child(stanza.OriginID)
 		if ids[r.Stanza.ID] || origin.Attr("id") != r.Stanza.ID {
 			t.Errorf("id %q, origin id %q", r.Stanza.ID, origin.Attr("id"))
 		}

@@ -11,11 +11,6 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-const (
-	nsStanzaID = "urn:xmpp:sid:0"
-	nsDelay    = "urn:xmpp:delay"
-)
-
 // DelaySlack is the age up to which a message counts as of now.
 const DelaySlack = time.Minute
 
@@ -42,7 +37,7 @@ func (k *conversion) identify(st *stanza.Stanza) {
 	} else {
 		k.step("id", "id of the part kept")
 	}
-	origin := xmlwire.Name{Space: nsStanzaID, Local: "origin-id"}
+	origin := stanza.OriginID
 	if e := st.Element.Child(origin); e == nil || e.Attr("id") == "" {
 		st.Element.Add(xmlwire.New(origin.Space, origin.Local, "id", id))
 	}
@@ -95,10 +90,10 @@ func AddDelay(st *stanza.Stanza, by jid.JID, stamp, now time.Time) bool {
 // reports whether it did: a mark that is there already stays the only one, and
 // the zero stamp makes none. It changes st.
 func MarkDelayed(st *stanza.Stanza, by jid.JID, stamp time.Time) bool {
-	if stamp.IsZero() || st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}) != nil {
+	if stamp.IsZero() || st.Element.Child(stanza.Delay) != nil {
 		return false
 	}
-	st.Element.Add(xmlwire.New(nsDelay, "delay",
+	st.Element.Add(xmlwire.New(stanza.Delay.Space, stanza.Delay.Local,
 		"from", by.String(), "stamp", stamp.UTC().Format("2006-01-02T15:04:05Z")))
 	return true
 }

@@ -8,7 +8,6 @@ import (
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
-	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 func TestThread(t *testing.T) {
@@ -74,7 +73,7 @@ func TestDelay(t *testing.T) {
 				t.Fatal(err)
 			}
 			got := ""
-			if e := r.Stanza.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}); e != nil {
+			if e := r.Stanza.Element.Child(stanza.Delay); e != nil {
 				got = e.Attr("stamp")
 			}
 			if got != tt.want {
@@ -88,7 +87,7 @@ func TestDelay(t *testing.T) {
 func TestMarkDelayed(t *testing.T) {
 	t.Parallel()
 	by, stamp := jid.MustParse("localhost"), time.Date(2026, 11, 23, 9, 0, 0, 1, time.FixedZone("", 3600))
-	name := xmlwire.Name{Space: nsDelay, Local: "delay"}
+	name := stanza.Delay
 	st := stanza.NewMessage(jid.MustParse("alice@localhost"), by, stanza.TypeChat, "hello")
 	if MarkDelayed(st, by, time.Time{}) || st.Element.Child(name) != nil {
 		t.Error("a time that is not known makes a mark")

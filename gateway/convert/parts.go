@@ -102,7 +102,7 @@ func (k *conversion) dropClaims(st *stanza.Stanza) {
 		switch e := n.Element; {
 		case e == nil:
 			return false
-		case e.Name == xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}:
+		case e.Name == stanza.StanzaID:
 			by, err := jid.Parse(e.Attr("by"))
 			return err != nil || by == account
 		default:

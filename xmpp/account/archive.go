@@ -110,13 +110,11 @@ func (a *Archives) Service() router.Service {
 		Payloads: []xmlwire.Name{{Space: nsArchive, Local: "query"}, {Space: nsArchive, Local: "metadata"}, {Space: nsArchive, Local: "prefs"}},
 		Reach:    router.Owner,
 		// §7: the archive is that of the account. Clients ask the domain all the same.
-		OfAccount: []string{nsArchive, nsArchive + "#extended", nsStanzaID},
-		OfDomain:  []string{nsArchive, nsArchive + "#extended", nsStanzaID},
+		OfAccount: []string{nsArchive, nsArchive + "#extended", stanza.StanzaID.Space},
+		OfDomain:  []string{nsArchive, nsArchive + "#extended", stanza.StanzaID.Space},
 		Answer:    a.answer,
 	}
 }
-
-const nsStanzaID = "urn:xmpp:sid:0"
 
 func (a *Archives) answer(ctx context.Context, rq router.Request) (*xmlwire.Element, error) {
 	switch get := rq.Type == stanza.TypeGet; {
@@ -167,7 +165,7 @@ func result(rq router.Request, queryID string, m Archived) (*stanza.Stanza, erro
 		return nil, fmt.Errorf("archived message %s: %w", m.id(), err)
 	}
 	forwarded := xmlwire.New("urn:xmpp:forward:0", "forwarded")
-	forwarded.Add(xmlwire.New(nsDelay, "delay", "stamp", received(old, rq.Account(), m.At)))
+	forwarded.Add(xmlwire.New(stanza.Delay.Space, stanza.Delay.Local, "stamp", received(old, rq.Account(), m.At)))
 	forwarded.Add(old.Whole())
 	st := stanza.NewMessage(rq.From, rq.Account(), "", "")
 	e := xmlwire.New(nsArchive, "result", "id", m.id())
@@ -176,12 +174,10 @@ func result(rq router.Request, queryID string, m Archived) (*stanza.Stanza, erro
 	return st, nil
 }
 
-const nsDelay = "urn:xmpp:delay"
-
 // received is when the server has got a message, which for one that had to wait for its
 // recipient is in the mark of that.
 func received(st *stanza.Stanza, user jid.JID, at time.Time) string {
-	if d := st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}); d != nil && d.Attr("from") == user.Domain() {
+	if d := st.Element.Child(stanza.Delay); d != nil && d.Attr("from") == user.Domain() {
 		if t, err := time.Parse(time.RFC3339Nano, d.Attr("stamp")); err == nil && t.Before(at) {
 			at = t
 		}

@@ -8,8 +8,6 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-const nsStanzaID = "urn:xmpp:sid:0"
-
 // Archive keeps what accounts have sent and received (XEP-0313). Its methods may be
 // called from any goroutine.
 type Archive interface {
@@ -96,7 +94,7 @@ func stanzaID(st *stanza.Stanza, by jid.JID) string {
 
 // isID says whether an element is an id that somebody has given.
 func isID(e *xmlwire.Element, by jid.JID) bool {
-	if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
+	if e.Name != stanza.StanzaID {
 		return false
 	}
 	j, err := jid.Parse(e.Attr("by"))
@@ -110,7 +108,7 @@ func withID(st *stanza.Stanza, by jid.JID, id string) *stanza.Stanza {
 		return st
 	}
 	out := without(st, func(*xmlwire.Element) bool { return false })
-	out.Element.Add(xmlwire.New(nsStanzaID, "stanza-id", "by", by.String(), "id", id))
+	out.Element.Add(xmlwire.New(stanza.StanzaID.Space, stanza.StanzaID.Local, "by", by.String(), "id", id))
 	return out
 }
 
@@ -118,7 +116,7 @@ func withID(st *stanza.Stanza, by jid.JID, id string) *stanza.Stanza {
 // (XEP-0359 §3): whoever has put them in, it was somebody else.
 func (r *Router) withoutIDs(st *stanza.Stanza) *stanza.Stanza {
 	forged := func(e *xmlwire.Element) bool {
-		if e.Name != (xmlwire.Name{Space: nsStanzaID, Local: "stanza-id"}) {
+		if e.Name != stanza.StanzaID {
 			return false
 		}
 		by, err := jid.Parse(e.Attr("by"))

@@ -54,7 +54,7 @@ func TestArchiveOfKept(t *testing.T) {
 		r := newRouter(t, Options{Archive: a}, s)
 		st := stanza.NewMessage(s.jid.Bare(), jid.MustParse("news@mail.example"), "chat", "x")
 		for _, id := range c.ids {
-			st.Element.Add(xmlwire.New(nsStanzaID, "stanza-id", "by", id[0], "id", id[1]))
+			st.Element.Add(xmlwire.New(stanza.StanzaID.Space, "stanza-id", "by", id[0], "id", id[1]))
 		}
 		if c.hint != "" {
 			st.Element.Add(xmlwire.New(nsHints, c.hint))

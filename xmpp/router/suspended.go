@@ -74,13 +74,11 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 	return err
 }
 
-const nsDelay = "urn:xmpp:delay"
-
 // delay marks a message as held by its recipient's server since a time, unless
 // somebody has said so before (XEP-0203 §2).
 func delay(st *stanza.Stanza, since time.Time) {
-	if st.Element.Child(xmlwire.Name{Space: nsDelay, Local: "delay"}) != nil {
+	if st.Element.Child(stanza.Delay) != nil {
 		return
 	}
-	st.Element.Add(xmlwire.New(nsDelay, "delay", "from", st.To.Domain(), "stamp", since.UTC().Format("2006-01-02T15:04:05Z")))
+	st.Element.Add(xmlwire.New(stanza.Delay.Space, stanza.Delay.Local, "from", st.To.Domain(), "stamp", since.UTC().Format("2006-01-02T15:04:05Z")))
 }

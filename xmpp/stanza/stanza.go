@@ -18,10 +18,11 @@ const (
 )
 
 // The names of ids that are given to a stanza beside the one of its sender
-// (XEP-0359 §3).
+// (XEP-0359 §3), of the mark of a delay (XEP-0203 §2).
 var (
 	OriginID = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "origin-id"}
-	StanzaID = xmlwire.Name{Space: "urn:xmpp:sid:0", Local: "stanza-id"}
+	StanzaID = xmlwire.Name{Space: OriginID.Space, Local: "stanza-id"}
+	Delay    = xmlwire.Name{Space: "urn:xmpp:delay", Local: "delay"}
 )
 
 // Kind is the name of a stanza. The zero Kind is not valid.
