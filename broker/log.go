@@ -80,11 +80,17 @@ func (l *Log) Append(ctx context.Context, e Entry) (seq uint64, again bool, err 
 	if e.Once != "" {
 		m.Header[jetstream.MsgIDHeader] = []string{token(m.Subject + " " + e.Once)}
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.b.o.StoreTimeout)
-	defer cancel()
-	ack, err := l.b.admin.js.PublishMsg(ctx, m)
+	// Custody has the room that is kept in reserve for itself.
+	if err := l.b.room(l.b.o.DiskReserve); err != nil {
+		return 0, false, fmt.Errorf("broker: append: %w", err)
+	}
+	resp, err := l.b.askStream(ctx, m)
+	var ack pubAck
+	if err == nil {
+		ack, err = readAck(resp.Data)
+	}
 	if err != nil {
-		return 0, false, fmt.Errorf("broker: append: %w", requestRefusal(err))
+		return 0, false, fmt.Errorf("broker: append: %w", err)
 	}
 	return ack.Sequence, ack.Duplicate, nil
 }

@@ -220,9 +220,10 @@ func (b *Broker) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	return err
 }
 
-// pubAck is the server's answer to a publish.
+// pubAck is the server's answer to a publish. Of a plain success parseAck reads nothing.
 type pubAck struct {
 	Stream    string              `json:"stream"`
+	Sequence  uint64              `json:"seq"`
 	Duplicate bool                `json:"duplicate"`
 	Error     *jetstream.APIError `json:"error"`
 }

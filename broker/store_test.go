@@ -198,14 +198,24 @@ func TestDiskReserve(t *testing.T) {
 	b := openTest(t, o)
 	ctx := testContext(t)
 	fill(t, b, Ingest, 1, 1)
+	l, err := b.Log(ctx, LogOptions{Name: "BOOK", Prefix: "book"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	enter := func() error {
+		_, _, err := l.Append(ctx, Entry{Names: []string{"x"}})
+		return err
+	}
 
 	free.Store(99 * mib)
-	var err error
 	for err == nil && pause(ctx, 10*time.Millisecond) {
 		err = b.Store(ctx, Message{Stage: Mail, Route: "r"})
 	}
 	if !errors.Is(err, ErrFull) || b.Healthy() == nil {
 		t.Fatalf("error %v, want ErrFull; health %v", err, b.Healthy())
+	}
+	if err := enter(); !errors.Is(err, ErrFull) {
+		t.Errorf("a log takes of the reserve: %v", err)
 	}
 	stopIn := consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
 	c := collect(1)
@@ -219,8 +229,8 @@ func TestDiskReserve(t *testing.T) {
 	for err != nil && pause(ctx, 10*time.Millisecond) {
 		err = b.Store(ctx, Message{Stage: Mail, Route: "r"})
 	}
-	if err != nil || b.Healthy() != nil {
-		t.Errorf("with space again: %v, %v", err, b.Healthy())
+	if err := errors.Join(err, b.Healthy(), enter()); err != nil {
+		t.Errorf("with space again: %v", err)
 	}
 }
 

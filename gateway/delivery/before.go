@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"fmt"
@@ -41,16 +42,23 @@ func (dl *Delivery) endedBefore(ctx context.Context, d *broker.Delivery, rec cus
 // long as reading all of them, so they are read when the first is asked for. The
 // zero value is ready.
 type former struct {
-	mu    sync.Mutex
-	since time.Time          // the first that is known; zero: none
-	ends  map[[16]byte]int64 // when, in nanoseconds since 1970, by endKey
+	mu          sync.Mutex
+	since       time.Time // the first that was read; zero: none
+	ends, older ends      // the newest, and those before them
+	most        int       // in each; zero: maxEnds
 }
 
+// ends are when messages ended, in nanoseconds since 1970, by endKey.
+type ends map[[16]byte]int64
+
 // The journal is read in pages of so many records, and from so long before a message
-// was stored: the clocks of a cluster's servers differ.
+// was stored: the clocks of a cluster's servers differ. Of what it tells the newest are
+// remembered, twice maxEnds at the most, some 40 MB: what a former owner has recorded and
+// not acknowledged stands at the end of what he has recorded.
 const (
 	endPage = 4096
 	skew    = time.Minute
+	maxEnds = 1 << 18
 )
 
 // ended is when a message ended that was stored at a time, before which it cannot
@@ -63,16 +71,18 @@ func (f *former) ended(ctx context.Context, b Broker, id, recipient string, stor
 			return time.Time{}, err
 		}
 	}
-	ns, ok := f.ends[endKey(id, recipient)]
-	if !ok {
-		return time.Time{}, nil
+	key := endKey(id, recipient)
+	for _, e := range []ends{f.ends, f.older} {
+		if ns, ok := e[key]; ok {
+			return time.Unix(0, ns), nil
+		}
 	}
-	return time.Unix(0, ns), nil
+	return time.Time{}, nil
 }
 
 // read reads the journal from since on.
 func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
-	ends := make(map[[16]byte]int64)
+	newest, older := make(ends), ends(nil)
 	for from := since; ; {
 		page, err := b.Records(ctx, "", "", from, endPage)
 		if err != nil {
@@ -82,13 +92,17 @@ func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
 			switch out, err := custody.DecodeOutcome(r.Data); {
 			case err != nil:
 			case out.End == custody.Delivered || out.End == custody.Dropped:
-				ends[endKey(r.ID, r.Recipient)] = out.Ended.UnixNano()
+				if len(newest) >= cmp.Or(f.most, maxEnds) {
+					newest, older = make(ends), newest
+				}
+				newest[endKey(r.ID, r.Recipient)] = out.Ended.UnixNano()
 			default: // in place of an earlier one
-				delete(ends, endKey(r.ID, r.Recipient))
+				delete(newest, endKey(r.ID, r.Recipient))
+				delete(older, endKey(r.ID, r.Recipient))
 			}
 		}
 		if len(page) < endPage {
-			f.since, f.ends = since, ends
+			f.since, f.ends, f.older = since, newest, older
 			return nil
 		}
 		from = page[len(page)-1].At.Add(1)

@@ -70,4 +70,13 @@ func TestFormer(t *testing.T) {
 	if f = (former{}); !ended("last", alice.String(), start) {
 		t.Error("not known beside a record of another version")
 	}
+	f = former{most: 100}
+	for _, id := range []string{"last", "revived"} { // the newest
+		if !ended(id, alice.String(), start) {
+			t.Errorf("%s is forgotten for older ones", id)
+		}
+	}
+	if n := len(f.ends) + len(f.older); n > 2*f.most || n <= f.most {
+		t.Errorf("%d are remembered, want %d at most", n, 2*f.most)
+	}
 }
