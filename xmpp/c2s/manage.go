@@ -166,21 +166,14 @@ func (c *session) returning() {
 }
 
 // remains takes returning back, for a session that is not ending after all.
-func (c *session) remains() {
-	g := &c.back
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.done != nil {
-		g.done()
-		g.done = nil
-	}
-}
+func (c *session) remains() { c.back.end(false) }
 
-func (c *session) returned() {
-	g := &c.back
+func (c *session) returned() { c.back.end(true) }
+
+func (g *givingBack) end(over bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.over = true
+	g.over = g.over || over
 	if g.done != nil {
 		g.done()
 		g.done = nil

@@ -14,8 +14,8 @@ import (
 var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable}
 
 // Deliver sends a message to the sessions that RFC 6121 §8.5 names and returns
-// those that took it. It marks st with its id in the recipient's archive. No session and no error means that the rules have it
-// ignored. The error is ErrOffline where nobody takes it now, which is
+// those that took it. It marks st with its id in the recipient's archive. No session
+// and no error means that the rules have it ignored. The error is ErrOffline where nobody takes it now, which is
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
 // account. A stanza for another domain goes to Remote.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {

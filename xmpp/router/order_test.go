@@ -22,6 +22,7 @@ func TestBehindCustody(t *testing.T) {
 		{name: "to the account", xml: `<message to='bob@here.example' type='chat'><body>x</body></message>`, waits: true, kept: 1},
 		{name: "to the resource", xml: `<message to='bob@here.example/x'><body>x</body></message>`, waits: true, kept: 1},
 		{name: "what cannot be kept", xml: `<message to='bob@here.example/x'><received xmlns='urn:xmpp:receipts'/></message>`, waits: true, took: 1},
+		{name: "what must not be stored", xml: `<message to='bob@here.example/x' type='chat'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>`, waits: true, took: 1},
 		{name: "groupchat", xml: `<message to='bob@here.example/x' type='groupchat'><body>x</body></message>`, waits: true, took: 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -115,7 +115,7 @@ func (r *Router) keep(ctx context.Context, st *stanza.Stanza) error {
 	if !r.passes(ctx, st, true) {
 		return nil
 	}
-	if r.o.Custody == nil || !hasBody(st) || hint(st, "no-store") { // XEP-0334 §4.2
+	if r.o.Custody == nil || !hasBody(st) || hint(st, "no-store") { // see Storable
 		return unavailable
 	}
 	if err := r.o.Custody.Keep(ctx, r.archived(ctx, st, "")); err != nil {

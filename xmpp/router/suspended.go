@@ -32,7 +32,7 @@ func Present(s Session) bool {
 // Storable says whether custody would keep a message for a user who is offline
 // (RFC 6121 §8.5.2.2.1).
 func Storable(st *stanza.Stanza) bool {
-	if st.Kind != stanza.Message || !hasBody(st) {
+	if st.Kind != stanza.Message || !hasBody(st) || hint(st, "no-store") { // XEP-0334 §4.2
 		return false
 	}
 	switch st.Type {
