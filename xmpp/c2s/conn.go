@@ -56,7 +56,7 @@ func (v *Server) handle(ctx context.Context, conn net.Conn, spawn func(func())) 
 		}
 		over()
 		if wake != nil {
-			survive(k.log, func() { v.hibernate(ctx, k.c, wake) }, k.c.unbind)
+			survive(k.log, func() { v.hibernate(ctx, k.c, wake) }, k.c.drop)
 		}
 	}
 	spawn(carry)
@@ -105,8 +105,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	defer func() {
 		if !closed { // a panic
 			if n.c != nil {
-				n.c.unbind()
-				n.c.returned()
+				n.c.drop()
 			}
 			_ = s.Abort()
 		}
@@ -150,8 +149,7 @@ func (k *link) carry(ctx context.Context) (wake chan struct{}, rests bool) {
 		}
 		k.v.stats.sessions.Add(-1)
 		if wake == nil {
-			c.unbind() // over has done it, unless there was a panic
-			c.returned()
+			c.drop() // finish has done it, unless there was a panic
 		}
 		if !closed {
 			_ = k.s.Abort() // likewise
@@ -245,8 +243,7 @@ func (n *negotiation) run(ctx context.Context) error {
 		login, stream.SASL2{SASL: login, Management: manage, Bind2: bind2}, stream.Bindings{SASL: login},
 		bind, stream.Session{}, rosterVersions{n.v}, preApproval{n.v}, caps{n.v}, clientState{n.o}, manage)
 	if err != nil && n.c != nil {
-		n.c.unbind()
-		n.c.returned()
+		n.c.drop()
 	}
 	return err
 }

@@ -229,6 +229,12 @@ func (c *session) unbind() {
 	})
 }
 
+// drop is the end of a session that nothing comes back from.
+func (c *session) drop() {
+	c.unbind()
+	c.returned()
+}
+
 // depart is the end of the connection by err: a stream error is still to be sent. wake is
 // that of a session which is suspended then, nil for one that is over.
 func (c *session) depart(ctx context.Context, err error) (wake chan struct{}) {

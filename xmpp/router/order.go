@@ -3,6 +3,7 @@ package router
 import (
 	"context"
 	"sync"
+	"time"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
@@ -57,7 +58,12 @@ func (r *returns) begin(bare jid.JID) (done func()) {
 	})
 }
 
-// wait waits until nothing is given back for bare any more, or ctx ends.
+// returnTime bounds the waiting for a session that gives back: it takes less, and should
+// it not, who writes to that account is not to stand still for it.
+const returnTime = 15 * time.Second
+
+// wait waits until nothing is given back for bare any more, for returnTime at most, or
+// until ctx ends.
 func (r *returns) wait(ctx context.Context, bare jid.JID) {
 	r.mu.Lock()
 	g := r.running[bare]
@@ -65,6 +71,8 @@ func (r *returns) wait(ctx context.Context, bare jid.JID) {
 	if g == nil {
 		return
 	}
+	ctx, cancel := context.WithTimeout(ctx, returnTime)
+	defer cancel()
 	select {
 	case <-g.over:
 	case <-ctx.Done():

@@ -90,5 +90,10 @@ func TestReturning(t *testing.T) {
 		if custody.n != 1 || len(r.returns.running) != 0 {
 			t.Errorf("%d kept, %d accounts remembered", custody.n, len(r.returns.running))
 		}
+		r.Returning(bob) // and never done
+		send("bob@here.example")
+		if custody.n != 2 {
+			t.Error("waits for ever")
+		}
 	})
 }
