@@ -25,7 +25,11 @@ func (r *Router) Caps() *xmlwire.Element {
 func (r *Router) capsNode() string { return capsURI + "#" + r.capsVersion() }
 
 // capsVersion is the verification string of what disco#info tells of a domain (§5.1).
-func (r *Router) capsVersion() string { return r.info(false).verification() }
+func (r *Router) capsVersion() string {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	return r.caps
+}
 
 func (in info) verification() string {
 	var b strings.Builder

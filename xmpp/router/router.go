@@ -159,11 +159,12 @@ type Router struct {
 	mu          sync.RWMutex
 	handlers    map[string]Handler // by domain
 	onAvailable []func(bare jid.JID)
+	services    map[xmlwire.Name]*Service // by payload
+	caps        string                    // see capsVersion
 	// Replaced, never changed.
-	services            map[xmlwire.Name]*Service // by payload
-	ofDomain, ofAccount []string                  // features
-	identities          []Identity                // of a domain, besides being a server
-	forms               []*xmlwire.Element        // that say more of a domain
+	ofDomain, ofAccount []string           // features
+	identities          []Identity         // of a domain, besides being a server
+	forms               []*xmlwire.Element // that say more of a domain
 }
 
 // New returns a router without sessions.
@@ -177,7 +178,7 @@ func New(o Options) *Router {
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}
-	r := &Router{o: o, handlers: make(map[string]Handler)}
+	r := &Router{o: o, handlers: make(map[string]Handler), services: make(map[xmlwire.Name]*Service)}
 	r.provideOwn()
 	return r
 }

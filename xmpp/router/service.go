@@ -78,14 +78,9 @@ func (rq Request) reach() Reach {
 func (r *Router) Provide(s Service) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	services := make(map[xmlwire.Name]*Service, len(r.services)+1)
-	for name, old := range r.services {
-		services[name] = old
-	}
 	for _, name := range s.Payloads {
-		services[name] = &s
+		r.services[name] = &s
 	}
-	r.services = services
 	r.ofDomain = append(r.ofDomain[:len(r.ofDomain):len(r.ofDomain)], s.OfDomain...)
 	if s.Identity != (Identity{}) {
 		r.identities = append(r.identities[:len(r.identities):len(r.identities)], s.Identity)
@@ -94,6 +89,7 @@ func (r *Router) Provide(s Service) {
 		r.forms = append(r.forms[:len(r.forms):len(r.forms)], s.Form)
 	}
 	r.ofAccount = append(r.ofAccount[:len(r.ofAccount):len(r.ofAccount)], s.OfAccount...)
+	r.caps = r.domainInfo().verification()
 }
 
 // service is what answers requests of an element, nil for nothing.
@@ -117,6 +113,11 @@ func (r *Router) info(account bool) info {
 	if account {
 		return info{[]Identity{{"account", "registered", ""}}, r.ofAccount, nil}
 	}
+	return r.domainInfo()
+}
+
+// domainInfo is info(false) with r.mu held.
+func (r *Router) domainInfo() info {
 	own := Identity{"server", "im", r.o.Name}
 	return info{append([]Identity{own}, r.identities...), r.ofDomain, r.forms}
 }
