@@ -64,8 +64,7 @@ func (r *requests) listen(nc *nats.Conn) error {
 }
 
 // request publishes m and waits for the answer, for timeout at most; zero: as long
-// as ctx allows. It fails
-// at once when the connection is lost, now or meanwhile.
+// as ctx allows. It fails at once when the connection is lost, now or meanwhile.
 func (r *requests) request(ctx context.Context, m *nats.Msg, timeout time.Duration) (*nats.Msg, error) {
 	q, err := r.number(timeout)
 	if err != nil {

@@ -78,11 +78,9 @@ func TestDiskFullOfOurs(t *testing.T) {
 			boxes[u] = newInbox()
 		}
 		s := startSenders(t, func(int) *gateway { return g }, users, padded, 5*time.Millisecond)
-		g.eventually("readiness is gone", func() bool { return g.notReady() != "" })
+		// What moves on frees a little now and then: it need not stay so.
+		g.eventually("readiness is gone", func() bool { return strings.Contains(g.notReady(), "bytes of disk are free") })
 		s.refuse()
-		if why := g.notReady(); !strings.Contains(why, "bytes of disk are free") {
-			t.Errorf("/readyz says %q", why)
-		}
 
 		ctx, cancel := context.WithCancel(t.Context())
 		var clients sync.WaitGroup
