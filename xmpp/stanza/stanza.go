@@ -17,6 +17,9 @@ const (
 	Component = "jabber:component:accept"
 )
 
+// Dialback is the namespace of what servers say beside stanzas (XEP-0220).
+const Dialback = xmlwire.Dialback
+
 // The names of ids that are given to a stanza beside the one of its sender
 // (XEP-0359 §3), of the mark of a delay (XEP-0203 §2).
 var (

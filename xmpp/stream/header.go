@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -32,7 +33,7 @@ func (s *Stream) appendHeader(b []byte) []byte {
 	if s.o.Receiving {
 		s.id = newID()
 		attrs = append(attrs, "id", s.id)
-	} else {
+	} else if s.o.Content != stanza.Server {
 		from, to = "", s.local.String()
 		// §4.7.1: a client says who it is only where the stream is protected.
 		if s.tls != nil && !s.user.IsZero() {
@@ -58,6 +59,9 @@ func (s *Stream) appendHeader(b []byte) []byte {
 		b = append(b, "<?xml version='1.0'?><stream:stream xmlns='"...)
 		b = append(b, s.o.Content...)
 		b = append(b, "' xmlns:stream='"+xmlwire.Streams+"'"...)
+		if s.o.Content == stanza.Server {
+			b = append(b, " xmlns:db='"+xmlwire.Dialback+"'"...) // XEP-0220 §2.3.1
+		}
 	}
 	for i := 0; i < len(attrs); i += 2 {
 		b = appendAttr(b, attrs[i], attrs[i+1])
@@ -90,7 +94,15 @@ func (s *Stream) receiveHeader(ctx context.Context) (*xmlwire.Element, error) {
 	if err := s.checkNames(h); err != nil {
 		return h, err
 	}
-	return h, checkVersion(h.Attr("version"))
+	v, ok := h.LookupAttr(xmlwire.Name{Local: "version"})
+	if s.o.Content == stanza.Server {
+		db, _ := s.dec.Namespace("db")
+		s.dialback, s.ancient = db == xmlwire.Dialback, !ok
+		if s.ancient && s.dialback {
+			return h, nil // dialback is older than versions
+		}
+	}
+	return h, checkVersion(v)
 }
 
 func (s *Stream) headerError(ctx context.Context, err error) error {
@@ -156,6 +168,9 @@ func (s *Stream) address(h *xmlwire.Element) error {
 	peer, bad := jid.Parse(from)
 	if bad != nil && err == nil {
 		err = &Error{InvalidFrom, "from is no address"} // §4.9.3.9
+	}
+	if s.o.Content == stanza.Server && !s.user.IsZero() && peer != s.user && err == nil {
+		err = &Error{InvalidFrom, "from has changed since authentication"}
 	}
 	s.peer = peer
 	return err

@@ -11,6 +11,7 @@
 //	starttls.go   STARTTLS (RFC 6120 §5)
 //	sasl.go      SASL (RFC 6120 §6), XEP-0440 channel binding types; login.go the client's side
 //	sasl2.go     SASL2 (XEP-0388) with Bind 2 (XEP-0386)
+//	server.go     what is other between servers: EXTERNAL (XEP-0178), room for dialback
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
 //	frames.go     WebSocket (RFC 7395): the frames that a stream is cut into
@@ -94,6 +95,8 @@ type Stream struct {
 	bound      jid.JID
 	mechanism  string
 	managed    bool // stream management is enabled
+	ancient    bool // the peer sent no version
+	dialback   bool // the peer's header declares dialback
 
 	// While Accept runs.
 	features []Feature
@@ -309,7 +312,10 @@ func (s *Stream) expires() time.Time { return s.start.Add(s.o.Limits.Negotiation
 // (RFC 6120 §4.3.3).
 func (s *Stream) restart() {
 	s.dec.Reset(s.in)
-	s.answered, s.peer, s.lang, s.id = false, jid.JID{}, "", ""
+	s.answered, s.lang, s.id = false, "", ""
+	if s.o.Receiving {
+		s.peer = jid.JID{}
+	}
 }
 
 // authenticated records who the peer is and widens the limits.

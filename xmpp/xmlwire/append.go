@@ -8,13 +8,17 @@ import (
 // Streams is the namespace of the stream itself (RFC 6120 §4.8.1).
 const Streams = "http://etherx.jabber.org/streams"
 
+// Dialback is the namespace of XEP-0220.
+const Dialback = "jabber:server:dialback"
+
 // Append appends e as XML text to dst. ns is the default namespace that is in
 // scope where the text will stand: "jabber:client" inside a client's stream, ""
 // where nothing is around it; a namespace is declared where it differs.
 //
 // Elements of the Streams namespace get the prefix stream, because peers look
 // for "stream:features" and "stream:error" by that name (RFC 6120 §4.8.5). The
-// stream header declares it, so it is declared here only where ns is "".
+// stream header declares it, so it is declared here only where ns is "". Those of
+// Dialback get db for the same reason (XEP-0220 §2.3.1), and declare it.
 //
 // Text and values are escaped; a rune that XML cannot hold becomes U+FFFD. Names
 // are written as they are: who builds an element answers for them. An attribute
@@ -35,6 +39,8 @@ func appendElement(dst []byte, e *Element, ns string, inStream bool) []byte {
 		prefix = "stream:"
 	case XML:
 		prefix = "xml:" // may not be a default namespace
+	case Dialback:
+		prefix = "db:"
 	}
 	dst = append(dst, '<')
 	dst = append(dst, prefix...)
@@ -48,6 +54,8 @@ func appendElement(dst []byte, e *Element, ns string, inStream bool) []byte {
 	case prefix == "stream:" && !inStream:
 		inStream = true
 		dst = append(dst, " xmlns:stream='"+Streams+"'"...)
+	case prefix == "db:":
+		dst = append(dst, " xmlns:db='"+Dialback+"'"...)
 	}
 	for i := range e.Attrs {
 		dst = appendAttr(dst, e.Attrs, i)
