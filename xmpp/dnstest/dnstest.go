@@ -25,12 +25,12 @@ type Server struct {
 	tcp  net.Listener
 	work sync.WaitGroup
 
-	mu    sync.Mutex
-	zone  zone
-	asked []string
-	dumb  chan struct{}
-	conns map[net.Conn]bool
-	over  bool
+	mu       sync.Mutex
+	zone     zone
+	asked    []string
+	silenced chan struct{}
+	conns    map[net.Conn]bool
+	over     bool
 }
 
 // New starts a server for the life of the test. A record is a line:
@@ -48,7 +48,7 @@ type Server struct {
 // §2), else with NXDOMAIN.
 func New(t testing.TB, records ...string) *Server {
 	t.Helper()
-	s := &Server{dumb: make(chan struct{}, 1), conns: make(map[net.Conn]bool)}
+	s := &Server{silenced: make(chan struct{}, 1), conns: make(map[net.Conn]bool)}
 	s.Set(t, records...)
 	s.listen(t)
 	s.work.Go(s.serveUDP)
@@ -83,7 +83,7 @@ func (s *Server) Asked() []string {
 // Silenced returns a channel that receives when a question went without an answer,
 // so that a test knows that somebody waits. Questions that nobody received for in
 // between count once.
-func (s *Server) Silenced() <-chan struct{} { return s.dumb }
+func (s *Server) Silenced() <-chan struct{} { return s.silenced }
 
 // listen takes a port that is free for both protocols.
 func (s *Server) listen(t testing.TB) {
@@ -194,7 +194,7 @@ func (s *Server) answer(msg []byte, limit int) []byte {
 	s.mu.Unlock()
 	if found.silent {
 		select {
-		case s.dumb <- struct{}{}:
+		case s.silenced <- struct{}{}:
 		default:
 		}
 		return nil
