@@ -15,7 +15,7 @@ import (
 // lower layers, never of its own.
 var layers = [][]string{
 	{"xmpp/jid", "xmpp/xmlwire", "mcmt", "xmpp"},
-	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback"},
+	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback", "xmpp/dns", "xmpp/certificate"},
 	{"xmpp/stream", "xmpp/roster", "filters", "broker"},
 	{"xmpp/router", "xmpp/ping", "xmpp/xmpplog", "mcmt/smtpd", "mcmt/httpd", "mcmt/relay"},
 	{"xmpp/c2s", "xmpp/s2s", "xmpp/link", "xmpp/component", "xmpp/account"},
@@ -29,7 +29,7 @@ var layers = [][]string{
 // layers, like the tests themselves: of ours they may import what their side of
 // the tree may, and outside dependencies are not confined for them, since
 // nothing of them ships.
-var testOnly = []string{"xmpp/xmpptest", "broker/natstest"}
+var testOnly = []string{"xmpp/xmpptest", "xmpp/dnstest", "broker/natstest"}
 
 // confined names, for each outside dependency, the packages that may import it
 // in code that ships. A package that is not here may be imported anywhere.

@@ -117,7 +117,7 @@ func addrOf(addr net.Addr) netip.Addr {
 
 // slotsOf is the bound on connections of l that negotiate at once: its own
 // concurrency, and that of its pool.
-func (a *App) slotsOf(l *config.Listen) c2s.Slots {
+func (a *App) slotsOf(l *config.Listen) stream.Slots {
 	own := listener.NewSlots(l.Concurrency)
 	a.slots[l.Kind.String()+" "+l.Address] = own
 	if pool, ok := a.slots[l.Pool]; ok && l.Pool != "" {
@@ -130,7 +130,7 @@ func (a *App) slotsOf(l *config.Listen) c2s.Slots {
 // waits for the listener takes none from the pool's others.
 type slotsOfBoth struct{ own, pool *listener.Slots }
 
-// Acquire implements c2s.Slots.
+// Acquire implements stream.Slots.
 func (s slotsOfBoth) Acquire(ctx context.Context) error {
 	if err := s.own.Acquire(ctx); err != nil {
 		return err
@@ -142,7 +142,7 @@ func (s slotsOfBoth) Acquire(ctx context.Context) error {
 	return nil
 }
 
-// Release implements c2s.Slots.
+// Release implements stream.Slots.
 func (s slotsOfBoth) Release() {
 	s.pool.Release()
 	s.own.Release()

@@ -28,6 +28,7 @@ import (
 func (v *Server) handle(ctx context.Context, conn net.Conn, spawn func(func())) {
 	k := &link{v: v, conn: conn, log: v.o.Log.With().Stringer("peer", conn.RemoteAddr()).Logger()}
 	life, cancel := context.WithCancelCause(ctx)
+	v.stats.connections.Add(1)
 	v.stats.open.Add(1)
 	over := func() {
 		cancel(nil)
@@ -91,16 +92,12 @@ type link struct {
 // negotiate brings the connection to a session, or to its end.
 func (k *link) negotiate(ctx context.Context, by *carrier) {
 	v, o := k.v, k.v.o.Connection(k.conn.RemoteAddr())
-	free := sync.OnceFunc(func() {
-		if v.o.Slots != nil {
-			v.o.Slots.Release()
-		}
-	})
+	free := sync.OnceFunc(v.door.Free)
 	defer free()
 	s := stream.New(k.conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: stream.LogWire(k.log), Throttled: k.throttled(),
 	})
-	n := negotiation{v: v, s: s, o: o, log: k.log, by: by, from: prefixOf(k.conn.RemoteAddr())}
+	n := negotiation{v: v, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
 	closed := false
 	defer func() {
 		if !closed { // a panic
@@ -111,7 +108,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		}
 	}()
 	var err error
-	if k.leave, err = v.admit(k.conn.RemoteAddr()); err == nil {
+	if k.leave, err = v.door.Admit(k.conn.RemoteAddr()); err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)

@@ -3,7 +3,6 @@ package c2s
 import (
 	"container/list"
 	"hash/maphash"
-	"net"
 	"net/netip"
 	"sync"
 	"time"
@@ -147,21 +146,6 @@ func (t *table[K]) count(k K, window time.Duration, now time.Time) int {
 func (t *table[K]) reached(k K, limit int, window time.Duration, now time.Time) bool {
 	f := t.peek(k)
 	return f != nil && f.n >= limit && now.Sub(f.since) <= window
-}
-
-// prefixOf is what counts as one address: for IPv6 a /64, which is one customer. A
-// peer on a Unix socket has none, and is not counted.
-func prefixOf(addr net.Addr) netip.Prefix {
-	ap, err := netip.ParseAddrPort(addr.String())
-	if err != nil {
-		return netip.Prefix{}
-	}
-	ip, bits := ap.Addr().Unmap().WithZone(""), 32
-	if ip.Is6() {
-		bits = 64
-	}
-	p, _ := ip.Prefix(bits) // fits the family
-	return p
 }
 
 // refused is the answer to a login that is not tried. It says nothing of the account.

@@ -9,6 +9,7 @@ import (
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
+	"mcmt2xmpp/xmpp/stream"
 )
 
 var (
@@ -108,11 +109,11 @@ func TestPrefixOf(t *testing.T) {
 		"[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64",
 	} {
 		tcp := net.TCPAddrFromAddrPort(netip.MustParseAddrPort(addr))
-		if got := prefixOf(tcp).String(); got != want {
+		if got := stream.AddressOf(tcp).String(); got != want {
 			t.Errorf("%s counts as %s, want %s", addr, got, want)
 		}
 	}
-	if p := prefixOf(&net.UnixAddr{Name: "/run/x"}); p.IsValid() {
+	if p := stream.AddressOf(&net.UnixAddr{Name: "/run/x"}); p.IsValid() {
 		t.Errorf("a Unix socket counts as %s", p)
 	}
 }

@@ -211,7 +211,7 @@ func (v *Server) hibernate(ctx context.Context, c *session, wake chan struct{}) 
 	case <-t.C:
 		why = "not resumed in time"
 	case <-ctx.Done():
-		why = shutdown.Error()
+		why = stream.Shutdown.Error()
 	}
 	l.mu.Lock()
 	mine := l.wake == wake

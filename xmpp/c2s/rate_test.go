@@ -110,7 +110,7 @@ func TestThrottledWhiteSpace(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, func() bool { return f.server.Stats().Throttled > 0 }, "the client is throttled")
-	f.session(t, c).Close(shutdown)
+	f.session(t, c).Close(stream.Shutdown)
 	_, err = c.Receive(within(t))
 	var theirs *stream.PeerError
 	if !errors.As(err, &theirs) || theirs.Err.Condition != stream.SystemShutdown {

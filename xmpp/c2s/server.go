@@ -23,11 +23,8 @@ package c2s
 import (
 	"context"
 	"crypto/tls"
-	"errors"
 	"fmt"
 	"net"
-	"net/netip"
-	"sync"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -36,13 +33,6 @@ import (
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/stream"
 )
-
-// Slots bounds how many connections negotiate at once.
-type Slots interface {
-	// Acquire waits for a slot until ctx ends.
-	Acquire(ctx context.Context) error
-	Release()
-}
 
 // ConnOptions are what holds for one connection. The zero value offers no way to
 // log in.
@@ -100,7 +90,7 @@ type Options struct {
 	Connection func(addr net.Addr) ConnOptions
 	// Slots bounds the connections that negotiate TLS and SASL at once; others
 	// wait, and behind them the listener. Nil: no bound.
-	Slots Slots
+	Slots stream.Slots
 	// PerAddress bounds the connections from one address (IPv6: one /64). Zero: 1000.
 	PerAddress int
 	// ProofTime is how long a client may take to answer a ping, or to acknowledge
@@ -122,16 +112,11 @@ type Options struct {
 type Server struct {
 	o     Options
 	stats counters
-
-	mu        sync.Mutex
-	addresses map[netip.Prefix]int // open connections
+	door  stream.Door
 }
 
 // New returns a server; Serve makes it work.
 func New(o Options) *Server {
-	if o.PerAddress <= 0 {
-		o.PerAddress = 1000
-	}
 	if o.ProofTime <= 0 {
 		o.ProofTime = 30 * time.Second
 	}
@@ -141,76 +126,15 @@ func New(o Options) *Server {
 	if o.Guard == nil {
 		o.Guard = NewGuard()
 	}
-	return &Server{o: o, addresses: make(map[netip.Prefix]int)}
+	return &Server{o: o, door: stream.Door{Slots: o.Slots, PerAddress: o.PerAddress}}
 }
-
-// shutdown is what clients are told when the server stops (RFC 6120 §4.9.3.20).
-var shutdown = &stream.Error{Condition: stream.SystemShutdown}
 
 // Serve accepts connections from ln until ctx ends. Then it closes ln, ends
 // every session with system-shutdown, and returns when the last is gone. The
 // error is that of ln where it fails before.
 func (v *Server) Serve(ctx context.Context, ln net.Listener) error {
-	conns, end := context.WithCancelCause(context.WithoutCancel(ctx))
-	defer end(nil)
-	var open sync.WaitGroup
-	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
-	defer stop()
-	err := v.accept(ctx, ln, func(c net.Conn) {
-		open.Go(func() { v.handle(conns, c, open.Go) })
-	})
-	end(shutdown)
-	open.Wait()
-	if ctx.Err() != nil {
-		return nil
+	if err := v.door.Serve(ctx, ln, v.handle); err != nil {
+		return fmt.Errorf("c2s: %w", err)
 	}
-	return err
-}
-
-// accept hands connections over, each with a slot that its goroutine gives back.
-func (v *Server) accept(ctx context.Context, ln net.Listener, start func(net.Conn)) error {
-	for {
-		conn, err := ln.Accept()
-		if err != nil {
-			var ne net.Error
-			if ctx.Err() == nil && errors.As(err, &ne) && ne.Timeout() {
-				continue
-			}
-			return fmt.Errorf("c2s: %w", err)
-		}
-		v.stats.connections.Add(1)
-		if v.o.Slots != nil {
-			// Here, not in the goroutine: waiting connections are for the
-			// listener to hold and to bound.
-			if err := v.o.Slots.Acquire(ctx); err != nil {
-				_ = conn.Close()
-				return nil
-			}
-		}
-		start(conn)
-	}
-}
-
-var tooMany = &stream.Error{Condition: stream.PolicyViolation, Text: "too many connections from your address"}
-
-// admit counts a connection against its address, and refuses one too many. The
-// function that it returns, in any case, takes it off again.
-func (v *Server) admit(addr net.Addr) (leave func(), err error) {
-	ip := prefixOf(addr)
-	if !ip.IsValid() {
-		return func() {}, nil
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	if v.addresses[ip] >= v.o.PerAddress {
-		return func() {}, tooMany
-	}
-	v.addresses[ip]++
-	return func() {
-		v.mu.Lock()
-		defer v.mu.Unlock()
-		if v.addresses[ip]--; v.addresses[ip] == 0 {
-			delete(v.addresses, ip)
-		}
-	}, nil
+	return nil
 }

@@ -66,8 +66,8 @@ func TestShutdown(t *testing.T) {
 	if st := v.Stats(); st.Open != 0 || st.Sessions != 0 || len(r.All()) != 0 {
 		t.Errorf("left behind: %+v", st)
 	}
-	if len(v.addresses) != 0 {
-		t.Errorf("addresses still counted: %v", v.addresses)
+	if n := v.door.Addresses(); n != 0 {
+		t.Errorf("%d addresses are still counted", n)
 	}
 }
 

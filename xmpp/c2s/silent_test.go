@@ -53,7 +53,7 @@ func TestSilentClient(t *testing.T) {
 			}()
 			<-asked // and answers
 			eventually(t, func() bool { return resting() > 0 }, "the session rests again")
-			f.session(t, c).Close(shutdown)
+			f.session(t, c).Close(stream.Shutdown)
 			var theirs *stream.PeerError
 			if err := <-ended; !errors.As(err, &theirs) || theirs.Err.Condition != stream.SystemShutdown {
 				t.Errorf("got %v", err)

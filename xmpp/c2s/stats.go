@@ -51,7 +51,7 @@ func (c *counters) ended(err error) {
 		return
 	}
 	c.streamErrors.Add(1)
-	if own == tooMany {
+	if own == stream.TooManyOfAddress {
 		c.perAddress.Add(1)
 		return
 	}
