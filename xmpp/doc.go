@@ -5,7 +5,7 @@
 //
 //	RFC 6120  Core
 //	  §4       streams: headers, errors, closing        stream/header.go, error.go, close.go
-//	  §4.6     silent peers                             c2s/prove.go
+//	  §4.6     silent peers                             c2s/prove.go; link, component (session.go)
 //	  §5       STARTTLS                                 stream/starttls.go
 //	  §6       SASL                                     stream/sasl.go, login.go; sasl
 //	  §7       resource binding                         stream/bind.go
@@ -27,11 +27,13 @@
 // XEPs:
 //
 //	XEP-0030  Service Discovery, of server and account  router/answer.go
+//	XEP-0033  Extended Addressing: who has written      link/rewrite.go
 //	XEP-0049  Private XML Storage                       account/private.go
 //	XEP-0054  vcard-temp, and XEP-0153 avatars in presenceaccount/vcard.go; router/avatar.go
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
 //	XEP-0106  JID Escaping                              jid
+//	XEP-0114  Components: joined, and let in            stream/component.go; link/component.go; component
 //	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
 //	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
@@ -40,7 +42,7 @@
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
 //	                                                    router/suspended.go
-//	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go
+//	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go; ping
 //	XEP-0202  Entity Time                               router/answer.go
 //	XEP-0280  Message Carbons                           router/carbons.go
 //	XEP-0313  Message Archive Management, XEP-0059       account/archive….go; router/archive.go
@@ -55,6 +57,6 @@
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
-// and roster need no router; and what connects to the world (c2s) meets in router. Package
+// and roster need no router; and what connects to the world (c2s, link, component) meets in router. Package
 // account is what the server does for its accounts beyond RFC 6121.
 package xmpp

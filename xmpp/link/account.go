@@ -23,10 +23,10 @@ const resumable = 2 * time.Minute
 
 // login makes a connection the stream of an account, and goes on with the former one where
 // the server lets us (XEP-0198 §5). It closes conn on error.
-func (l *Link) login(ctx context.Context, conn net.Conn) (*session, error) {
+func (l *Link) login(ctx context.Context, conn net.Conn, direct bool) (*session, error) {
 	var made atomic.Pointer[session]
 	client, err := stream.Connect(ctx, conn, stream.ClientOptions{
-		JID: l.o.JID, Password: l.o.Password, TLS: l.tls(l.o.JID.Domain()), Direct: l.o.Direct, Protection: l.o.Protection,
+		JID: l.o.JID, Password: l.o.Password, TLS: l.tls(l.o.JID.Domain()), Direct: direct, Protection: l.o.Protection,
 		Manage: true, Answer: l.o.ProofTime, Resume: l.old, Limits: l.o.Limits, Wire: l.wire(),
 		Overdue: func() {
 			if c := made.Load(); c != nil {
@@ -65,19 +65,6 @@ func loginStep(err error) Step {
 		return StepTLS
 	}
 	return StepStream
-}
-
-// tls is the configuration for a server of that name.
-func (l *Link) tls(name string) *tls.Config {
-	cfg := l.o.TLS
-	if cfg == nil {
-		cfg = &tls.Config{MinVersion: tls.VersionTLS12}
-	}
-	if cfg.ServerName == "" {
-		cfg = cfg.Clone()
-		cfg.ServerName = name
-	}
-	return cfg
 }
 
 func (l *Link) wire() func(bool, *xmlwire.Element) { return stream.LogWire(l.log) }

@@ -104,6 +104,17 @@ func (n *near) up(t *testing.T) {
 	}
 }
 
+// fails waits until a try has failed, and returns the state then.
+func (n *near) fails() State {
+	for {
+		changed := n.Changed()
+		if st := n.State(); st.Failure != nil {
+			return st
+		}
+		<-changed
+	}
+}
+
 // client logs in as somebody who has an account there, too.
 func (p *prosody) client(address string) *stream.Client {
 	p.t.Helper()
@@ -241,13 +252,7 @@ func TestLoginFails(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			n := serveAccounts(t, c2s.ConnOptions{}).link(test.change)
-			for n.State().Phase != Waiting {
-				changed := n.Changed()
-				if n.State().Phase != Waiting {
-					<-changed
-				}
-			}
-			st := n.State()
+			st := n.fails()
 			if st.Failure.Step != test.step || time.Until(st.NextTry) < 2*time.Minute {
 				t.Errorf("%s: %s, next try %v", st.Failure.Step, st.Failure.Text, time.Until(st.NextTry))
 			}

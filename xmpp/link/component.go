@@ -43,15 +43,6 @@ func (l *Link) handshake(ctx context.Context, s *stream.Stream) error {
 	return &stepError{StepStream, err}
 }
 
-// hostOf is the host of host:port.
-func hostOf(address string) string {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return address
-	}
-	return host
-}
-
 // take deals with a stanza from the server.
 func (l *Link) take(ctx context.Context, c *session, st *stanza.Stanza) {
 	switch {

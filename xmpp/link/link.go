@@ -4,7 +4,7 @@
 //	link.go       a link, and what it is made of
 //	remote.go     what the router asks: stanzas that wait for the stream, its session
 //	links.go      which link leads where, failover
-//	run.go        connecting, again and again; state.go how that goes
+//	run.go        connecting, again and again; dial.go to where; state.go how that goes
 //	session.go    the stream that is ready
 //	component.go  as a component
 //	account.go    as an account; rewrite.go its addresses, contacts.go who is answered,
@@ -22,6 +22,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/xmpp/dns"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
@@ -36,8 +37,8 @@ const (
 	Component Type = "component"
 )
 
-// Options describe a link. Name, Type, JID, Password, Address, Ours and Receive are
-// needed.
+// Options describe a link. Name, Type, JID, Password, Ours and Receive are needed, and
+// the Address of a component.
 type Options struct {
 	// Name is for people.
 	Name string
@@ -48,14 +49,14 @@ type Options struct {
 	// Password is that of the account, or the secret of the component.
 	Password string
 
-	// Address is host:port of the server.
-	Address string
+	// Address is host:port of the server. Empty, for an account: the servers of its
+	// domain, which Resolver finds.
+	Address  string
+	Resolver *dns.Resolver // nil: one that asks the system's servers
 	// Protection says whether there has to be TLS: by STARTTLS for an account. A
 	// component's stream has nothing like that: required is TLS from the first byte,
 	// and all else none.
 	Protection stream.Protection
-	// Direct has TLS from the first byte for an account too (XEP-0368).
-	Direct bool
 	// TLS is how the server is verified. Nil: by the system's authorities, and the name
 	// of the account's domain or the host of Address.
 	TLS *tls.Config
@@ -90,7 +91,7 @@ type Options struct {
 	Wait time.Duration
 
 	Limits stream.Limits
-	// Dial connects. Nil: over TCP.
+	// Dial connects to Address. Nil: over TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  zerolog.Logger
 }
@@ -123,6 +124,9 @@ func New(o Options) *Link {
 	o.Wait = orDefault(o.Wait, 5*time.Second)
 	if o.Dial == nil {
 		o.Dial = new(net.Dialer).DialContext
+	}
+	if o.Resolver == nil {
+		o.Resolver = dns.New(dns.Options{})
 	}
 	l := &Link{o: o, log: o.Log.With().Str("link", o.Name).Logger(), changed: make(chan struct{})}
 	l.state = State{Name: o.Name, Type: o.Type, JID: o.JID.Bare(), Domains: slices.Clone(o.Domains), Phase: Stopped, Since: time.Now()}

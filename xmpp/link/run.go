@@ -82,18 +82,6 @@ func (l *Link) sleep(ctx context.Context, wait time.Duration) {
 	}
 }
 
-// connect makes a stream that is ready. The error is a *stepError.
-func (l *Link) connect(ctx context.Context) (*session, error) {
-	conn, err := l.o.Dial(ctx, "tcp", l.o.Address)
-	if err != nil {
-		return nil, &stepError{StepTCP, err}
-	}
-	if l.o.Type == Component {
-		return l.join(ctx, conn)
-	}
-	return l.login(ctx, conn)
-}
-
 // carry runs a stream from its first stanza to its last. The error is why it ended.
 func (l *Link) carry(ctx context.Context, c *session) error {
 	ctx, cancel := context.WithCancelCause(ctx)

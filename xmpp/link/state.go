@@ -47,6 +47,7 @@ type Step string
 
 // The steps, in their order.
 const (
+	StepDNS       Step = "dns"
 	StepTCP       Step = "tcp"
 	StepTLS       Step = "tls"
 	StepStream    Step = "stream" // its header and its features
