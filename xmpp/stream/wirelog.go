@@ -1,4 +1,4 @@
-package c2s
+package stream
 
 import (
 	"strings"
@@ -8,9 +8,9 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// wire returns what writes each element to the log at debug, nil at other
-// levels. Secrets and the text of messages are blanked.
-func wire(log zerolog.Logger) func(out bool, e *xmlwire.Element) {
+// WireLog returns what writes each element to the log at debug, for Options.Wire; nil
+// at other levels. Secrets and the text of messages are blanked.
+func WireLog(log zerolog.Logger) func(out bool, e *xmlwire.Element) {
 	if log.GetLevel() > zerolog.DebugLevel || zerolog.GlobalLevel() > zerolog.DebugLevel {
 		return nil
 	}
