@@ -59,6 +59,7 @@ type App struct {
 	certs       *certificates
 	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
+	servers     *servers
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
 	intake      *intake.Intake
@@ -156,6 +157,7 @@ func (a *App) open(ctx context.Context) error {
 	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
 	a.services.provide(a.router, cfg.Accounts)
+	a.servers = a.newServers()
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})
@@ -229,6 +231,9 @@ func (a *App) close(ctx context.Context) error {
 	for _, s := range a.admin {
 		s.Close()
 	}
+	if a.servers != nil {
+		a.servers.Close()
+	}
 	a.closeSessions(ctx)
 	var err error
 	if a.holds != nil {
@@ -268,7 +273,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 		}
 	}
 	a.provideUploads()
-	return slices.Concat(listeners[config.Control], listeners[config.XMPPStreams], a.work(),
+	return slices.Concat(listeners[config.Control], []part{a.serverStreams()}, listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }
 
@@ -288,10 +293,10 @@ func (a *App) work() []part {
 	return work
 }
 
-// Served reports whether a listen scope gets a socket. Server and component
-// streams are not in this version; check says so, with the place in the file.
+// Served reports whether a listen scope gets a socket. Component streams are not in
+// this version; check says so, with the place in the file.
 func Served(l *config.Listen) bool {
-	return l.Enable && (l.Kind != config.XMPPStreams || l.Clients())
+	return l.Enable && (l.Kind != config.XMPPStreams || l.Stream != config.StreamComponent)
 }
 
 // deliverOptions let many routes wait for the proof of their clients at once: a

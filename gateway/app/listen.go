@@ -14,7 +14,6 @@ import (
 	"mcmt2xmpp/mcmt/smtpd"
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/stream"
-	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // socket is an open listener with the scope it came from.
@@ -38,6 +37,9 @@ func (a *App) listen(ctx context.Context, l *config.Listen) (part, error) {
 	switch l.Kind {
 	case config.XMPPStreams:
 		serve = a.xmppServer(s).Serve
+		if l.Stream == config.StreamServer {
+			serve = a.serverListener(s).Serve
+		}
 	case config.ESMTP:
 		if l.UseSSL {
 			ln = tls.NewListener(ln, a.directTLS(s))
@@ -176,16 +178,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
 		},
 		Location: p.ResumeLocation, MaxHeld: p.MaxHeld,
-		Limits: stream.Limits{
-			Before:      xmlwire.Limits{Bytes: p.MaxPreAuthSize, Depth: 8, Attrs: 32, Children: 256},
-			After:       xmlwire.Limits{Bytes: p.MaxStanzaSize, Depth: p.MaxElementDepth, Attrs: p.MaxAttributes},
-			BytesBefore: p.MaxPreAuthBytes,
-			Stanzas:     stream.Rate(p.StanzaRate),
-			Bytes:       stream.Rate(p.ByteRate),
-			Element:     p.StanzaTime,
-			Negotiation: p.AuthTimeout,
-			Unacked:     p.MaxUnackedStanzas, UnackedBytes: p.MaxUnackedSize,
-		},
+		Limits: streamLimits(p),
 	}
 	if s.scope.Stream == config.StreamWebSocket {
 		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL}

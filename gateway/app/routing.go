@@ -68,18 +68,43 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote answers for domains that stanzas cannot reach.
+// remote is the way to domains that are not ours.
 type remote struct{ app *App }
 
-// Route refuses: this version has no way out of the gateway. The mail gateway's
-// own domain gets a text that says what is missing rather than an error as if
-// it did not exist.
-func (r remote) Route(_ context.Context, st *stanza.Stanza) error {
-	if st.To.Domain() == r.app.state.Load().rules.Converter.Gateway().Domain() {
+// Route refuses what is for the mail gateway, with a text that says what is missing
+// rather than an error as if it did not exist: this version sends no mail.
+func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
+	if err := r.missing(st.To.Domain()); err != nil {
+		return err
+	}
+	return r.app.servers.Route(ctx, st)
+}
+
+func (r remote) missing(domain string) error {
+	if domain == r.app.state.Load().rules.Converter.Gateway().Domain() {
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
 	}
-	return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound}
+	return nil
 }
+
+// Session implements router.Remote.
+func (r remote) Session(ctx context.Context, from, to string) (router.Session, error) {
+	if err := r.missing(to); err != nil {
+		return nil, err
+	}
+	return r.app.servers.Session(ctx, from, to)
+}
+
+// Ready implements router.Remote.
+func (r remote) Ready(ctx context.Context, from, to string) (bool, error) {
+	if err := r.missing(to); err != nil {
+		return false, err
+	}
+	return r.app.servers.Ready(ctx, from, to)
+}
+
+// Reachable implements router.Remote.
+func (r remote) Reachable(domain string) bool { return r.app.servers.Reachable(domain) }
 
 // filterBetween judges messages between two Jabber users. One that would be kept
 // for later passes the filters of what comes from outside: a chat state must
@@ -97,6 +122,7 @@ func (a *App) newIntake() *intake.Intake {
 		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
 		Role:      func(domain string) convert.Role { return a.state.Load().rules.Role(domain) },
+		Reachable: func(domain string) bool { return !a.servers.policy(domain).Deny },
 		PartFrom:  a.partFrom,
 		Limits:    Limits,
 		Trace:     a.trace,

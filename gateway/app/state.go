@@ -48,7 +48,7 @@ func newState(cfg *config.Config) (*state, error) {
 func loginStores(cfg *config.Config) []string {
 	var all []string
 	for _, l := range cfg.Listeners {
-		if l.Kind == config.XMPPStreams && Served(l) {
+		if l.Kind == config.XMPPStreams && Served(l) && l.Clients() {
 			for _, p := range l.Options() {
 				all = append(all, p.AuthPlain, p.AuthDigestMD5)
 			}
@@ -130,6 +130,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 		return
 	}
 	old := a.state.Swap(st)
+	a.servers.reload()
 	for _, w := range cfg.Warnings {
 		if w.Severity == config.SeverityWarning {
 			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)

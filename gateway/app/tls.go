@@ -78,6 +78,20 @@ func (c *certificates) build(p *config.PeerOptions) (*tls.Config, error) {
 	return listener.ServerConfig(pair, p.TLSCiphers, auth), nil
 }
 
+// shown is the certificate for a peer, nil where TLS is off.
+func (c *certificates) shown(p *config.PeerOptions) (*tls.Certificate, error) {
+	if p.NoTLS {
+		return nil, nil
+	}
+	c.mu.Lock()
+	pair, err := c.pair(p.TLSCertificate, p.TLSKey)
+	c.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	return pair.GetCertificate(nil)
+}
+
 // pair opens a certificate once. The caller holds mu.
 func (c *certificates) pair(cert, key string) (*listener.Certificates, error) {
 	id := [2]string{cert, key}

@@ -20,6 +20,8 @@ func (t *tree) build() *Config {
 		MailGatewayDomain: g.text("mail_gateway_domain"),
 		MessageExpiration: g.duration("message_expiration"),
 		outgoing:          g.outgoing(),
+		DenyUnknown:       g.text("s2s_default") == "deny",
+		Resolvers:         g.words("resolvers"),
 		ThreadPools:       make(map[string]int),
 		domains:           make(map[string]*Domain),
 		tree:              t,
@@ -113,6 +115,7 @@ func (v view) outgoing() Outgoing {
 		MaxRetryInterval: v.duration("max_retry_interval"),
 		Expiration:       v.duration("message_expiration"),
 		Throttle:         v.rate("outbound_throttle_messages"),
+		Streams:          v.streams(),
 	}
 }
 

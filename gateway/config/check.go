@@ -185,8 +185,10 @@ func (t *tree) checkDomains(c *Config) {
 		if v.duration("max_retry_interval") < v.duration("retry_interval") {
 			t.report.errorf(v.pos("max_retry_interval"), "", "max_retry_interval is shorter than retry_interval")
 		}
+		t.checkStreamsOf(v)
 	}
 	g := t.view(t.root)
+	t.checkStreamsOf(g)
 	if d := c.domains[c.MailGatewayDomain]; d != nil {
 		pos := d.Pos
 		if s := g.set("mail_gateway_domain"); s != nil {

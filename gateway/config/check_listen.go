@@ -110,7 +110,7 @@ func (t *tree) checkPool(v view) {
 // asked for it.
 func (t *tree) checkStreams(c *Config) {
 	for _, l := range c.Listeners {
-		if l.Kind != XMPPStreams || l.Clients() || !l.Enable {
+		if l.Kind != XMPPStreams || l.Stream != StreamComponent || !l.Enable {
 			continue
 		}
 		say := t.report.warnf

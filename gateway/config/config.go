@@ -8,7 +8,7 @@
 //	table*.go, scopes.go       every option and scope as data
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
-//	build*.go, filter.go       the typed result
+//	build*.go, filter.go       the typed result; streams.go that for other servers
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -65,6 +65,11 @@ type Config struct {
 	// MessageExpiration is how long a message may be on its way, and how long a
 	// dead one is kept.
 	MessageExpiration time.Duration
+
+	// DenyUnknown refuses streams with domains that have no xmpp_role.
+	DenyUnknown bool
+	// Resolvers are the DNS servers to ask, as host:port. None: the system's.
+	Resolvers []string
 
 	RecipientMaps []RecipientMap // first match wins
 	Filters       []filters.Spec // in the order they are applied
@@ -228,6 +233,8 @@ type Outgoing struct {
 	Expiration time.Duration
 	// Throttle bounds the messages sent to the domain.
 	Throttle Rate
+	// Streams is how streams with its servers are opened and accepted.
+	Streams Streams
 }
 
 // Rate is N of something within Per. The zero value is no bound.

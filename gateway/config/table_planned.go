@@ -12,28 +12,6 @@ var (
 // plannedOptions are accepted and checked, so that a file can be written for all
 // of the product, and say when they are set that they have no effect yet.
 var plannedOptions = []*option{
-	// Outgoing streams and mail.
-	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: everywhere,
-		doc: "host:port to connect to, instead of asking the DNS"},
-	{name: "idle_timeout", kind: kindDuration, def: "600", scopes: inOutgoing, planned: everywhere,
-		doc: "silence after which an outgoing connection is closed"},
-	{name: "max_outbound_connections", kind: kindNumber, def: "20", min: 1, max: maxSmall, scopes: inOutgoing, planned: everywhere,
-		doc: "connections at once to one domain"},
-	{name: "prohibited_hosts", kind: kindCIDR, list: true, scopes: inOutgoing, planned: everywhere,
-		doc: "addresses that are never connected to, whatever the DNS says"},
-	{name: "resolvers", kind: kindAddress, list: true, defDoc: "the system's", scopes: inGlobal, planned: everywhere,
-		doc: "DNS servers to ask"},
-	{name: "routes", kind: kindURI, list: true, schemes: []string{"xmpp-server", "xmpps-server"}, scopes: inDomain, planned: everywhere,
-		doc: "servers of the domain, as \"xmpp-server://host:port\", instead of asking the DNS"},
-	{name: "s2s_default", kind: kindEnum, words: []string{"allow", "deny"}, def: "allow", scopes: inGlobal, planned: everywhere,
-		doc: "streams from and to domains without an xmpp_role"},
-	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink, planned: everywhere,
-		doc: "TLS towards others"},
-	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink, planned: everywhere,
-		doc: "others' certificates: not verified, signed by an authority, or naming the host too"},
-	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink, planned: everywhere,
-		doc: "PEM file of the authorities that sign others' certificates"},
-
 	// What happens to mail and to what cannot be delivered.
 	{name: "digest_window", kind: kindDuration, def: "0", scopes: inGlobal | inDomain, planned: everywhere,
 		doc: "chat lines of one conversation within so many seconds go as one mail; 0: each goes alone"},

@@ -59,7 +59,8 @@ type Router interface {
 	// DeliverKept sends st to the sessions that RFC 6121 §8.5 names and returns
 	// those that took it; had says that a client has received it before.
 	DeliverKept(ctx context.Context, st *stanza.Stanza) (took []router.Session, had bool, err error)
-	// Reachable says whether DeliverKept would find anyone for a message to bare.
+	// Reachable says whether it is worth while to call DeliverKept for a message to
+	// bare.
 	Reachable(bare jid.JID) bool
 	// Serves says whether the users of a domain are ours. Others' servers are
 	// asked by sending.

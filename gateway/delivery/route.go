@@ -115,10 +115,10 @@ func (dl *Delivery) WakeAll(name string) (messages int) {
 }
 
 // reachable asks the router without sending: a schedule of thousands of absent
-// recipients must not touch the broker. A domain that is not ours is asked by
-// sending.
+// recipients, or of those in a domain that is down, must not touch the broker.
 func (dl *Delivery) reachable(rt *route) bool {
-	return !dl.router.Serves(rt.domain()) || dl.reachableLocally(rt)
+	to, err := jid.Parse(rt.name)
+	return err == nil && dl.router.Reachable(to)
 }
 
 // reachableLocally says whether the recipient is a user of ours, and there.

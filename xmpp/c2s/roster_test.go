@@ -66,6 +66,7 @@ func TestNoPushOvertakes(t *testing.T) {
 // changing is a Remote that is told of presence, and does something before it says
 // that it has it.
 type changing struct {
+	router.Remote
 	do  func()
 	mu  sync.Mutex
 	got []string

@@ -17,7 +17,6 @@
 //	prove.go         liveness (XEP-0199)
 //	guard.go         failed logins
 //	websocket.go     HTTP before a WebSocket (RFC 7395), host-meta (XEP-0156)
-//	wire.go          the wire in the log
 package c2s
 
 import (

@@ -92,7 +92,7 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	defer v.stats.open.Add(-1)
 	o := v.o.Connection(conn.RemoteAddr())
 	s := stream.New(conn, stream.Options{
-		Content: stanza.Component, Receiving: true, Serves: v.o.Domains.Serves, Limits: o.Limits, Wire: stream.LogWire(log),
+		Content: stanza.Component, Receiving: true, Serves: v.o.Domains.Serves, Limits: o.Limits, Wire: stream.WireLog(log),
 		Throttled: func(time.Duration) { v.stats.throttled.Add(1) },
 	})
 	ctx, cancel := context.WithCancelCause(ctx)

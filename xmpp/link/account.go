@@ -67,7 +67,7 @@ func loginStep(err error) Step {
 	return StepStream
 }
 
-func (l *Link) wire() func(bool, *xmlwire.Element) { return stream.LogWire(l.log) }
+func (l *Link) wire() func(bool, *xmlwire.Element) { return stream.WireLog(l.log) }
 
 // forgetOld gives back what a stream holds that will not be resumed.
 func (l *Link) forgetOld(ctx context.Context) {

@@ -59,6 +59,9 @@ func hint(st *stanza.Stanza, local string) bool {
 // is delivered again or was kept for its recipient, is not stored twice.
 func (r *Router) archived(ctx context.Context, st *stanza.Stanza, once string) *stanza.Stanza {
 	user := st.To.Bare()
+	if !r.local(user) {
+		return st
+	}
 	if id := stanzaID(st, user); id != "" && r.o.Archive != nil && r.o.Archive.Has(ctx, user, id) {
 		return st
 	}

@@ -17,7 +17,7 @@ var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUn
 // those that took it. It marks st with its id in the recipient's archive. No session
 // and no error means that the rules have it ignored. The error is ErrOffline where nobody takes it now, which is
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
-// account. A stanza for another domain goes to Remote.
+// account. Remote has the session of another domain.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
 	took, _, err := r.deliver(ctx, st, "", func(s Session, st *stanza.Stanza) (bool, error) { return false, s.Send(ctx, st) })
 	return took, err
@@ -38,7 +38,7 @@ func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Ses
 // send. once is what the archive knows a message by that may be delivered again.
 func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, once string, send func(Session, *stanza.Stanza) (bool, error)) (took []Session, had bool, err error) {
 	if !r.Serves(st.To.Domain()) {
-		return nil, false, r.away(ctx, st)
+		return r.deliverAway(ctx, st, send)
 	}
 	sessions := r.Sessions(st.To.Bare())
 	if len(sessions) == 0 {

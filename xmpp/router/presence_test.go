@@ -81,7 +81,13 @@ type site struct {
 	lost    []string // what could not be routed
 }
 
-func (s *site) Route(ctx context.Context, st *stanza.Stanza) error {
+// out is the Remote of a site.
+type out struct {
+	Remote
+	*site
+}
+
+func (s out) Route(ctx context.Context, st *stanza.Stanza) error {
 	if o := s.others[st.To.Domain()]; o != nil {
 		return o.Forward(ctx, st)
 	}
@@ -92,7 +98,7 @@ func (s *site) Route(ctx context.Context, st *stanza.Stanza) error {
 func newSite(domain string) *site {
 	s := &site{rosters: new(xmpptest.Rosters), others: make(map[string]*Router)}
 	s.Router = New(Options{
-		Domains: func(d string) bool { return d == domain }, Remote: s, Rosters: s.rosters,
+		Domains: func(d string) bool { return d == domain }, Remote: out{site: s}, Rosters: s.rosters,
 		Accounts: func(_ context.Context, bare jid.JID) (bool, error) {
 			if bare.Local() == "broken" {
 				return false, errors.New("store is down")

@@ -70,14 +70,6 @@ func (r *Router) route(ctx context.Context, from Session, st *stanza.Stanza) (an
 	return nil, r.presence(ctx, st)
 }
 
-// away hands a stanza over for another domain (RFC 6120 §10.4).
-func (r *Router) away(ctx context.Context, st *stanza.Stanza) error {
-	if r.o.Remote == nil {
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound}
-	}
-	return r.o.Remote.Route(ctx, st)
-}
-
 func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if st.To.Local() == "" {
 		return unavailable // the server reads no messages (RFC 6120 §10.5.1)

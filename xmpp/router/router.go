@@ -8,6 +8,7 @@
 //	subscription.go  subscriptions, and changes of rosters (RFC 6121 §2, §3)
 //	service.go       what answers IQs for accounts and domains
 //	answer.go        of that, what every router has (XEP-0030, XEP-0092, XEP-0199, XEP-0202)
+//	remote.go        stanzas to and from other servers
 //	carbons.go       copies for the account's other resources (XEP-0280)
 //	blocking.go      whom an account does not want to hear from (XEP-0191)
 //	avatar.go        the hash of a photo in presence (XEP-0153)
@@ -61,6 +62,9 @@ const (
 	ProofAck Proof = "stream management ack"
 	// ProofAnswer: the client has answered a query that was sent after it.
 	ProofAnswer Proof = "an answer to a later query"
+	// ProofWritten: it was written to a stream between servers, whose other end has no
+	// way to say more.
+	ProofWritten Proof = "written to the stream"
 )
 
 // Registry is where sessions are bound, so that several processes can share one.
@@ -90,12 +94,6 @@ type Custody interface {
 	// Waits says whether a message for bare that went to Keep may still be on its
 	// way: a later one must not go past it.
 	Waits(ctx context.Context, bare jid.JID) bool
-}
-
-// Remote takes stanzas for domains that are not ours. A *stanza.Error refuses
-// one and goes to its sender.
-type Remote interface {
-	Route(ctx context.Context, st *stanza.Stanza) error
 }
 
 // Handler takes the stanzas for a domain of ours that has no accounts, such as
@@ -240,8 +238,12 @@ func (r *Router) Sessions(bare jid.JID) []Session { return r.o.Registry.Sessions
 // All are the bound sessions of this process.
 func (r *Router) All() []Session { return r.o.Registry.All() }
 
-// Reachable says whether a message of type chat to bare would be delivered now.
+// Reachable says whether a message of type chat to bare would be delivered now, or
+// might be where that is not known without trying.
 func (r *Router) Reachable(bare jid.JID) bool {
+	if !r.Serves(bare.Domain()) {
+		return r.o.Remote != nil && r.o.Remote.Reachable(bare.Domain())
+	}
 	for _, s := range r.Sessions(bare.Bare()) {
 		if p, ok := s.Priority(); ok && p >= 0 {
 			return true

@@ -4,6 +4,7 @@ import "sync/atomic"
 
 // Stats are counts since New.
 type Stats struct {
+	Received        uint64 // stanzas from other servers
 	Delivered       uint64 // stanzas that at least one session took
 	Kept            uint64 // messages that went into custody
 	Refused         uint64 // stanzas answered with an error
@@ -15,14 +16,14 @@ type Stats struct {
 }
 
 type counters struct {
-	delivered, kept, refused, filtered, blocked, conflicts, tooManySessions, rosterLimits atomic.Uint64
+	received, delivered, kept, refused, filtered, blocked, conflicts, tooManySessions, rosterLimits atomic.Uint64
 }
 
 // Stats returns the counts.
 func (r *Router) Stats() Stats {
 	c := &r.stats
 	return Stats{
-		Delivered: c.delivered.Load(), Kept: c.kept.Load(), Refused: c.refused.Load(), Filtered: c.filtered.Load(), Blocked: c.blocked.Load(),
+		Received: c.received.Load(), Delivered: c.delivered.Load(), Kept: c.kept.Load(), Refused: c.refused.Load(), Filtered: c.filtered.Load(), Blocked: c.blocked.Load(),
 		Conflicts: c.conflicts.Load(), TooManySessions: c.tooManySessions.Load(), RosterLimits: c.rosterLimits.Load(),
 	}
 }

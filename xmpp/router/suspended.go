@@ -50,8 +50,11 @@ func Storable(st *stanza.Stanza) bool {
 func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) error {
 	var err error
 	switch {
+	case st.Kind == stanza.Message && !r.Serves(st.To.Domain()):
+		delay(st, st.From.Domain(), sent)
+		err = r.keep(ctx, st)
 	case st.Kind == stanza.Message:
-		delay(st, sent)
+		delay(st, st.To.Domain(), sent)
 		if r.mustKeep(ctx, st) {
 			err = r.keep(ctx, st)
 		} else if _, err = r.Deliver(ctx, st); errors.Is(err, ErrOffline) {
@@ -74,11 +77,11 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 	return err
 }
 
-// delay marks a message as held by its recipient's server since a time, unless
-// somebody has said so before (XEP-0203 §2).
-func delay(st *stanza.Stanza, since time.Time) {
+// delay marks a message as held by a server since a time, unless somebody has said so
+// before (XEP-0203 §2).
+func delay(st *stanza.Stanza, by string, since time.Time) {
 	if st.Element.Child(stanza.Delay) != nil {
 		return
 	}
-	st.Element.Add(xmlwire.New(stanza.Delay.Space, stanza.Delay.Local, "from", st.To.Domain(), "stamp", since.UTC().Format("2006-01-02T15:04:05Z")))
+	st.Element.Add(xmlwire.New(stanza.Delay.Space, stanza.Delay.Local, "from", by, "stamp", since.UTC().Format("2006-01-02T15:04:05Z")))
 }

@@ -4,7 +4,7 @@
 //
 //	header.go    stream headers (§4.7, §4.8)      error.go   stream errors (§4.9)
 //	feature.go   negotiation (§4.3)               close.go   closing (§4.4)
-//	writer.go    the way out, limits.go, rate.go  client.go  a client that logs in
+//	writer.go    the way out, wirelog.go the wire in the log, limits.go, rate.go  client.go  a client that logs in
 //
 // What is negotiated is a list of features, one file each:
 //

@@ -426,3 +426,14 @@ func (w *Writer) write(b []byte) bool {
 	w.broadcast()
 	return true
 }
+
+// KeepAlive has a blank written where nothing waits to be (RFC 6120 §4.6.1): it shows
+// whether the connection is still there. Between frames there is none.
+func (w *Writer) KeepAlive() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.err == nil && !w.closing && !w.framed && len(w.buf) == 0 {
+		w.buf = append(w.buf, ' ')
+		w.signal()
+	}
+}

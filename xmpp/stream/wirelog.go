@@ -8,9 +8,9 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// LogWire returns what writes each element to the log at debug, for Options.Wire; nil at
-// other levels. Secrets and the text of messages are blanked.
-func LogWire(log zerolog.Logger) func(out bool, e *xmlwire.Element) {
+// WireLog returns what writes each element to the log at debug, for Options.Wire; nil
+// at other levels. Secrets and the text of messages are blanked.
+func WireLog(log zerolog.Logger) func(out bool, e *xmlwire.Element) {
 	if log.GetLevel() > zerolog.DebugLevel || zerolog.GlobalLevel() > zerolog.DebugLevel {
 		return nil
 	}
