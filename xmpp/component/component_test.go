@@ -95,13 +95,14 @@ func next(t *testing.T, s *stream.Stream) *stanza.Stanza {
 func TestProof(t *testing.T) {
 	t.Parallel()
 	f := serve(t)
-	if _, err := f.domains.Session(t.Context(), "localhost", "irc.example"); err == nil || f.domains.Ready("localhost", "irc.example") {
+	var remote router.Remote = f.domains
+	if _, err := remote.Session(t.Context(), "localhost", "irc.example"); err == nil || remote.Reachable("irc.example") {
 		t.Error("a session of a component that is away")
 	}
 	s := f.join(t, "irc.example")
 	first := next(t, s)
 	c, err := f.domains.Session(t.Context(), "localhost", "irc.example")
-	if err != nil || !f.domains.Ready("localhost", "irc.example") {
+	if err != nil || !remote.Reachable("irc.example") {
 		t.Fatal(err)
 	}
 	st := stanza.NewMessage(jid.MustParse("a@irc.example"), jid.MustParse("bob@localhost"), stanza.TypeChat, "hi")

@@ -10,7 +10,8 @@ import (
 	"mcmt2xmpp/xmpp/stream"
 )
 
-// Domains are the domains that components may join, and those that have. For the router
+// Domains are the domains that components may join, and those that have. They are a
+// router.Remote. For the router
 // they are like those of other servers: what is for one whose component is away waits in
 // custody. All methods may be called from any goroutine.
 type Domains struct {
@@ -135,4 +136,7 @@ func (d *Domains) Session(_ context.Context, _, to string) (router.Session, erro
 }
 
 // Ready says whether a stanza would be sent at once.
-func (d *Domains) Ready(_, to string) bool { return d.find(to) != nil }
+func (d *Domains) Ready(_ context.Context, _, to string) (bool, error) { return d.find(to) != nil, nil }
+
+// Reachable says whether the component of a domain has joined.
+func (d *Domains) Reachable(domain string) bool { return d.find(domain) != nil }

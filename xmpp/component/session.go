@@ -14,9 +14,6 @@ import (
 	"mcmt2xmpp/xmpp/stream"
 )
 
-// ProofWritten: all was written to a component that answers no pings.
-const ProofWritten router.Proof = "written"
-
 // errGone is the error of what is asked of a session that is over.
 var errGone = errors.New("component is gone")
 
@@ -87,7 +84,7 @@ func (c *session) Prove(ctx context.Context) (router.Proof, error) {
 	case answered:
 		return router.ProofAnswer, nil
 	}
-	return ProofWritten, nil
+	return router.ProofWritten, nil
 }
 
 // Close ends the stream. It does not wait.

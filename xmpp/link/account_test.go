@@ -95,7 +95,7 @@ func (p *prosody) link(change func(*Options)) *near {
 func (n *near) up(t *testing.T) {
 	t.Helper()
 	<-n.ups
-	c, err := n.Session(t.Context(), "localhost", "p1.example")
+	c, err := n.Session(t.Context())
 	if err == nil {
 		_, err = c.Prove(t.Context())
 	}
@@ -185,7 +185,7 @@ func TestAccount(t *testing.T) {
 			t.Errorf("the answer to %s is %s", writer, back)
 		}
 	}
-	c, err := n.Session(t.Context(), "localhost", "p1.example")
+	c, err := n.Session(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -268,7 +268,7 @@ func TestResumed(t *testing.T) {
 	alice := p.client("alice@p1.example/phone")
 	n := p.link(nil)
 	n.up(t)
-	c, err := n.Session(t.Context(), "localhost", "p1.example")
+	c, err := n.Session(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -282,7 +282,7 @@ func TestResumed(t *testing.T) {
 	if got := n.Stats().Resumed; got != 1 {
 		t.Errorf("%d resumptions, state %+v", got, n.State().Failure)
 	}
-	again, err := n.Session(t.Context(), "localhost", "p1.example")
+	again, err := n.Session(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

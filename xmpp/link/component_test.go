@@ -24,7 +24,7 @@ func TestComponent(t *testing.T) {
 		s.ping() // whether it answers is found out at once
 		synctest.Wait()
 
-		c, err := n.Session(t.Context(), "gw.example", "p1.example")
+		c, err := n.Session(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -107,11 +107,11 @@ func TestMuteServer(t *testing.T) {
 				}
 			}
 		}()
-		c, err := n.Session(t.Context(), "gw.example", "p1.example")
+		c, err := n.Session(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if p, err := c.Prove(t.Context()); p != ProofWritten || err != nil {
+		if p, err := c.Prove(t.Context()); p != router.ProofWritten || err != nil {
 			t.Errorf("%q, %v", p, err)
 		}
 		time.Sleep(5 * time.Minute) // of the bubble
@@ -168,10 +168,10 @@ func TestWrongSecret(t *testing.T) {
 		if d := time.Until(st.NextTry); d < 2*time.Minute {
 			t.Errorf("next try in %v", d)
 		}
-		if n.Ready("gw.example", "p1.example") {
+		if n.Ready() {
 			t.Error("ready without a stream")
 		}
-		_, err := n.Session(t.Context(), "gw.example", "p1.example")
+		_, err := n.Session(t.Context())
 		var down *Down
 		if !errors.As(err, &down) || !down.Temporary() {
 			t.Errorf("session: %v", err)

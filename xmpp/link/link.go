@@ -146,7 +146,11 @@ func (l *Link) Leads(from, to string) bool {
 	if l.o.Type == Component && from != l.o.JID.Domain() {
 		return false
 	}
-	return len(l.o.Domains) == 0 || slices.Contains(l.o.Domains, to)
+	return l.leadsTo(to)
+}
+
+func (l *Link) leadsTo(domain string) bool {
+	return len(l.o.Domains) == 0 || slices.Contains(l.o.Domains, domain)
 }
 
 // Stats are counts since New.

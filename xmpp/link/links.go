@@ -9,7 +9,7 @@ import (
 )
 
 // Links are the links of a configuration, in the order that they are written. Nil is
-// none.
+// none. They are a router.Remote.
 type Links []*Link
 
 // For returns those that lead from a domain of ours to another, the best first; none where
@@ -30,7 +30,7 @@ var errNone = &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerN
 // best is the first link that is up, or else the first; nil where there is none.
 func (ls Links) best() *Link {
 	for _, l := range ls {
-		if l.Ready("", "") {
+		if l.Ready() {
 			return l
 		}
 	}
@@ -56,12 +56,12 @@ func (ls Links) Session(ctx context.Context, from, to string) (router.Session, e
 	leads := ls.For(from, to)
 	if l := leads.best(); l == nil {
 		return nil, errNone
-	} else if l.Ready(from, to) {
-		return l.Session(ctx, from, to)
+	} else if l.Ready() {
+		return l.Session(ctx)
 	}
 	var errs []error
 	for _, l := range leads {
-		s, err := l.Session(ctx, from, to)
+		s, err := l.Session(ctx)
 		if err == nil {
 			return s, nil
 		}
@@ -70,8 +70,31 @@ func (ls Links) Session(ctx context.Context, from, to string) (router.Session, e
 	return nil, errors.Join(errs...)
 }
 
-// Ready says whether a stanza would be sent at once.
-func (ls Links) Ready(from, to string) bool {
+// Ready says whether a stanza would be sent at once. The error is remote-server-not-found.
+func (ls Links) Ready(_ context.Context, from, to string) (bool, error) {
 	l := ls.For(from, to).best()
-	return l != nil && l.Ready(from, to)
+	if l == nil {
+		return false, errNone
+	}
+	return l.Ready(), nil
+}
+
+// Reachable says whether a link to a domain, from whichever of ours, is up or about to be.
+func (ls Links) Reachable(domain string) bool {
+	for _, l := range ls {
+		if l.leadsTo(domain) && l.reachable() {
+			return true
+		}
+	}
+	return false
+}
+
+// Any says whether one of them leads from any domain of ours to another.
+func (ls Links) Any(to string) bool {
+	for _, l := range ls {
+		if l.leadsTo(to) {
+			return true
+		}
+	}
+	return false
 }

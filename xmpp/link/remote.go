@@ -52,7 +52,7 @@ func (l *Link) refusal(err error) error {
 
 // Session returns the stream that is ready, and waits for one that is being made. The
 // error is a *Down, or that of ctx.
-func (l *Link) Session(ctx context.Context, _, _ string) (router.Session, error) {
+func (l *Link) Session(ctx context.Context) (router.Session, error) {
 	patience := time.NewTimer(l.o.Wait)
 	defer patience.Stop()
 	for {
@@ -76,10 +76,17 @@ func (l *Link) Session(ctx context.Context, _, _ string) (router.Session, error)
 }
 
 // Ready says whether a stanza would be sent at once.
-func (l *Link) Ready(_, _ string) bool {
+func (l *Link) Ready() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.up != nil
+}
+
+// reachable says whether Session may have one in a moment.
+func (l *Link) reachable() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.state.Phase == Up || l.state.Phase == Connecting
 }
 
 // publish sends what waits for the stream, in its order, and lets all others at it.

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -111,8 +112,19 @@ func TestFailover(t *testing.T) {
 		first := run(t, f1, func(o *Options) { o.Name = "first" })
 		second := run(t, f2, func(o *Options) { o.Name, o.Domains = "second", []string{"p1.example"} })
 		links := Links{first.Link, second.Link}
-		if _, err := links.Session(t.Context(), "gw.example", "p1.example"); err == nil || links.Ready("gw.example", "p1.example") {
-			t.Errorf("a session of no link: %v", err)
+		synctest.Wait()
+		var _ router.Remote = links
+		if ready, err := links.Ready(t.Context(), "gw.example", "p1.example"); ready || err != nil {
+			t.Errorf("ready without a stream: %v, %v", ready, err)
+		}
+		if _, err := links.Ready(t.Context(), "localhost", "p1.example"); !errors.Is(err, errNone) {
+			t.Errorf("no link leads there: %v", err)
+		}
+		if _, err := links.Session(t.Context(), "gw.example", "p1.example"); err == nil {
+			t.Error("a session of no link")
+		}
+		if !links.Reachable("p1.example") || !links.Any("other.example") || links[1:].Any("other.example") {
+			t.Error("connecting, and yet not worth while to ask")
 		}
 		if len(links.For("localhost", "p1.example")) != 0 {
 			t.Error("a component speaks for a domain that it is not (XEP-0114 §3)")

@@ -14,10 +14,6 @@ import (
 	"mcmt2xmpp/xmpp/stream"
 )
 
-// ProofWritten: all was written to a stream whose other end answers nothing by which more
-// could be known.
-const ProofWritten router.Proof = "written"
-
 // errGone is the error of what is asked of a session that is over.
 var errGone = errors.New("session of the link is over")
 
@@ -128,7 +124,7 @@ func (c *session) Prove(ctx context.Context) (router.Proof, error) {
 	case answered:
 		return router.ProofAnswer, nil
 	}
-	return ProofWritten, nil
+	return router.ProofWritten, nil
 }
 
 // Close ends the session; another one follows. It does not wait.
