@@ -15,6 +15,7 @@
 //	queue.go        /v1/queue
 //	queuefilter.go  which messages a request is about
 //	messages.go     /v1/messages
+//	servers.go      /v1/s2s
 package admin
 
 import (
@@ -45,6 +46,7 @@ type Options struct {
 	Queue    Queue      // nil: /v1/queue says that there is none
 	History  History    // nil: /v1/messages says that there is none
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
+	Servers  Servers    // nil: /v1/s2s says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -85,6 +87,7 @@ func New(o Options) *Server {
 	s.rosterPaths(mux)
 	s.queuePaths(mux)
 	s.historyPaths(mux)
+	s.serverPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))

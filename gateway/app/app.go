@@ -157,7 +157,9 @@ func (a *App) open(ctx context.Context) error {
 	a.sessions = a.newSessions(b)
 	a.router = a.newRouter()
 	a.services.provide(a.router, cfg.Accounts)
-	a.servers = a.newServers()
+	if a.servers, err = a.newServers(ctx); err != nil {
+		return err
+	}
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})
@@ -231,13 +233,13 @@ func (a *App) close(ctx context.Context) error {
 	for _, s := range a.admin {
 		s.Close()
 	}
+	var err error
 	if a.servers != nil {
-		a.servers.Close()
+		err = a.servers.close()
 	}
 	a.closeSessions(ctx)
-	var err error
 	if a.holds != nil {
-		err = a.holds.Close()
+		err = errors.Join(err, a.holds.Close())
 	}
 	if a.accounts != nil {
 		err = errors.Join(err, a.accounts.close())

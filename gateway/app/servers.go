@@ -1,19 +1,24 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 	"net"
 	"slices"
 	"sync"
+	"time"
 
+	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/listener"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/dns"
 	"mcmt2xmpp/xmpp/s2s"
 	"mcmt2xmpp/xmpp/stream"
@@ -24,7 +29,8 @@ import (
 // in another form.
 type servers struct {
 	*s2s.Server
-	app *App
+	app    *App
+	barred *store.Barred
 
 	mu          sync.Mutex
 	resolver    *dns.Resolver
@@ -32,14 +38,63 @@ type servers struct {
 	authorities map[string]*x509.CertPool
 }
 
-func (a *App) newServers() *servers {
+func (a *App) newServers(ctx context.Context) (_ *servers, err error) {
+	log := a.xmppLog().With().Str("part", "s2s").Logger()
 	v := &servers{app: a, authorities: make(map[string]*x509.CertPool)}
+	if v.barred, err = store.OpenBarred(ctx, a.broker, func(err error) { log.Warn().Err(err).Msg("barred domains") }); err != nil {
+		return nil, err
+	}
 	v.Server = s2s.New(s2s.Options{
 		Router: a.router, Resolver: v.dns, Serves: a.serves, Policy: v.policy, Secret: v.secret, Certificate: v.certificate,
 		Up:     func(domain string) { a.delivery.WakeAll(domain) },
-		Limits: a.serverLimits(), Log: a.xmppLog().With().Str("part", "s2s").Logger(),
+		Limits: a.serverLimits(), Log: log,
 	})
-	return v
+	v.barred.OnChange(v.Recheck)
+	return v, nil
+}
+
+// close ends the streams, and the watching of who is barred.
+func (v *servers) close() error {
+	v.Close()
+	return v.barred.Close()
+}
+
+// Streams implements admin.Servers.
+func (v *servers) Streams() []admin.ServerStream {
+	var all []admin.ServerStream
+	said := make(map[string]bool)
+	for _, s := range v.States() {
+		said[s.Domain] = true
+		all = append(all, admin.ServerStream{State: s, Blocked: v.barred.Barred(s.Domain)})
+	}
+	for _, domain := range v.barred.Domains() {
+		if !said[domain] {
+			all = append(all, admin.ServerStream{State: s2s.State{Domain: domain, State: "closed"}, Blocked: true})
+		}
+	}
+	slices.SortStableFunc(all, func(a, b admin.ServerStream) int { return cmp.Compare(a.Domain, b.Domain) })
+	return all
+}
+
+// Check implements admin.Servers.
+func (v *servers) Check(ctx context.Context, from, domain string) (*s2s.Check, error) {
+	if from == "" {
+		from = v.app.firstDomain()
+	}
+	if !v.app.serves(from) {
+		return nil, fmt.Errorf("%s is no domain of this server", from)
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTime)
+	defer cancel()
+	return v.Server.Check(ctx, from, domain)
+}
+
+// checkTime bounds a test of the way to a domain.
+const checkTime = 90 * time.Second
+
+// Block implements admin.Servers.
+func (v *servers) Block(ctx context.Context, domain string, block bool) error {
+	return v.barred.Bar(ctx, domain, block)
 }
 
 // serves says whether a domain is ours, with accounts or without.
@@ -53,7 +108,7 @@ func (v *servers) policy(domain string) s2s.Policy {
 	cfg := v.app.state.Load().cfg
 	d, out := cfg.Domain(domain), cfg.Outgoing(domain)
 	p := s2s.Policy{
-		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown,
+		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown || v.barred.Barred(domain),
 		Prohibited: out.Streams.Prohibited, Connections: out.Streams.MaxConnections, Idle: out.Streams.IdleTimeout,
 		MaxRetry: out.MaxRetryInterval,
 		TLS:      map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],

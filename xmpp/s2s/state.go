@@ -84,7 +84,7 @@ func (v *Server) States() []State {
 		}
 		for i := range all {
 			if all[i].Domain == p.domain {
-				all[i].Failure = st.Failure
+				all[i].Failure = st.Failure // it is over
 			}
 		}
 	}
