@@ -68,43 +68,57 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote is the way to domains that are not ours.
+// remote is the way to domains that are not ours: a component's stream, a link, or
+// streams between servers.
 type remote struct{ app *App }
 
-// Route refuses what is for the mail gateway, with a text that says what is missing
-// rather than an error as if it did not exist: this version sends no mail.
-func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
-	if err := r.missing(st.To.Domain()); err != nil {
-		return err
+// way is what leads from a domain of ours to another one. What is for the mail gateway is
+// refused, with a text that says what is missing rather than an error as if it did not
+// exist: this version sends no mail.
+func (r remote) way(from, to string) (router.Remote, error) {
+	if to == r.app.state.Load().rules.Converter.Gateway().Domain() {
+		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
 	}
-	return r.app.servers.Route(ctx, st)
+	if way := r.app.linked(from, to); way != nil {
+		return way, nil
+	}
+	return r.app.servers, nil
 }
 
-func (r remote) missing(domain string) error {
-	if domain == r.app.state.Load().rules.Converter.Gateway().Domain() {
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
+// Route implements router.Remote.
+func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
+	way, err := r.way(st.From.Domain(), st.To.Domain())
+	if err != nil {
+		return err
 	}
-	return nil
+	return way.Route(ctx, st)
 }
 
 // Session implements router.Remote.
 func (r remote) Session(ctx context.Context, from, to string) (router.Session, error) {
-	if err := r.missing(to); err != nil {
+	way, err := r.way(from, to)
+	if err != nil {
 		return nil, err
 	}
-	return r.app.servers.Session(ctx, from, to)
+	return way.Session(ctx, from, to)
 }
 
 // Ready implements router.Remote.
 func (r remote) Ready(ctx context.Context, from, to string) (bool, error) {
-	if err := r.missing(to); err != nil {
+	way, err := r.way(from, to)
+	if err != nil {
 		return false, err
 	}
-	return r.app.servers.Ready(ctx, from, to)
+	return way.Ready(ctx, from, to)
 }
 
-// Reachable implements router.Remote.
-func (r remote) Reachable(domain string) bool { return r.app.servers.Reachable(domain) }
+// Reachable implements router.Remote. A link need not lead there from all our domains.
+func (r remote) Reachable(domain string) bool {
+	if _, reachable := r.app.linkedTo(domain); reachable {
+		return true
+	}
+	return !r.app.components.Serves(domain) && r.app.servers.Reachable(domain)
+}
 
 // filterBetween judges messages between two Jabber users. One that would be kept
 // for later passes the filters of what comes from outside: a chat state must
@@ -122,11 +136,14 @@ func (a *App) newIntake() *intake.Intake {
 		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
 		Role:      func(domain string) convert.Role { return a.state.Load().rules.Role(domain) },
-		Reachable: func(domain string) bool { return !a.servers.policy(domain).Deny },
-		PartFrom:  a.partFrom,
-		Limits:    Limits,
-		Trace:     a.trace,
-		Log:       a.log,
+		Reachable: func(domain string) bool {
+			linked, _ := a.linkedTo(domain)
+			return linked || !a.servers.policy(domain).Deny
+		},
+		PartFrom: a.partFrom,
+		Limits:   Limits,
+		Trace:    a.trace,
+		Log:      a.log,
 	})
 }
 

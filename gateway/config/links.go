@@ -1,6 +1,10 @@
 package config
 
-import "mcmt2xmpp/xmpp/jid"
+import (
+	"slices"
+
+	"mcmt2xmpp/xmpp/jid"
+)
 
 // Types of a link.
 const (
@@ -29,6 +33,14 @@ type Link struct {
 	Subscriptions string
 	ReplyTo       jid.JID
 	Pos           Position
+}
+
+// Linked says whether a domain is a component's, or one that a link names.
+func (c *Config) Linked(domain string) bool {
+	if d := c.Domain(domain); d != nil && d.ComponentSecret != "" {
+		return true
+	}
+	return slices.ContainsFunc(c.Links, func(l Link) bool { return slices.Contains(l.Domains, domain) })
 }
 
 // linkOptions hold for links to existing servers, and for components that join us.

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mcmt2xmpp/xmpp/certificate"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/sasl"
@@ -52,16 +53,17 @@ func (l *Link) login(ctx context.Context, conn net.Conn, direct bool) (*session,
 func loginStep(err error) Step {
 	var login *sasl.Failure
 	var bind *stanza.Error
-	var certificate *tls.CertificateVerificationError
+	var verification *tls.CertificateVerificationError
 	var authority x509.UnknownAuthorityError
 	var alert tls.AlertError
 	var record tls.RecordHeaderError
+	var problem *certificate.Problem
 	switch {
 	case errors.As(err, &login), errors.Is(err, sasl.ErrNoMechanism):
 		return StepLogin
 	case errors.As(err, &bind):
 		return StepBind
-	case errors.Is(err, stream.ErrNoTLS), errors.As(err, &certificate), errors.As(err, &authority), errors.As(err, &alert), errors.As(err, &record):
+	case errors.Is(err, stream.ErrNoTLS), errors.As(err, &verification), errors.As(err, &authority), errors.As(err, &alert), errors.As(err, &record), errors.As(err, &problem):
 		return StepTLS
 	}
 	return StepStream

@@ -33,7 +33,8 @@ func (l *Link) dial(ctx context.Context) (conn net.Conn, direct bool, err error)
 		}
 		return conn, false, nil
 	}
-	targets, err := l.o.Resolver.Targets(ctx, l.o.JID.Domain(), dns.Client)
+	resolver := l.o.Resolver()
+	targets, err := resolver.Targets(ctx, l.o.JID.Domain(), dns.Client)
 	if err != nil {
 		return nil, false, &stepError{StepDNS, err}
 	}
@@ -42,7 +43,7 @@ func (l *Link) dial(ctx context.Context) (conn net.Conn, direct bool, err error)
 		if t.Direct && l.o.Protection == stream.ProtectionNone {
 			continue
 		}
-		conn, err := l.o.Resolver.Dial(ctx, t, nil)
+		conn, err := resolver.Dial(ctx, t, nil)
 		if err == nil {
 			return conn, t.Direct, nil
 		}

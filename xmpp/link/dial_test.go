@@ -20,7 +20,8 @@ func TestDNS(t *testing.T) {
 	}
 	zone := dnstest.New(t, "_xmpp-client._tcp.p1.example SRV 0 5 1 localhost", "_xmpp-client._tcp.p1.example SRV 10 5 "+port+" localhost")
 	n := p.link(func(o *Options) {
-		o.Address, o.Resolver = "", dns.New(dns.Options{Servers: []string{zone.Addr()}})
+		o.Address = ""
+		o.Resolver = func() Resolver { return dns.New(dns.Options{Servers: []string{zone.Addr()}}) }
 	})
 	<-n.ups
 }
@@ -31,7 +32,8 @@ func TestNoDNS(t *testing.T) {
 	p := serveAccounts(t, c2s.ConnOptions{})
 	zone := dnstest.New(t, "_xmpp-client._tcp.p1.example SRV 0 5 0 .")
 	n := p.link(func(o *Options) {
-		o.Address, o.Resolver = "", dns.New(dns.Options{Servers: []string{zone.Addr()}})
+		o.Address = ""
+		o.Resolver = func() Resolver { return dns.New(dns.Options{Servers: []string{zone.Addr()}}) }
 	})
 	if st := n.fails(); st.Failure.Step != StepDNS {
 		t.Errorf("%+v", st.Failure)

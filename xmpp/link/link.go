@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,12 @@ const (
 	Component Type = "component"
 )
 
+// Resolver finds the servers of a domain and connects to them: a *dns.Resolver.
+type Resolver interface {
+	Targets(ctx context.Context, domain string, service dns.Service) ([]dns.Target, error)
+	Dial(ctx context.Context, t dns.Target, prohibited []netip.Prefix) (net.Conn, error)
+}
+
 // Options describe a link. Name, Type, JID, Password, Ours and Receive are needed, and
 // the Address of a component.
 type Options struct {
@@ -51,8 +58,9 @@ type Options struct {
 
 	// Address is host:port of the server. Empty, for an account: the servers of its
 	// domain, which Resolver finds.
-	Address  string
-	Resolver *dns.Resolver // nil: one that asks the system's servers
+	Address string
+	// Resolver is asked for at each try. Nil: one that asks the system's servers.
+	Resolver func() Resolver
 	// Protection says whether there has to be TLS: by STARTTLS for an account. A
 	// component's stream has nothing like that: required is TLS from the first byte,
 	// and all else none.
@@ -126,7 +134,8 @@ func New(o Options) *Link {
 		o.Dial = new(net.Dialer).DialContext
 	}
 	if o.Resolver == nil {
-		o.Resolver = dns.New(dns.Options{})
+		r := dns.New(dns.Options{})
+		o.Resolver = func() Resolver { return r }
 	}
 	l := &Link{o: o, log: o.Log.With().Str("link", o.Name).Logger(), changed: make(chan struct{})}
 	l.state = State{Name: o.Name, Type: o.Type, JID: o.JID.Bare(), Domains: slices.Clone(o.Domains), Phase: Stopped, Since: time.Now()}
