@@ -97,6 +97,10 @@ func (v *servers) Block(ctx context.Context, domain string, block bool) error {
 	return v.barred.Bar(ctx, domain, block)
 }
 
+// firstRetry is the longest first pause after a failure to open a stream: it costs less
+// than to try a message again.
+const firstRetry = 2 * time.Second
+
 // serves says whether a domain is ours, with accounts or without.
 func (a *App) serves(domain string) bool {
 	rules := a.state.Load().rules
@@ -110,7 +114,7 @@ func (v *servers) policy(domain string) s2s.Policy {
 	p := s2s.Policy{
 		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown || v.barred.Barred(domain),
 		Prohibited: out.Streams.Prohibited, Connections: out.Streams.MaxConnections, Idle: out.Streams.IdleTimeout,
-		MaxRetry: out.MaxRetryInterval,
+		Retry: min(out.RetryInterval, firstRetry), MaxRetry: out.MaxRetryInterval,
 		TLS:      map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
 		Verify:   map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
 		Roots:    v.roots(out.Streams.CA),
