@@ -29,10 +29,12 @@
 //	XEP-0030  Service Discovery, of server and account  router/answer.go
 //	XEP-0049  Private XML Storage                       account/private.go
 //	XEP-0054  vcard-temp, and XEP-0153 avatars in presenceaccount/vcard.go; router/avatar.go
+//	XEP-0077  In-Band Registration, with gateways       gateway/register.go
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
+//	XEP-0100  Gateway Interaction                       gateway; router/host.go
 //	XEP-0106  JID Escaping                              jid
-//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
+//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go; gateway/disco.go
 //	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
@@ -56,5 +58,6 @@
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
 // and roster need no router; and what connects to the world (c2s) meets in router. Package
-// account is what the server does for its accounts beyond RFC 6121.
+// account is what the server does for its accounts beyond RFC 6121, package gateway for
+// the addresses of another network.
 package xmpp
