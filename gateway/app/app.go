@@ -26,6 +26,7 @@ import (
 	"mcmt2xmpp/mcmt/httpd"
 	"mcmt2xmpp/mcmt/smtpd"
 	"mcmt2xmpp/xmpp/c2s"
+	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
 )
 
@@ -60,6 +61,7 @@ type App struct {
 	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
 	servers     *servers
+	mailGateway *gateway.Gateway
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
 	intake      *intake.Intake
@@ -160,6 +162,8 @@ func (a *App) open(ctx context.Context) error {
 	if a.servers, err = a.newServers(ctx); err != nil {
 		return err
 	}
+	a.mailGateway = a.newMailGateway()
+	a.hostMailGateway(nil, a.state.Load())
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})

@@ -28,7 +28,7 @@ func (a *App) newRouter() *router.Router {
 		Blocks:   a.services.blocks,
 		Avatars:  a.services.avatars,
 		Custody:  keeper{a},
-		Remote:   remote{a},
+		Remote:   remote{},
 		Filter:   a.filterBetween,
 		Tells:    filters.Tells,
 		Version:  a.o.Version,
@@ -68,38 +68,22 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote is the way to domains that are not ours.
+// remote breaks the circle between the router and what has the way to domains that are
+// not ours, which needs the router.
 type remote struct{ app *App }
 
-// Route refuses what is for the mail gateway, with a text that says what is missing
-// rather than an error as if it did not exist: this version sends no mail.
+// Route implements router.Remote.
 func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
-	if err := r.missing(st.To.Domain()); err != nil {
-		return err
-	}
 	return r.app.servers.Route(ctx, st)
-}
-
-func (r remote) missing(domain string) error {
-	if domain == r.app.state.Load().rules.Converter.Gateway().Domain() {
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
-	}
-	return nil
 }
 
 // Session implements router.Remote.
 func (r remote) Session(ctx context.Context, from, to string) (router.Session, error) {
-	if err := r.missing(to); err != nil {
-		return nil, err
-	}
 	return r.app.servers.Session(ctx, from, to)
 }
 
 // Ready implements router.Remote.
 func (r remote) Ready(ctx context.Context, from, to string) (bool, error) {
-	if err := r.missing(to); err != nil {
-		return false, err
-	}
 	return r.app.servers.Ready(ctx, from, to)
 }
 

@@ -115,9 +115,9 @@ func (v *servers) policy(domain string) s2s.Policy {
 		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown || v.barred.Barred(domain),
 		Prohibited: out.Streams.Prohibited, Connections: out.Streams.MaxConnections, Idle: out.Streams.IdleTimeout,
 		Retry: min(out.RetryInterval, firstRetry), MaxRetry: out.MaxRetryInterval,
-		TLS:      map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
-		Verify:   map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
-		Roots:    v.roots(out.Streams.CA),
+		TLS:    map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
+		Verify: map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
+		Roots:  v.roots(out.Streams.CA),
 	}
 	for _, r := range out.Streams.Routes {
 		p.Routes = append(p.Routes, dns.Target{Host: r.Host, Port: r.Port, Direct: r.Direct, Given: true})

@@ -16,6 +16,7 @@ import (
 
 // elsewhere is the other servers: what goes there is noted.
 type elsewhere struct {
+	router.Remote
 	sent []string
 	next func(st *stanza.Stanza) // sees it too; nil: nobody does
 }

@@ -97,7 +97,6 @@ type Custody interface {
 	Waits(ctx context.Context, bare jid.JID) bool
 }
 
-
 // Errors of the router.
 var (
 	// ErrTooManySessions means that an account has all the sessions it may have.
