@@ -57,7 +57,7 @@ var closed = map[string]*regexp.Regexp{
 	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
 	"outcome":  regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed)$`),
 	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
-	"request":  regexp.MustCompile(`^(send|prove)$`),
+	"request":  regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
 	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
 	"limit":    regexp.MustCompile(`^[a-z_]+$`),
 	"command":  regexp.MustCompile(`^(mail|rcpt)$`),

@@ -18,7 +18,7 @@ var layers = [][]string{
 	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback", "xmpp/dns", "xmpp/certificate"},
 	{"xmpp/stream", "xmpp/roster", "filters", "broker"},
 	{"xmpp/router", "xmpp/ping", "xmpp/xmpplog", "mcmt/smtpd", "mcmt/httpd", "mcmt/relay"},
-	{"xmpp/c2s", "xmpp/s2s", "xmpp/link", "xmpp/component", "xmpp/account"},
+	{"xmpp/c2s", "xmpp/s2s", "xmpp/link", "xmpp/component", "xmpp/account", "xmpp/gateway"},
 	{"gateway/config", "gateway/convert", "gateway/custody", "gateway/listener", "gateway/store", "gateway/policy", "gateway/trace"},
 	{"gateway/intake", "gateway/delivery", "gateway/outmail", "gateway/admin"},
 	{"gateway/app", "gateway/bench"},

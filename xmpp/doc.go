@@ -30,11 +30,13 @@
 //	XEP-0033  Extended Addressing: who has written      link/rewrite.go
 //	XEP-0049  Private XML Storage                       account/private.go
 //	XEP-0054  vcard-temp, and XEP-0153 avatars in presenceaccount/vcard.go; router/avatar.go
+//	XEP-0077  In-Band Registration, with gateways       gateway/register.go
 //	XEP-0085  Chat States, filtered                     (package filters)
 //	XEP-0092  Software Version                          router/answer.go
+//	XEP-0100  Gateway Interaction                       gateway; router/host.go
 //	XEP-0106  JID Escaping                              jid
 //	XEP-0114  Components: joined, and let in            stream/component.go; link/component.go; component
-//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go
+//	XEP-0115  Entity Capabilities, the server's own     router/caps.go; c2s/caps.go; gateway/disco.go
 //	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
@@ -57,6 +59,7 @@
 //
 // A package imports only packages of lower layers: jid and xmlwire know nothing
 // of XMPP beyond addresses and XML; stanza and sasl need no stream; stream
-// and roster need no router; and what connects to the world (c2s, link, component) meets in router. Package
-// account is what the server does for its accounts beyond RFC 6121.
+// and roster need no router; and what connects to the world (c2s, s2s, link, component) meets in router. Package
+// account is what the server does for its accounts beyond RFC 6121, package gateway for
+// the addresses of another network.
 package xmpp

@@ -27,6 +27,7 @@ import (
 	"mcmt2xmpp/mcmt/smtpd"
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/component"
+	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
 )
 
@@ -63,6 +64,7 @@ type App struct {
 	servers     *servers
 	links       *links
 	components  *component.Domains
+	mailGateway *gateway.Gateway
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
 	intake      *intake.Intake
@@ -165,6 +167,8 @@ func (a *App) open(ctx context.Context) error {
 	if a.servers, err = a.newServers(ctx); err != nil {
 		return err
 	}
+	a.mailGateway = a.newMailGateway()
+	a.hostMailGateway(nil, a.state.Load())
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
 		Sessions: cfg.XMPP.MaxSuspendedSessions, PerAccount: cfg.XMPP.MaxSuspendedPerAccount,
 	})

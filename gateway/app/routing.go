@@ -68,48 +68,32 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote is the way to domains that are not ours: a component's stream, a link, or
-// streams between servers.
+// remote is the way to domains that are not ours: a component's stream, a link, or streams
+// between servers. It breaks the circle between those, which need the router, and the
+// router.
 type remote struct{ app *App }
 
-// way is what leads from a domain of ours to another one. What is for the mail gateway is
-// refused, with a text that says what is missing rather than an error as if it did not
-// exist: this version sends no mail.
-func (r remote) way(from, to string) (router.Remote, error) {
-	if to == r.app.state.Load().rules.Converter.Gateway().Domain() {
-		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
-	}
+// way is what leads from a domain of ours to another one.
+func (r remote) way(from, to string) router.Remote {
 	if way := r.app.linked(from, to); way != nil {
-		return way, nil
+		return way
 	}
-	return r.app.servers, nil
+	return r.app.servers
 }
 
 // Route implements router.Remote.
 func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
-	way, err := r.way(st.From.Domain(), st.To.Domain())
-	if err != nil {
-		return err
-	}
-	return way.Route(ctx, st)
+	return r.way(st.From.Domain(), st.To.Domain()).Route(ctx, st)
 }
 
 // Session implements router.Remote.
 func (r remote) Session(ctx context.Context, from, to string) (router.Session, error) {
-	way, err := r.way(from, to)
-	if err != nil {
-		return nil, err
-	}
-	return way.Session(ctx, from, to)
+	return r.way(from, to).Session(ctx, from, to)
 }
 
 // Ready implements router.Remote.
 func (r remote) Ready(ctx context.Context, from, to string) (bool, error) {
-	way, err := r.way(from, to)
-	if err != nil {
-		return false, err
-	}
-	return way.Ready(ctx, from, to)
+	return r.way(from, to).Ready(ctx, from, to)
 }
 
 // Reachable implements router.Remote. A link need not lead there from all our domains.

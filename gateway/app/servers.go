@@ -98,6 +98,10 @@ func (v *servers) Block(ctx context.Context, domain string, block bool) error {
 	return v.barred.Bar(ctx, domain, block)
 }
 
+// firstRetry is the longest first pause after a failure to open a stream: it costs less
+// than to try a message again.
+const firstRetry = 2 * time.Second
+
 // serves says whether a domain is ours, with accounts or without, or a component's.
 func (a *App) serves(domain string) bool {
 	rules := a.state.Load().rules
@@ -111,10 +115,10 @@ func (v *servers) policy(domain string) s2s.Policy {
 	p := s2s.Policy{
 		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown || v.barred.Barred(domain),
 		Prohibited: out.Streams.Prohibited, Connections: out.Streams.MaxConnections, Idle: out.Streams.IdleTimeout,
-		MaxRetry: out.MaxRetryInterval,
-		TLS:      map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
-		Verify:   map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
-		Roots:    v.roots(out.Streams.CA),
+		Retry: min(out.RetryInterval, firstRetry), MaxRetry: out.MaxRetryInterval,
+		TLS:    map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
+		Verify: map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
+		Roots:  v.roots(out.Streams.CA),
 	}
 	for _, r := range out.Streams.Routes {
 		p.Routes = append(p.Routes, dns.Target{Host: r.Host, Port: r.Port, Direct: r.Direct, Given: true})

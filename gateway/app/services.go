@@ -26,6 +26,8 @@ type services struct {
 	files    *store.Files     // likewise
 	elements *store.Elements
 	avatars  *store.Avatars
+
+	registrations *store.Registrations
 }
 
 // open opens what is kept.
@@ -39,6 +41,9 @@ func (s *services) open(ctx context.Context, b *broker.Broker, o config.Accounts
 		return err
 	}
 	if s.avatars, err = store.OpenAvatars(ctx, b, report); err != nil {
+		return err
+	}
+	if s.registrations, err = store.OpenRegistrations(ctx, b, report); err != nil {
 		return err
 	}
 	if err := s.openArchives(ctx, b, o, report); err != nil || o.MaxUploadSize == 0 {
@@ -108,7 +113,7 @@ type keeping interface {
 }
 
 func (s *services) kept() []keeping {
-	all := []keeping{s.blocks, s.elements, s.avatars, s.wanted}
+	all := []keeping{s.blocks, s.elements, s.avatars, s.wanted, s.registrations}
 	if s.archive != nil {
 		all = append(all, s.archive)
 	}
@@ -125,6 +130,9 @@ func (s *services) close() error {
 	}
 	if s.avatars != nil {
 		errs = append(errs, s.avatars.Close())
+	}
+	if s.registrations != nil {
+		errs = append(errs, s.registrations.Close())
 	}
 	if s.wanted != nil {
 		errs = append(errs, s.wanted.Close())

@@ -133,6 +133,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	a.servers.reload()
 	a.components.Set(componentSecrets(cfg))
 	a.links.reload()
+	a.hostMailGateway(old, st)
 	for _, w := range cfg.Warnings {
 		if w.Severity == config.SeverityWarning {
 			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)

@@ -2,6 +2,10 @@ package convert
 
 import "strings"
 
+// IsNumber says whether an address, as Converter.MailAddress returns it, is a phone
+// number in E.164.
+func IsNumber(addr string) bool { return !strings.Contains(addr, "@") && strings.HasPrefix(addr, "+") }
+
 // number returns the E.164 form of a phone number, "+" and 7 to 15 digits (ITU-T
 // E.164 §6), and whether s is one. It reads what mobile gateways write:
 // "+49 (151) 234-567", "004915123456", "15551234567/TYPE=PLMN" (OMA MMS

@@ -57,12 +57,12 @@ func (r *Router) provideOwn() {
 	r.Provide(Service{
 		Payloads: []xmlwire.Name{{Space: nsVersion, Local: "query"}},
 		Reach:    Domain, OfDomain: []string{nsVersion},
-		Answer: get(r.version),
+		Answer: get(func(Request) (*xmlwire.Element, error) { return SoftwareVersion(r.o.Name, r.o.Version), nil }),
 	})
 	r.Provide(Service{
 		Payloads: []xmlwire.Name{{Space: nsTime, Local: "time"}},
 		Reach:    Domain, OfDomain: []string{nsTime},
-		Answer: get(func(Request) (*xmlwire.Element, error) { return entityTime(time.Now()), nil }),
+		Answer: get(func(Request) (*xmlwire.Element, error) { return EntityTime(time.Now()), nil }),
 	})
 	r.provideCarbons()
 	// A client's stream has it; that is said in its features too.
@@ -82,47 +82,43 @@ func get(f func(Request) (*xmlwire.Element, error)) func(context.Context, Reques
 	}
 }
 
-// version answers XEP-0092, without the operating system: that is nobody's business.
-func (r *Router) version(Request) (*xmlwire.Element, error) {
+// SoftwareVersion is the answer of XEP-0092 §2, without the operating system: that is
+// nobody's business. The element of a version is required, so it is empty where there
+// is none.
+func SoftwareVersion(name, version string) *xmlwire.Element {
 	q := xmlwire.New(nsVersion, "query")
-	q.Add(xmlwire.New(nsVersion, "name").AddText(r.o.Name))
-	// §2: the element is required, so it is empty where there is no version.
-	return q.Add(xmlwire.New(nsVersion, "version").AddText(r.o.Version)), nil
+	q.Add(xmlwire.New(nsVersion, "name").AddText(name))
+	return q.Add(xmlwire.New(nsVersion, "version").AddText(version))
 }
 
-// entityTime is the answer of XEP-0202 §2.
-func entityTime(now time.Time) *xmlwire.Element {
+// EntityTime is the answer of XEP-0202 §2.
+func EntityTime(now time.Time) *xmlwire.Element {
 	t := xmlwire.New(nsTime, "time")
 	t.Add(xmlwire.New(nsTime, "tzo").AddText(now.Format("-07:00")))
 	return t.Add(xmlwire.New(nsTime, "utc").AddText(now.UTC().Format("2006-01-02T15:04:05Z")))
 }
 
+var errNoNode = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound}
+
 // disco answers XEP-0030 for a domain, and for an account to its owner and to who is
 // subscribed to his presence: others may not know that it is there (§8).
 func (r *Router) disco(rq Request) (*xmlwire.Element, error) {
-	node := rq.Payload.Attr("node")
+	node, account := rq.Payload.Attr("node"), rq.reach() != Domain
 	switch {
 	case rq.reach() == Others && !r.Roster(rq.To).State(rq.From).HasFrom():
 		return nil, unavailable
-	case node != "" && (rq.reach() != Domain || rq.Payload.Name.Space != nsInfo || node != r.capsNode()):
-		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.ItemNotFound} // §7
+	case rq.Payload.Name.Space == nsInfo && account && node != "":
+		return nil, errNoNode // §7: an account shows its features in no presence of its own
+	case rq.Payload.Name.Space == nsInfo:
+		return r.capabilities(account).Query(node)
+	case node != "":
+		return nil, errNoNode
 	}
-	q := xmlwire.New(rq.Payload.Name.Space, "query")
-	q.SetAttr("node", node) // XEP-0115 §6.2: the node comes back
-	if rq.Payload.Name.Space == nsItems {
-		return q, nil
-	}
-	in := r.info(rq.reach() != Domain)
-	for _, i := range in.identities {
-		e := xmlwire.New(nsInfo, "identity", "category", i.Category, "type", i.Type)
-		e.SetAttr("name", i.Name)
-		q.Add(e)
-	}
-	for _, f := range in.features {
-		q.Add(xmlwire.New(nsInfo, "feature", "var", f))
-	}
-	for _, f := range in.forms {
-		q.Add(f)
+	q := xmlwire.New(nsItems, "query")
+	if !account {
+		for _, item := range r.items() {
+			q.Add(item)
+		}
 	}
 	return q, nil
 }

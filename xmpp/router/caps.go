@@ -15,26 +15,59 @@ const (
 	capsURI = "https://mcmt2xmpp.example/"
 )
 
+// Info is what disco#info tells of somebody (XEP-0030 §3.1).
+type Info struct {
+	Identities []Identity
+	Features   []string
+	Forms      []*xmlwire.Element // that say more (XEP-0128)
+}
+
+// Capabilities are an Info with its hash, which is worked out once. Whoever has them
+// may not change the Info.
+type Capabilities struct {
+	Info
+	version string // the verification string (XEP-0115 §5.1)
+}
+
+// NewCapabilities hashes an Info.
+func NewCapabilities(in Info) *Capabilities { return &Capabilities{in, in.verification()} }
+
+// Element stands for the Info in stream features and presence (XEP-0115 §4).
+func (c *Capabilities) Element() *xmlwire.Element {
+	return xmlwire.New(nsCaps, "c", "hash", "sha-1", "node", capsURI, "ver", c.version)
+}
+
+// Query is the answer to a disco#info query of a node: of none, or of the one that
+// a client asks for what Element stands for (XEP-0115 §6.2), which comes back. Another
+// one is an error (XEP-0030 §7).
+func (c *Capabilities) Query(node string) (*xmlwire.Element, error) {
+	if node != "" && node != capsURI+"#"+c.version {
+		return nil, errNoNode
+	}
+	q := xmlwire.New(nsInfo, "query")
+	q.SetAttr("node", node)
+	for _, i := range c.Identities {
+		e := xmlwire.New(nsInfo, "identity", "category", i.Category, "type", i.Type)
+		e.SetAttr("name", i.Name)
+		q.Add(e)
+	}
+	for _, f := range c.Features {
+		q.Add(xmlwire.New(nsInfo, "feature", "var", f))
+	}
+	for _, f := range c.Forms {
+		q.Add(f)
+	}
+	return q, nil
+}
+
 // Caps is the element that names the features of our domains, for stream features
 // and presence (XEP-0115 §6.3).
-func (r *Router) Caps() *xmlwire.Element {
-	return xmlwire.New(nsCaps, "c", "hash", "sha-1", "node", capsURI, "ver", r.capsVersion())
-}
+func (r *Router) Caps() *xmlwire.Element { return r.capabilities(false).Element() }
 
-// capsNode is the node that a client asks for what Caps stands for (§6.2).
-func (r *Router) capsNode() string { return capsURI + "#" + r.capsVersion() }
-
-// capsVersion is the verification string of what disco#info tells of a domain (§5.1).
-func (r *Router) capsVersion() string {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.caps
-}
-
-func (in info) verification() string {
+func (in Info) verification() string {
 	var b strings.Builder
-	identities := make([]string, 0, len(in.identities))
-	for _, i := range in.identities {
+	identities := make([]string, 0, len(in.Identities))
+	for _, i := range in.Identities {
 		identities = append(identities, i.Category+"/"+i.Type+"//"+i.Name)
 	}
 	write := func(all []string) {
@@ -44,9 +77,9 @@ func (in info) verification() string {
 		}
 	}
 	write(identities)
-	write(slices.Clone(in.features))
-	forms := make([]string, 0, len(in.forms))
-	for _, f := range in.forms {
+	write(slices.Clone(in.Features))
+	forms := make([]string, 0, len(in.Forms))
+	for _, f := range in.Forms {
 		forms = append(forms, formString(f))
 	}
 	slices.Sort(forms)

@@ -10,9 +10,9 @@ import (
 // §5.3.
 func TestVerification(t *testing.T) {
 	t.Parallel()
-	in := info{
-		identities: []Identity{{"client", "pc", "Exodus 0.9.1"}},
-		features: []string{
+	in := Info{
+		Identities: []Identity{{"client", "pc", "Exodus 0.9.1"}},
+		Features: []string{
 			"http://jabber.org/protocol/muc", "http://jabber.org/protocol/disco#items", "http://jabber.org/protocol/disco#info", "http://jabber.org/protocol/caps",
 		},
 	}

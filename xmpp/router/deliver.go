@@ -17,7 +17,7 @@ var unavailable = &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUn
 // those that took it. It marks st with its id in the recipient's archive. No session
 // and no error means that the rules have it ignored. The error is ErrOffline where nobody takes it now, which is
 // temporary, or a *stanza.Error for good: service-unavailable for an unknown
-// account. Remote has the session of another domain.
+// account. A stanza for another domain goes to its Host; Remote has a session for it.
 func (r *Router) Deliver(ctx context.Context, st *stanza.Stanza) ([]Session, error) {
 	took, _, err := r.deliver(ctx, st, "", func(s Session, st *stanza.Stanza) (bool, error) { return false, s.Send(ctx, st) })
 	return took, err
@@ -37,6 +37,9 @@ func (r *Router) DeliverKept(ctx context.Context, st *stanza.Stanza) (took []Ses
 // deliver sends a message, which it marks with its id in the recipient's archive, by
 // send. once is what the archive knows a message by that may be delivered again.
 func (r *Router) deliver(ctx context.Context, st *stanza.Stanza, once string, send func(Session, *stanza.Stanza) (bool, error)) (took []Session, had bool, err error) {
+	if h := r.host(st.To.Domain()); h != nil {
+		return nil, false, h(ctx, nil, st)
+	}
 	if !r.Serves(st.To.Domain()) {
 		return r.deliverAway(ctx, st, send)
 	}

@@ -112,7 +112,7 @@ func (r *Router) ask(ctx context.Context, user, contact jid.JID, typ string) {
 }
 
 // local says whether an address is to be that of an account here.
-func (r *Router) local(j jid.JID) bool { return r.Serves(j.Domain()) && r.handler(j.Domain()) == nil }
+func (r *Router) local(j jid.JID) bool { return r.Serves(j.Domain()) && r.host(j.Domain()) == nil }
 
 // introduce sends the presence of a local contact to a resource of a user, as the
 // answer to a probe would (RFC 6121 §4.3.2). A contact who has not granted that

@@ -55,8 +55,8 @@ func (r *Router) route(ctx context.Context, from Session, st *stanza.Stanza) (an
 		return nil, err
 	}
 	domain := st.To.Domain()
-	if h := r.handler(domain); h != nil {
-		return nil, h(ctx, st)
+	if h := r.host(domain); h != nil {
+		return nil, h(ctx, from, st)
 	}
 	if !r.Serves(domain) {
 		return nil, r.away(ctx, st)

@@ -14,6 +14,7 @@
 //	avatar.go        the hash of a photo in presence (XEP-0153)
 //	archive.go       what goes into archives, and its ids (XEP-0313, XEP-0334, XEP-0359)
 //	caps.go          the features of a domain in short (XEP-0115)
+//	host.go          domains of ours that have no accounts
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
 package router
@@ -96,11 +97,6 @@ type Custody interface {
 	Waits(ctx context.Context, bare jid.JID) bool
 }
 
-// Handler takes the stanzas for a domain of ours that has no accounts, such as
-// the mail gateway. A *stanza.Error goes to the sender; any other error reads as
-// one that passes.
-type Handler func(ctx context.Context, st *stanza.Stanza) error
-
 // Errors of the router.
 var (
 	// ErrTooManySessions means that an account has all the sessions it may have.
@@ -155,14 +151,11 @@ type Router struct {
 	returns returns
 
 	mu          sync.RWMutex
-	handlers    map[string]Handler // by domain
+	hosts       map[string]Host // by domain
 	onAvailable []func(bare jid.JID)
 	services    map[xmlwire.Name]*Service // by payload
-	caps        string                    // see capsVersion
-	// Replaced, never changed.
-	ofDomain, ofAccount []string           // features
-	identities          []Identity         // of a domain, besides being a server
-	forms               []*xmlwire.Element // that say more of a domain
+	ofDomain    *Capabilities             // replaced, never changed
+	ofAccount   *Capabilities             // likewise
 }
 
 // New returns a router without sessions.
@@ -176,31 +169,17 @@ func New(o Options) *Router {
 	if o.Name == "" {
 		o.Name = "mcmt2xmpp"
 	}
-	r := &Router{o: o, handlers: make(map[string]Handler), services: make(map[xmlwire.Name]*Service)}
+	r := &Router{
+		o: o, hosts: make(map[string]Host), services: make(map[xmlwire.Name]*Service),
+		ofDomain:  NewCapabilities(Info{Identities: []Identity{{"server", "im", o.Name}}}),
+		ofAccount: NewCapabilities(Info{Identities: []Identity{{"account", "registered", ""}}}),
+	}
 	r.provideOwn()
 	return r
 }
 
 // Serves says whether a domain has its accounts here.
 func (r *Router) Serves(domain string) bool { return r.o.Domains != nil && r.o.Domains(domain) }
-
-// Handle gives a domain to h: what is addressed to it or to anything in it goes
-// there. Nil takes the domain back.
-func (r *Router) Handle(domain string, h Handler) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if h == nil {
-		delete(r.handlers, domain)
-		return
-	}
-	r.handlers[domain] = h
-}
-
-func (r *Router) handler(domain string) Handler {
-	r.mu.RLock()
-	defer r.mu.RUnlock()
-	return r.handlers[domain]
-}
 
 // Bind makes s reachable at its full JID. An older session that had that JID is
 // replaced, and closed with conflict (RFC 6120 §7.7.2.2). The error is

@@ -2,6 +2,7 @@ package router
 
 import (
 	"context"
+	"slices"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
@@ -81,15 +82,16 @@ func (r *Router) Provide(s Service) {
 	for _, name := range s.Payloads {
 		r.services[name] = &s
 	}
-	r.ofDomain = append(r.ofDomain[:len(r.ofDomain):len(r.ofDomain)], s.OfDomain...)
+	domain, account := r.ofDomain.Info, r.ofAccount.Info
+	domain.Features = slices.Concat(domain.Features, s.OfDomain)
 	if s.Identity != (Identity{}) {
-		r.identities = append(r.identities[:len(r.identities):len(r.identities)], s.Identity)
+		domain.Identities = slices.Concat(domain.Identities, []Identity{s.Identity})
 	}
 	if s.Form != nil {
-		r.forms = append(r.forms[:len(r.forms):len(r.forms)], s.Form)
+		domain.Forms = slices.Concat(domain.Forms, []*xmlwire.Element{s.Form})
 	}
-	r.ofAccount = append(r.ofAccount[:len(r.ofAccount):len(r.ofAccount)], s.OfAccount...)
-	r.caps = r.domainInfo().verification()
+	account.Features = slices.Concat(account.Features, s.OfAccount)
+	r.ofDomain, r.ofAccount = NewCapabilities(domain), NewCapabilities(account)
 }
 
 // service is what answers requests of an element, nil for nothing.
@@ -99,27 +101,14 @@ func (r *Router) service(name xmlwire.Name) *Service {
 	return r.services[name]
 }
 
-// info is what disco#info tells.
-type info struct {
-	identities []Identity
-	features   []string
-	forms      []*xmlwire.Element
-}
-
-// info is that of a domain, or of an account.
-func (r *Router) info(account bool) info {
+// capabilities are those of a domain, or of an account.
+func (r *Router) capabilities(account bool) *Capabilities {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	if account {
-		return info{[]Identity{{"account", "registered", ""}}, r.ofAccount, nil}
+		return r.ofAccount
 	}
-	return r.domainInfo()
-}
-
-// domainInfo is info(false) with r.mu held.
-func (r *Router) domainInfo() info {
-	own := Identity{"server", "im", r.o.Name}
-	return info{append([]Identity{own}, r.identities...), r.ofDomain, r.forms}
+	return r.ofDomain
 }
 
 // Answer answers an IQ request to a domain of ours or to an account, on its

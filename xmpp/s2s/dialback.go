@@ -64,9 +64,19 @@ func (c *conn) may(p Pair) bool {
 }
 
 // asks says whether the peer can be asked to take another pair: it speaks dialback, and
-// listens to us.
+// listens to us. Beyond the first pair that goes for streams with XEP-0288 only. COMPAT
+// Prosody 0.12: what it answers to stanzas of another pair it sends on its stream to the
+// first, where that pair is not proven.
 func (c *conn) asks() bool {
-	return !c.isOver() && (!c.incoming && c.dialback || c.incoming && c.bidi && c.proven())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.over:
+		return false
+	case c.incoming:
+		return c.bidi && len(c.in) > 0
+	}
+	return c.dialback && (c.bidi || len(c.out) == 0)
 }
 
 // granted records that we may send stanzas of a pair, and how that is known. On a stream
