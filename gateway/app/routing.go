@@ -28,7 +28,7 @@ func (a *App) newRouter() *router.Router {
 		Blocks:   a.services.blocks,
 		Avatars:  a.services.avatars,
 		Custody:  keeper{a},
-		Remote:   remote{},
+		Remote:   remote{a},
 		Filter:   a.filterBetween,
 		Tells:    filters.Tells,
 		Version:  a.o.Version,
