@@ -28,7 +28,7 @@ func TestClientLink(t *testing.T) {
 		theirs string
 	}{{n.Prosody, "p1.example"}, {n.Ejabberd, "e1.example"}} {
 		t.Run(c.theirs, func(t *testing.T) {
-			g := newLinked(t, ours, clientLink(c.server, c.theirs, "secret", ""))
+			g := newLinked(t, ours, clientLink(c.server, c.theirs, "secret", "tls_verify = no"))
 			ann, alice := meet(t, g.xmpp(), "ann@"+ours+"/a"), meet(t, c.server.C2S, "alice@"+c.theirs+"/a")
 			account := "dave@" + c.theirs
 			for i, smtp := range []bool{true, false} {
