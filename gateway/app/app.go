@@ -26,6 +26,7 @@ import (
 	"mcmt2xmpp/mcmt/httpd"
 	"mcmt2xmpp/mcmt/smtpd"
 	"mcmt2xmpp/xmpp/c2s"
+	"mcmt2xmpp/xmpp/component"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
 )
@@ -62,6 +63,8 @@ type App struct {
 	router      *router.Router
 	servers     *servers
 	mailGateway *gateway.Gateway
+	links       *links
+	components  *component.Domains
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
 	intake      *intake.Intake
@@ -74,6 +77,7 @@ type App struct {
 
 	// What serves, for the metrics and for the end.
 	clients []*c2s.Server
+	joined  []*component.Server
 	smtp    []*smtpd.Server
 	http    []*httpd.Server
 	admin   []*admin.Server
@@ -157,6 +161,7 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	a.sessions = a.newSessions(b)
+	a.links, a.components = a.newLinks(), a.newComponents()
 	a.router = a.newRouter()
 	a.services.provide(a.router, cfg.Accounts)
 	if a.servers, err = a.newServers(ctx); err != nil {
@@ -279,8 +284,17 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 		}
 	}
 	a.provideUploads()
-	return slices.Concat(listeners[config.Control], []part{a.serverStreams()}, listeners[config.XMPPStreams], a.work(),
+	return slices.Concat(listeners[config.Control], a.outside(), listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
+}
+
+// outside are the parts that have the streams to others.
+func (a *App) outside() []part {
+	parts := []part{a.serverStreams()}
+	if a.o.Roles.has(Deliver) {
+		parts = append(parts, part{"links", a.links.run})
+	}
+	return parts
 }
 
 // work are the parts that work messages off.
@@ -299,11 +313,8 @@ func (a *App) work() []part {
 	return work
 }
 
-// Served reports whether a listen scope gets a socket. Component streams are not in
-// this version; check says so, with the place in the file.
-func Served(l *config.Listen) bool {
-	return l.Enable && (l.Kind != config.XMPPStreams || l.Stream != config.StreamComponent)
-}
+// Served reports whether a listen scope gets a socket.
+func Served(l *config.Listen) bool { return l.Enable }
 
 // deliverOptions let many routes wait for the proof of their clients at once: a
 // client that is dead but not yet known to be costs a waiting goroutine, and its

@@ -37,8 +37,11 @@ func (a *App) listen(ctx context.Context, l *config.Listen) (part, error) {
 	switch l.Kind {
 	case config.XMPPStreams:
 		serve = a.xmppServer(s).Serve
-		if l.Stream == config.StreamServer {
+		switch l.Stream {
+		case config.StreamServer:
 			serve = a.serverListener(s).Serve
+		case config.StreamComponent:
+			serve = a.componentListener(s).Serve
 		}
 	case config.ESMTP:
 		if l.UseSSL {

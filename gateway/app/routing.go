@@ -68,27 +68,40 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote breaks the circle between the router and what has the way to domains that are
-// not ours, which needs the router.
+// remote is the way to domains that are not ours: a component's stream, a link, or
+// streams between servers.
 type remote struct{ app *App }
+
+// way is what leads from a domain of ours to another one.
+func (r remote) way(from, to string) router.Remote {
+	if way := r.app.linked(from, to); way != nil {
+		return way
+	}
+	return r.app.servers
+}
 
 // Route implements router.Remote.
 func (r remote) Route(ctx context.Context, st *stanza.Stanza) error {
-	return r.app.servers.Route(ctx, st)
+	return r.way(st.From.Domain(), st.To.Domain()).Route(ctx, st)
 }
 
 // Session implements router.Remote.
 func (r remote) Session(ctx context.Context, from, to string) (router.Session, error) {
-	return r.app.servers.Session(ctx, from, to)
+	return r.way(from, to).Session(ctx, from, to)
 }
 
 // Ready implements router.Remote.
 func (r remote) Ready(ctx context.Context, from, to string) (bool, error) {
-	return r.app.servers.Ready(ctx, from, to)
+	return r.way(from, to).Ready(ctx, from, to)
 }
 
-// Reachable implements router.Remote.
-func (r remote) Reachable(domain string) bool { return r.app.servers.Reachable(domain) }
+// Reachable implements router.Remote. A link need not lead there from all our domains.
+func (r remote) Reachable(domain string) bool {
+	if _, reachable := r.app.linkedTo(domain); reachable {
+		return true
+	}
+	return !r.app.components.Serves(domain) && r.app.servers.Reachable(domain)
+}
 
 // filterBetween judges messages between two Jabber users. One that would be kept
 // for later passes the filters of what comes from outside: a chat state must
@@ -106,11 +119,14 @@ func (a *App) newIntake() *intake.Intake {
 		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
 		Role:      func(domain string) convert.Role { return a.state.Load().rules.Role(domain) },
-		Reachable: func(domain string) bool { return !a.servers.policy(domain).Deny },
-		PartFrom:  a.partFrom,
-		Limits:    Limits,
-		Trace:     a.trace,
-		Log:       a.log,
+		Reachable: func(domain string) bool {
+			linked, _ := a.linkedTo(domain)
+			return linked || !a.servers.policy(domain).Deny
+		},
+		PartFrom: a.partFrom,
+		Limits:   Limits,
+		Trace:    a.trace,
+		Log:      a.log,
 	})
 }
 

@@ -26,7 +26,7 @@ func NewRules(cfg *config.Config) (*Rules, error) {
 		switch {
 		case d != nil && d.Role == config.RoleServer:
 			return convert.Server
-		case d != nil && d.Role == config.RoleClient:
+		case d != nil && d.Role == config.RoleClient, cfg.Linked(domain):
 			return convert.Client
 		default:
 			return convert.NoRole

@@ -72,6 +72,7 @@ func (v *servers) Streams() []admin.ServerStream {
 			all = append(all, admin.ServerStream{State: s2s.State{Domain: domain, State: "closed"}, Blocked: true})
 		}
 	}
+	all = append(all, v.app.links.streams()...)
 	slices.SortStableFunc(all, func(a, b admin.ServerStream) int { return cmp.Compare(a.Domain, b.Domain) })
 	return all
 }
@@ -101,10 +102,10 @@ func (v *servers) Block(ctx context.Context, domain string, block bool) error {
 // than to try a message again.
 const firstRetry = 2 * time.Second
 
-// serves says whether a domain is ours, with accounts or without.
+// serves says whether a domain is ours, with accounts or without, or a component's.
 func (a *App) serves(domain string) bool {
 	rules := a.state.Load().rules
-	return rules.Role(domain) == convert.Server || domain == rules.Converter.Gateway().Domain()
+	return rules.Role(domain) == convert.Server || domain == rules.Converter.Gateway().Domain() || a.components.Serves(domain)
 }
 
 // policy is what the configuration says of a domain now.

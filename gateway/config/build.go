@@ -36,6 +36,7 @@ func (t *tree) build() *Config {
 	t.buildNATS(c)
 	t.buildDomains(c)
 	t.buildListeners(c)
+	t.buildLinks(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
 	return c
@@ -132,11 +133,12 @@ func (t *tree) buildDomains(c *Config) {
 		}
 		v := t.view(n)
 		d := &Domain{
-			Name:           name,
-			Role:           map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
-			DialbackSecret: Secret(v.text("xmpp_dialback_secret")),
-			Outgoing:       v.outgoing(),
-			Pos:            n.pos,
+			Name:            name,
+			Role:            map[string]Role{"server": RoleServer, "client": RoleClient}[v.text("xmpp_role")],
+			DialbackSecret:  Secret(v.text("xmpp_dialback_secret")),
+			ComponentSecret: Secret(v.text("component_secret")),
+			Outgoing:        v.outgoing(),
+			Pos:             n.pos,
 		}
 		if old := c.domains[name]; old != nil {
 			*old = *d

@@ -20,7 +20,6 @@ func (t *tree) buildListeners(c *Config) {
 		}
 	}
 	t.checkOverlaps(c)
-	t.checkStreams(c)
 }
 
 var listenerKinds = map[scopeSet]ListenerKind{

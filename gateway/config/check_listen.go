@@ -104,19 +104,3 @@ func (t *tree) checkPool(v view) {
 		t.report.warnf(own.pos, "", "concurrency has no effect: that of threadpool %s holds, by pool_name at %s", pool.text, pool.pos)
 	}
 }
-
-// checkStreams says which sockets stay closed because a later version brings
-// what is to be served on them. Of the embedded default it is only noted: nobody
-// asked for it.
-func (t *tree) checkStreams(c *Config) {
-	for _, l := range c.Listeners {
-		if l.Kind != XMPPStreams || l.Stream != StreamComponent || !l.Enable {
-			continue
-		}
-		say := t.report.warnf
-		if l.Pos.File == defaultName {
-			say = t.report.notef
-		}
-		say(l.Pos, "", "%s streams are not yet in effect in this version: %s is not listened on", l.Stream, l.Address)
-	}
-}

@@ -8,7 +8,7 @@
 //	table*.go, scopes.go       every option and scope as data
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
-//	build*.go, filter.go       the typed result; streams.go that for other servers
+//	build*.go, filter.go       the typed result; streams.go, links.go that for other servers
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -56,6 +56,9 @@ type Config struct {
 
 	// Domains are the domains that speak XMPP, in the order they are first named.
 	Domains []*Domain
+
+	// Links are those to existing servers, in the order they are written.
+	Links []Link
 
 	// MailGatewayDomain is the domain of the addresses that stand for mail users
 	// on the Jabber side; we answer for it. Empty when the configuration has no
@@ -220,6 +223,8 @@ type Domain struct {
 	// DialbackSecret is hashed into dialback keys (XEP-0185). Empty: the server
 	// makes one of its own.
 	DialbackSecret Secret
+	// ComponentSecret lets an external component be the domain. Empty: none may.
+	ComponentSecret Secret
 	Outgoing
 	Pos Position
 }

@@ -108,7 +108,7 @@ var scopes = []*scope{
 	{name: "relay", bit: inRelay, parents: inGlobal, once: true,
 		doc: "the smart host for mail", planned: true},
 	{name: "link", bit: inLink, parents: inGlobal, label: labelRequired, means: "a name of your choice",
-		doc: "an account on, or a component of, an existing server, through which domains are reached", planned: true},
+		doc: "an account on, or a component of, an existing server, through which domains are reached"},
 	{name: "scriptlet", bit: inScriptlet, parents: inGlobal, label: labelOptional, means: "a name of your choice",
 		doc: "policy scripts", planned: true},
 	{name: "script", bit: inScript, parents: inScriptlet, label: labelRequired, means: "a name of your choice",

@@ -39,7 +39,7 @@ const inStreams = inGlobal | inDomain
 
 // streamOptions hold for streams between servers.
 var streamOptions = []*option{
-	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: inRelay | inLink,
+	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: inRelay,
 		doc: "host:port to connect to, instead of asking the DNS"},
 	{name: "idle_timeout", kind: kindDuration, def: "600", min: 1, scopes: inOutgoing, planned: inRelay,
 		doc: "silence after which an outgoing connection is closed"},
@@ -53,11 +53,11 @@ var streamOptions = []*option{
 		doc: "servers of the domain, as \"xmpp-server://host:port\", \"xmpps-server\" for TLS from the first byte; instead of asking the DNS"},
 	{name: "s2s_default", kind: kindEnum, words: []string{"allow", "deny"}, def: "allow", scopes: inGlobal,
 		doc: "streams from and to domains without an xmpp_role"},
-	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink, planned: inRelay | inLink,
-		doc: "TLS with other servers, in streams that we open and in theirs"},
-	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink, planned: inRelay | inLink,
-		doc: "their certificates: \"no\", any will do where dialback proves the domain; \"ca\", signed by an authority; \"host\", naming the domain too"},
-	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink, planned: inRelay | inLink,
+	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink, planned: inRelay,
+		doc: "TLS with other servers, in streams that we open and in theirs; of a link, where it is not set, required for an account and no for a component, which has TLS from the first byte or none"},
+	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink, planned: inRelay,
+		doc: "their certificates: \"no\", any will do where dialback proves the domain; \"ca\", signed by an authority; \"host\", naming the domain too; of a link with TLS required, where it is not set, host"},
+	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink, planned: inRelay,
 		doc: "PEM file of the authorities that sign others' certificates"},
 }
 

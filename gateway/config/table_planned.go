@@ -31,16 +31,8 @@ var plannedOptions = []*option{
 		doc: "longest pause between retries of a mail"},
 	{name: "user", kind: kindString, scopes: inRelay, planned: everywhere,
 		doc: "user name at the smart host"},
-	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: everywhere,
+	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: inRelay,
 		doc: "password at the other server"},
-
-	// Links.
-	{name: "type", kind: kindEnum, words: []string{"client", "component"}, scopes: inLink, planned: everywhere,
-		doc: "an account on the server, or a component of it (XEP-0114)"},
-	{name: "jid", kind: kindString, scopes: inLink, planned: everywhere,
-		doc: "the account's JID, or the component's domain"},
-	{name: "domains", kind: kindDomain, list: true, defDoc: "all", scopes: inLink, planned: everywhere,
-		doc: "domains that are reached through the link"},
 
 	// Scripts.
 	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,

@@ -77,11 +77,22 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 // baseline are other values, for options that cannot be left out.
 var baseline = map[scopeSet]map[string]string{
 	inFilter:       {"namespace": "namespace = urn:other", "max": "max = 1", "type": "type = empty_body"},
+	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
 
 // sample is a value of an option that is not its default.
 func sample(o *option, f testFiles) string {
+	if o.scopes == inLink {
+		switch o.name {
+		case "type":
+			return `client jid = "a@p1.example" password = x`
+		case "jid":
+			return `"b@p1.example"`
+		case "reply_to":
+			return `"desk@base.example"`
+		}
+	}
 	named := map[string]string{
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
 		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd,
@@ -141,8 +152,11 @@ func companions(o *option, s *scope, f testFiles) string {
 	case o.name == "tls_key" && s.bit&(inBindings|inDomain) == 0 && s.bit != inNATS:
 		return `tls_certificate = "` + f.both + `"`
 	}
-	if s.bit == inNATS {
+	switch s.bit {
+	case inNATS:
 		return natsCompanions(o, f)
+	case inLink:
+		return linkCompanions(o)
 	}
 	return ""
 }
@@ -192,6 +206,17 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 	return text
 }
 
+// linkCompanions are the settings without which no link is one.
+func linkCompanions(o *option) string {
+	with := ""
+	for _, c := range [][2]string{{"type", "type = client"}, {"jid", `jid = "a@p1.example"`}, {"password", "password = x"}} {
+		if o.name != "type" && o.name != c[0] {
+			with += c[1] + "\n"
+		}
+	}
+	return with
+}
+
 // natsCompanions are the settings that an option of nats goes with.
 func natsCompanions(o *option, f testFiles) string {
 	switch o.name {
@@ -213,7 +238,11 @@ func dump(c *Config) string {
 	fmt.Fprintln(&b, c.Accounts, c.DenyUnknown, c.Resolvers)
 	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)
 	for _, d := range c.Domains {
-		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.Outgoing)
+		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.ComponentSecret, d.Outgoing)
+	}
+	for _, l := range c.Links {
+		l.Pos = Position{}
+		fmt.Fprintf(&b, "%+v %s\n", l, l.Password.Reveal())
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)

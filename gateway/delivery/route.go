@@ -114,6 +114,23 @@ func (dl *Delivery) WakeAll(name string) (messages int) {
 	return messages
 }
 
+// WakeDomains has the routes drained that lead into domains which are told apart by leads.
+func (dl *Delivery) WakeDomains(leads func(domain string) bool) {
+	dl.mu.Lock()
+	domains := make(map[string]bool)
+	for _, rt := range dl.routes {
+		if rt.parked.Load() > 0 {
+			domains[rt.domain()] = true
+		}
+	}
+	dl.mu.Unlock()
+	for domain := range domains {
+		if leads(domain) {
+			dl.WakeAll(domain)
+		}
+	}
+}
+
 // reachable asks the router without sending: a schedule of thousands of absent
 // recipients, or of those in a domain that is down, must not touch the broker.
 func (dl *Delivery) reachable(rt *route) bool {

@@ -28,6 +28,9 @@ type ClientOptions struct {
 	TLS *tls.Config
 	// Direct begins with TLS instead of STARTTLS (XEP-0368).
 	Direct bool
+	// Protection says what becomes of a server without TLS. The password is not sent by
+	// PLAIN there.
+	Protection Protection
 	// ClearText goes on without TLS where the server offers none, and lets the
 	// password be sent by PLAIN then. For tests and loopback.
 	ClearText bool
@@ -35,6 +38,9 @@ type ClientOptions struct {
 	// Manage enables stream management where the server offers it (XEP-0198):
 	// Receive acknowledges what it returns.
 	Manage bool
+	// Answer and Overdue are for the acknowledgements of the server, as in Managing.
+	Answer  time.Duration
+	Overdue func()
 	// Resume goes on with the stream of a client whose connection is lost. It has
 	// the same JID. Where the server refuses, a resource is bound as else.
 	Resume *Client
@@ -42,6 +48,16 @@ type ClientOptions struct {
 	Limits Limits
 	Wire   func(out bool, e *xmlwire.Element) // as in Options
 }
+
+// Protection says whether a client needs TLS.
+type Protection uint8
+
+// The zero Protection ends a stream without TLS.
+const (
+	ProtectionRequired    Protection = iota
+	ProtectionIfAvailable            // TLS where the server offers it
+	ProtectionNone                   // no TLS at all
+)
 
 // Client is a logged-in XMPP client. Send may be called from any goroutine, the
 // other methods from one.
@@ -99,18 +115,21 @@ func (c *Client) login(ctx context.Context, o ClientOptions) error {
 			return fmt.Errorf("tls: handshake: %w", err)
 		}
 	}
-	resume := &requestResume{old: o.Resume}
-	err := s.Initiate(ctx,
-		RequestTLS{Config: cfg, Optional: o.ClearText},
+	var features []Initiator
+	if o.Protection != ProtectionNone {
+		features = append(features, RequestTLS{Config: cfg, Optional: o.ClearText || o.Protection == ProtectionIfAvailable})
+	}
+	resume := &requestResume{old: o.Resume, managing: Managing{Resumable: true, Answer: o.Answer, Overdue: o.Overdue}}
+	err := s.Initiate(ctx, append(features,
 		Login{Login: sasl.Login{Username: o.JID.Local(), Password: o.Password, AllowPlainWithoutTLS: o.ClearText}},
 		resume,
 		RequestBind{Resource: o.JID.Resource()},
-	)
+	)...)
 	c.sm = resume.clientManagement
 	if err != nil || !o.Manage || c.sm.resumed || !resume.offered {
 		return err
 	}
-	return c.enable(ctx)
+	return c.enable(ctx, resume.managing)
 }
 
 // JID is the full JID that the server bound.
@@ -137,8 +156,14 @@ func (c *Client) Available(ctx context.Context, priority int8) error {
 // client can do (XEP-0030) are answered on the way, as a server may use them to
 // see that the client lives. io.EOF means that the server closed the stream.
 func (c *Client) Receive(ctx context.Context) (*stanza.Stanza, error) {
+	return c.ReceiveUntil(ctx, time.Time{})
+}
+
+// ReceiveUntil is Receive with a deadline, zero for none: after IsTimeout(err) it may be
+// called again.
+func (c *Client) ReceiveUntil(ctx context.Context, deadline time.Time) (*stanza.Stanza, error) {
 	for {
-		e, err := c.next(ctx)
+		e, err := c.next(ctx, deadline)
 		if err != nil {
 			return nil, err
 		}
@@ -149,29 +174,32 @@ func (c *Client) Receive(ctx context.Context) (*stanza.Stanza, error) {
 			continue
 		}
 		st, err := stanza.Parse(e)
-		if err != nil {
+		if st == nil {
 			return nil, fmt.Errorf("receive: %w", err)
 		}
 		c.sm.handled++
+		if err != nil {
+			continue // a bad address: the server has let it pass, and counts it
+		}
 		answer := alive(st)
 		if answer == nil {
 			return st, nil
 		}
-		if err := c.Send(ctx, answer); err != nil {
+		if err := c.s.out.SendAnswer(ctx, answer); err != nil {
 			return nil, fmt.Errorf("answer iq: %w", err)
 		}
 	}
 }
 
 // next is the next element, those first that came too early.
-func (c *Client) next(ctx context.Context) (*xmlwire.Element, error) {
+func (c *Client) next(ctx context.Context, deadline time.Time) (*xmlwire.Element, error) {
 	if len(c.sm.early) > 0 {
 		e := c.sm.early[0]
 		c.sm.early = c.sm.early[1:]
 		c.sm.handled-- // it came before the counting began
 		return e, nil
 	}
-	return c.s.Receive(ctx, time.Time{})
+	return c.s.Receive(ctx, deadline)
 }
 
 const (

@@ -29,6 +29,9 @@ func (s *Stream) sendHeader(ctx context.Context) error {
 func (s *Stream) appendHeader(b []byte) []byte {
 	s.answered = true
 	attrs := []string{"version", version}
+	if s.o.Content == stanza.Component {
+		attrs = nil // XEP-0114 §3
+	}
 	from, to := s.local.String(), s.peer.String()
 	if s.o.Receiving {
 		s.id = newID()
@@ -93,6 +96,9 @@ func (s *Stream) receiveHeader(ctx context.Context) (*xmlwire.Element, error) {
 	s.lang, _ = h.LookupAttr(nameLang)
 	if err := s.checkNames(h); err != nil {
 		return h, err
+	}
+	if s.o.Content == stanza.Component {
+		return h, nil // XEP-0114 §3: it has no version
 	}
 	v, ok := h.LookupAttr(xmlwire.Name{Local: "version"})
 	if s.o.Content == stanza.Server {

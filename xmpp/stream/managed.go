@@ -377,6 +377,16 @@ func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Manag
 	return nil
 }
 
+// received takes the count of a peer that will not resume the stream. One that is too
+// high says nothing.
+func (w *Writer) received(h uint32) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m != nil && w.m.state == suspended {
+		_ = w.m.ack(h)
+	}
+}
+
 // again queues a stanza as it was written for another connection; w.mu is held.
 func (w *Writer) again(xml []byte) {
 	if w.wire == nil && !w.framed {

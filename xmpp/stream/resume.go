@@ -19,8 +19,9 @@ type clientManagement struct {
 
 // requestResume is Management seen from the initiating entity.
 type requestResume struct {
-	old     *Client // whose stream to resume; nil: none
-	offered bool    // the server offers stream management
+	old      *Client // whose stream to resume; nil: none
+	managing Managing
+	offered  bool // the server offers stream management
 	clientManagement
 }
 
@@ -41,6 +42,9 @@ func (f *requestResume) Initiate(ctx context.Context, s *Stream, list *xmlwire.E
 	case err != nil:
 		return 0, lost("resume", err)
 	case answer.Name == xmlwire.Name{Space: NSManagement, Local: "failed"}:
+		if h, err := ParseCount(answer); err == nil {
+			f.old.s.out.Suspend().received(h) // §5: what need not be given back
+		}
 		return Continue, nil
 	case answer.Name != xmlwire.Name{Space: NSManagement, Local: "resumed"}:
 		return 0, &Error{UnsupportedStanzaType, "expected the answer to resume"}
@@ -51,7 +55,7 @@ func (f *requestResume) Initiate(ctx context.Context, s *Stream, list *xmlwire.E
 	}
 	old := f.old.s
 	// The old writer may not know yet that its connection is dead.
-	if err := s.out.resume(old.out.Suspend(), h, nil, Managing{Resumable: true}); err != nil {
+	if err := s.out.resume(old.out.Suspend(), h, nil, f.managing); err != nil {
 		return 0, fmt.Errorf("resume: %w", err)
 	}
 	s.bound, f.clientManagement = old.bound, f.old.sm
@@ -60,9 +64,9 @@ func (f *requestResume) Initiate(ctx context.Context, s *Stream, list *xmlwire.E
 }
 
 // enable asks for stream management and waits for the answer.
-func (c *Client) enable(ctx context.Context) error {
+func (c *Client) enable(ctx context.Context, o Managing) error {
 	req := xmlwire.New(NSManagement, "enable", "resume", "true")
-	if err := c.s.out.Manage(ctx, req, Managing{Resumable: true}); err != nil {
+	if err := c.s.out.Manage(ctx, req, o); err != nil {
 		return fmt.Errorf("enable stream management: %w", err)
 	}
 	for {

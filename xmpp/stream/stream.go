@@ -12,6 +12,7 @@
 //	sasl.go      SASL (RFC 6120 §6), XEP-0440 channel binding types; login.go the client's side
 //	sasl2.go     SASL2 (XEP-0388) with Bind 2 (XEP-0386)
 //	server.go     what is other between servers: EXTERNAL (XEP-0178), room for dialback
+//	component.go  the handshake of components (XEP-0114)
 //	bind.go       resource binding (RFC 6120 §7)
 //	session.go    session establishment, a no-op (RFC 3921 §3)
 //	frames.go     WebSocket (RFC 7395): the frames that a stream is cut into

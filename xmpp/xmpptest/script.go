@@ -21,7 +21,9 @@
 //	C: FIN                    nothing more will be sent, and everything still read
 //
 // and hold {plain USER PASSWORD} for the base64 of a PLAIN response, {base64 TEXT}
-// with %00 for a NUL, {hex C3 28} for bytes, and {x*1000} for a thousand times x, which
+// with %00 for a NUL, {hex C3 28} for bytes,
+// {handshake NAME SECRET} for a component's proof that it knows the secret (XEP-0114 §3),
+// where NAME stands for the stream id, and {x*1000} for a thousand times x, which
 // may be a tag.
 //
 // The server's element is compared as XML: prefixes, quotes and the order of
@@ -41,6 +43,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"mcmt2xmpp/xmpp/stream"
 )
 
 // Script is a transcript.
@@ -90,7 +94,7 @@ func Parse(r io.Reader) (*Script, error) {
 	return s, in.Err()
 }
 
-var macro = regexp.MustCompile(`\{(plain|base64|hex) ([^}]*)\}|\{(.|</?[a-z]+>)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
+var macro = regexp.MustCompile(`\{(plain|base64|hex|handshake) ([^}]*)\}|\{(.|</?[a-z]+>)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
 
 // expand fills in a client step.
 func expand(text string, captured map[string]string) (string, error) {
@@ -109,6 +113,9 @@ func expand(text string, captured map[string]string) (string, error) {
 				err = bad
 			}
 			return string(b)
+		case p[1] == "handshake":
+			id, secret, _ := strings.Cut(p[2], " ")
+			return stream.Handshake(captured[id], secret)
 		case p[3] != "":
 			n, _ := strconv.Atoi(p[4])
 			return strings.Repeat(p[3], n)
