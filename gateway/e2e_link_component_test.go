@@ -1,0 +1,148 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/xmpp/peertest"
+	"mcmt2xmpp/xmpp/stanza"
+)
+
+// linkText is the configuration of a gateway that nobody can reach but through a
+// link, and that has no other way out.
+func linkText(domain string, links ...string) string {
+	return fmt.Sprintf(`data_dir = "data"
+log_format = "json"
+retry_interval = 1
+max_retry_interval = 2
+s2s_default = deny
+xmpp {}
+xmpp_listener {
+  AuthPlainParameters = [ uri = "nats://accounts" ]
+  Listen "127.0.0.1:0" { stream = "client" }
+}
+esmtp_listener { mcmt_reception = "allow" Listen "127.0.0.1:0" {} }
+http_listener { Listen "127.0.0.1:0" {} }
+control_listener { Listen "127.0.0.1:0" {} }
+domain %q { xmpp_role = "server" }
+%s
+`, domain, strings.Join(links, "\n"))
+}
+
+// componentLink is a link as a component of a peer.
+func componentLink(name, domain, addr, secret, reaches string) string {
+	return fmt.Sprintf("link %q { type = \"component\" jid = %q gateway = %q password = %q domains = ( %q ) }", name, domain, addr, secret, reaches)
+}
+
+// componentLinks are links for the people of a domain and for its mail users, which
+// are two components.
+func componentLinks(domain, addr, secret, reaches string) []string {
+	return []string{componentLink("far", domain, addr, secret, reaches), componentLink("mail", "mail."+domain, addr, secret, reaches)}
+}
+
+// components are the domains of componentLinks, for peertest.
+func components(domain, secret string) []peertest.Domain {
+	return []peertest.Domain{{Name: domain, Secret: secret}, {Name: "mail." + domain, Secret: secret}}
+}
+
+// newLinked starts a gateway with links, and an account ann@.
+func newLinked(t *testing.T, domain string, links ...string) *gateway {
+	t.Helper()
+	g := newGatewayOf(t, linkText(domain, links...))
+	g.start()
+	g.addUser("ann@"+domain, "secret")
+	return g
+}
+
+// TestComponentLink: as a component of a server (XEP-0114) the gateway has its users,
+// and those who send it mail, talk to those of the server, both ways.
+func TestComponentLink(t *testing.T) {
+	t.Parallel()
+	n := peertest.Start(t, peertest.Options{
+		Prosody:  append(components("cp.example", "pr0s0dy"), peertest.Domain{Name: "p1.example"}),
+		Ejabberd: append(components("ce.example", "ejabb3rd"), peertest.Domain{Name: "e1.example"}),
+	})
+	for _, c := range []struct {
+		server                 *peertest.Server
+		domain, secret, theirs string
+	}{
+		{n.Prosody, "cp.example", "pr0s0dy", "p1.example"},
+		{n.Ejabberd, "ce.example", "ejabb3rd", "e1.example"},
+	} {
+		t.Run(c.theirs, func(t *testing.T) {
+			g := newLinked(t, c.domain, componentLinks(c.domain, c.server.Component, c.secret, c.theirs)...)
+			again := func() *contact { return meet(t, g.xmpp(), "ann@"+c.domain+"/again") }
+			ann, alice := meet(t, g.xmpp(), "ann@"+c.domain+"/a"), meet(t, c.server.C2S, "alice@"+c.theirs+"/a")
+			ann.says(alice, "from the gateway")
+			alice.says(ann, "from the server")
+			alice.pings(c.domain)
+			ann.pings(c.theirs)
+			ann.refused("nobody@"+c.theirs, stanza.ServiceUnavailable)
+			alice.refused("nobody@"+c.domain, stanza.ServiceUnavailable)
+			for i, smtp := range []bool{true, false} {
+				text := []string{"by SMTP", "by HTTP"}[i]
+				g.injects(smtp, "news@corp.example", alice.bare(), text)
+				if st := alice.message(text); st.From.String() != `news\40corp.example@mail.`+c.domain || st.ID == "" {
+					t.Errorf("an MCMT message came as %s", st.Element)
+				}
+			}
+			befriend(ann, alice, again)
+
+			// A domain that the link does not lead to has no other way.
+			if err := inject(t.Context(), g, true, "x@elsewhere.example", "x"); err == nil || !strings.Contains(err.Error(), "550 5.1.2") {
+				t.Errorf("a message past the link: %v, want 550 5.1.2", err)
+			}
+			restartLinked(t, g, c.server, alice)
+		})
+	}
+}
+
+// restartLinked stops the server of a link: what is sent meanwhile waits with the
+// reason, and arrives in order.
+func restartLinked(t *testing.T, g *gateway, s *peertest.Server, alice *contact) {
+	t.Helper()
+	alice.leave()
+	s.Stop()
+	texts := []string{"1", "2", "3"}
+	for _, text := range texts {
+		g.injects(false, "news@corp.example", alice.bare(), text)
+	}
+	g.linkFails("far", "tcp", "refused")
+	if r := g.waits(alice.bare(), admin.Deferred, len(texts)); !holdsAll(r.Reason, []string{"refused"}) {
+		t.Errorf("the queue says %q", r.Reason)
+	}
+	s.Start()
+	alice = meet(t, s.C2S, alice.full())
+	for _, text := range texts {
+		alice.message(text)
+	}
+}
+
+// TestComponentLinkRefused: a wrong secret is told to the operator as what it is
+// (XEP-0114 §3), and messages wait.
+func TestComponentLinkRefused(t *testing.T) {
+	t.Parallel()
+	n := peertest.Start(t, peertest.Options{
+		Prosody:  append(components("cp.example", "right"), peertest.Domain{Name: "p1.example"}),
+		Ejabberd: append(components("ce.example", "right"), peertest.Domain{Name: "e1.example"}),
+	})
+	for _, c := range []struct {
+		server         *peertest.Server
+		domain, theirs string
+	}{{n.Prosody, "cp.example", "p1.example"}, {n.Ejabberd, "ce.example", "e1.example"}} {
+		g := newLinked(t, c.domain, componentLinks(c.domain, c.server.Component, "wrong", c.theirs)...)
+		g.injects(true, "news@corp.example", "alice@"+c.theirs, "waits")
+		g.linkFails("far", "handshake", "not-authorized")
+		g.waits("alice@"+c.theirs, admin.Deferred, 1)
+		g.stop()
+		// The right one, and what has waited arrives.
+		alice := meet(t, c.server.C2S, "alice@"+c.theirs+"/a")
+		for range 2 {
+			g.replace(`"wrong"`, `"right"`)
+		}
+		g.start()
+		alice.message("waits")
+	}
+}
