@@ -11,6 +11,8 @@ package peertest
 import (
 	"fmt"
 	"net"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -91,7 +93,8 @@ type Network struct {
 	// Prosody and Ejabberd are nil where they have no domain.
 	Prosody, Ejabberd *Server
 
-	addrs map[string]string // where others are, by domain
+	addrs   map[string]string // where others are, by domain
+	records []string          // of the DNS
 }
 
 // Start starts the servers and waits until they listen.
@@ -120,7 +123,7 @@ func Start(t testing.TB, o Options) *Network {
 			records = append(records, service(d.Name, s.server(d), d.DirectTLS)...)
 		}
 	}
-	n.CA, n.DNS = NewCA(t), dnstest.New(t, records...)
+	n.CA, n.DNS, n.records = NewCA(t), dnstest.New(t, records...), records
 	for _, s := range servers {
 		s.install(n.CA, n.DNS.Addr())
 		s.launch()
@@ -139,6 +142,16 @@ func (n *Network) Addr(domain string) string {
 		panic(domain + " is none of the others")
 	}
 	return addr
+}
+
+// Hide takes a domain, and all names below it, out of the DNS.
+func (n *Network) Hide(t testing.TB, domain string) {
+	t.Helper()
+	n.records = slices.DeleteFunc(n.records, func(record string) bool {
+		name, _, _ := strings.Cut(record, " ")
+		return name == domain || strings.HasSuffix(name, "."+domain)
+	})
+	n.DNS.Set(t, n.records...)
 }
 
 // service are the records that lead to a domain's server (RFC 6120 §3.2.1,

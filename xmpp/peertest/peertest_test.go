@@ -2,6 +2,8 @@ package peertest
 
 import (
 	"bytes"
+	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -127,4 +129,20 @@ func processes(t *testing.T, dir string) (found []string) {
 		}
 	}
 	return found
+}
+
+// TestHide: a domain that is hidden, and what is below it, is not found; another is.
+func TestHide(t *testing.T) {
+	t.Parallel()
+	n := Start(t, Options{Others: [][]string{{"a.example", "mail.a.example"}, {"b.example"}}})
+	n.Hide(t, "a.example")
+	asking := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, n.DNS.Addr())
+	}}
+	for domain, there := range map[string]bool{"a.example": false, "mail.a.example": false, "b.example": true} {
+		_, found, err := asking.LookupSRV(t.Context(), "xmpp-server", "tcp", domain)
+		if (err == nil) != there || there && (len(found) != 1 || fmt.Sprint(found[0].Port) != portOf(n.Addr(domain))) {
+			t.Errorf("%s: %v, %v", domain, found, err)
+		}
+	}
 }
