@@ -40,19 +40,23 @@
 //	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
+//	XEP-0178  SASL EXTERNAL between servers             stream/server.go; certificate
+//	XEP-0185  Dialback Keys                             dialback
 //	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
 //	                                                    router/suspended.go
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go; ping
 //	XEP-0202  Entity Time                               router/answer.go
+//	XEP-0220  Server Dialback                           s2s/dialback.go, s2s/verify.go
 //	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0288  Bidirectional Streams between servers     s2s/open.go, s2s/accept.go
 //	XEP-0313  Message Archive Management, XEP-0059       account/archive….go; router/archive.go
 //	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
 //	XEP-0363  HTTP File Upload                          account/upload.go, uploadhttp.go
-//	XEP-0368  Direct TLS                                c2s/conn.go
+//	XEP-0368  Direct TLS                                c2s/conn.go; dns; s2s/open.go, s2s/accept.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go

@@ -62,9 +62,9 @@ type App struct {
 	sessions    *store.Sessions // nil: those of this process only
 	router      *router.Router
 	servers     *servers
+	mailGateway *gateway.Gateway
 	links       *links
 	components  *component.Domains
-	mailGateway *gateway.Gateway
 	delivery    *delivery.Delivery
 	conversion  *delivery.Conversion
 	intake      *intake.Intake

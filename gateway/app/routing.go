@@ -68,9 +68,8 @@ func (k keeper) Waits(ctx context.Context, bare jid.JID) bool {
 	return k.app.delivery.Waits(ctx, bare)
 }
 
-// remote is the way to domains that are not ours: a component's stream, a link, or streams
-// between servers. It breaks the circle between those, which need the router, and the
-// router.
+// remote is the way to domains that are not ours: a component's stream, a link, or
+// streams between servers.
 type remote struct{ app *App }
 
 // way is what leads from a domain of ours to another one.

@@ -131,9 +131,9 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	}
 	old := a.state.Swap(st)
 	a.servers.reload()
+	a.hostMailGateway(old, st)
 	a.components.Set(componentSecrets(cfg))
 	a.links.reload()
-	a.hostMailGateway(old, st)
 	for _, w := range cfg.Warnings {
 		if w.Severity == config.SeverityWarning {
 			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)
