@@ -32,6 +32,7 @@ esmtp_listener { mcmt_reception = "allow" Listen "127.0.0.1:0" {} }
 http_listener { Listen "127.0.0.1:0" {} }
 control_listener { Listen "127.0.0.1:0" {} }
 domain %q { XMPP_Role = "server" XMPP_Dialback_Secret = %q }
+recipient_map "others" { match = "(.*@.*[.]example)" jid = "$1" } # without an xmpp_role for each
 `, n.DNS.Addr(), n.CA.File, n.Addr(domain), domain, secret)
 }
 
