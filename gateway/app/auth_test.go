@@ -51,7 +51,7 @@ func (r *running) handshake(p *config.PeerOptions) *tls.ConnectionState {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	server := tls.Server(near, r.tls(p))
+	server := tls.Server(near, r.tls(p).conf)
 	done := make(chan error, 1)
 	go func() {
 		done <- tls.Client(far, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}).HandshakeContext(r.t.Context())

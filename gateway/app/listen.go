@@ -91,15 +91,14 @@ func (a *App) peer(s *socket, addr netip.Addr) *config.PeerOptions {
 	return s.scope.For(addr)
 }
 
-// tls returns the configuration for a peer, nil for none. A file that went bad
+// tls returns what holds for a peer, the zero value for no TLS. A file that went bad
 // since the start costs this connection its TLS, not the gateway its life.
-func (a *App) tls(p *config.PeerOptions) *tls.Config {
-	conf, err := a.certs.server(p)
+func (a *App) tls(p *config.PeerOptions) peerTLS {
+	t, err := a.certs.peer(p)
 	if err != nil {
 		a.log.Error().Err(err).Msg("no TLS for this connection")
-		return nil
 	}
-	return conf
+	return t
 }
 
 // directTLS is for TLS from the first byte, by the options of each peer.
@@ -173,8 +172,9 @@ var conflicts = map[config.Conflict]c2s.Conflict{
 }
 
 func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
+	t := a.tls(p)
 	o := c2s.ConnOptions{
-		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
+		TLS: t.conf, External: a.external(p, t.auth), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
 		Conflict: conflicts[p.ResourceConflict],
 		Guess: c2s.GuessLimits{
@@ -208,7 +208,7 @@ func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
 				AllowAuthWithoutTLS: p.AllowPlainWithoutTLS,
 			}
 			if !s.scope.UseSSL {
-				o.TLS = a.tls(p)
+				o.TLS = a.tls(p).conf
 			}
 			if p.AuthPlain != "" {
 				o.Authenticator = smtpAuth{a, p}

@@ -129,6 +129,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		KeepPartFrom:         v.text("xmpp_part_from") == "keep",
 		AuthPlain:            v.text("authplainparameters"),
 		AuthDigestMD5:        v.text("authdigestmd5parameters"),
+		AllowExternal:        v.flag("allow_external"),
 		AllowPlainWithoutTLS: v.flag("allow_plain_without_tls"),
 		TLSCertificate:       v.text("tls_certificate"),
 		TLSKey:               v.text("tls_key"),

@@ -104,6 +104,8 @@ type PeerOptions struct {
 	// built-in store), paths absolute. Empty: none.
 	AuthPlain, AuthDigestMD5 string
 	AllowPlainWithoutTLS     bool
+	// AllowExternal logs clients in by the certificates that TLSClientCA signs.
+	AllowExternal bool
 	// BearerTokens open an http_listener or control_listener to peers that are
 	// not on loopback.
 	BearerTokens []Secret

@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -229,7 +230,7 @@ func (n *negotiation) run(ctx context.Context) error {
 			return err
 		}
 	}
-	login := n.login()
+	login := n.login(ctx)
 	manage := new(stream.Management)
 	if n.o.ResumeTime >= time.Second {
 		manage.Resume = n.resume
@@ -264,9 +265,9 @@ func (n *negotiation) inline() []stream.BindFeature {
 	return features
 }
 
-func (n *negotiation) login() *stream.SASL {
+func (n *negotiation) login(ctx context.Context) *stream.SASL {
 	w := &watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
-	return &stream.SASL{
+	login := &stream.SASL{
 		Offer: sasl.Offer{
 			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
 			Admit: w.admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
@@ -282,6 +283,10 @@ func (n *negotiation) login() *stream.SASL {
 		},
 		Succeeded: func(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) },
 	}
+	if external := n.o.External; external != nil {
+		login.Prove = func(domain string, state *tls.ConnectionState) []jid.JID { return external(ctx, domain, state) }
+	}
+	return login
 }
 
 // Conflict is what becomes of a client that asks for a resource which another
