@@ -36,8 +36,8 @@ recipient_map "others" { match = "(.*@.*[.]example)" jid = "$1" } # without an x
 `, n.DNS.Addr(), n.CA.File, n.Addr(domain), domain, secret)
 }
 
-// showing adds the certificate that the gateway shows to everybody.
-func showing(n *peertest.Network, kind peertest.Certificate, domain string) string {
+// certified adds the certificate that the gateway shows to everybody.
+func certified(n *peertest.Network, kind peertest.Certificate, domain string) string {
 	return fmt.Sprintf("tls_certificate = %q\n", n.CA.Issue(kind, domain, "mail."+domain))
 }
 

@@ -177,9 +177,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 		TLS: t.conf, External: a.external(p, t.auth), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
 		Conflict: conflicts[p.ResourceConflict],
-		Guess: c2s.GuessLimits{
-			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
-		},
+		Guess:    guessLimits(p),
 		Location: p.ResumeLocation, MaxHeld: p.MaxHeld,
 		Limits: streamLimits(p),
 	}
@@ -211,7 +209,7 @@ func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
 				o.TLS = a.tls(p).conf
 			}
 			if p.AuthPlain != "" {
-				o.Authenticator = smtpAuth{a, p}
+				o.Authenticator = smtpAuth{a, p, a.watch(peer, p)}
 			}
 			return o
 		},
@@ -228,7 +226,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 		Config: func(peer netip.AddrPort) httpd.PeerOptions {
 			p := a.peer(s, peer.Addr())
 			return httpd.PeerOptions{
-				Deny: p.AlwaysDeny, Trusted: p.Trusted, Authenticator: httpAuth{a, p},
+				Deny: p.AlwaysDeny, Trusted: p.Trusted, Authenticator: httpAuth{a, p, a.watch(peer, p)},
 				AllowPlainWithoutTLS: p.AllowPlainWithoutTLS, MaxMessageSize: p.MaxMessageSize, MaxRecipients: p.MaxRecipients,
 				Origins: p.Origins, MaxRequests: p.MaxRequests, Rate: float64(p.MessageRate), Burst: p.MessageBurst,
 			}

@@ -266,11 +266,11 @@ func (n *negotiation) inline() []stream.BindFeature {
 }
 
 func (n *negotiation) login(ctx context.Context) *stream.SASL {
-	w := &watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
+	w := &Watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
 	login := &stream.SASL{
 		Offer: sasl.Offer{
 			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
-			Admit: w.admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
+			Admit: w.Admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
 		},
 		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries,
 		Failed: func(mechanism string, why *sasl.Failure) time.Duration {
@@ -279,9 +279,9 @@ func (n *negotiation) login(ctx context.Context) *stream.SASL {
 				n.v.stats.guarded.Add(1)
 			}
 			n.log.Warn().Str("mechanism", mechanism).Stringer("user", w.tried).Err(why).Msg("login failed")
-			return w.failed(why)
+			return w.Failed(why)
 		},
-		Succeeded: func(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) },
+		Succeeded: w.Succeeded,
 	}
 	if external := n.o.External; external != nil {
 		login.Prove = func(domain string, state *tls.ConnectionState) []jid.JID { return external(ctx, domain, state) }
