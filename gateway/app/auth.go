@@ -34,10 +34,10 @@ func guessLimits(p *config.PeerOptions) c2s.GuessLimits {
 }
 
 // watch bounds the guessing of passwords over a mail connection, together with that
-// over XMPP: who guesses does not mind by which door. A peer on a Unix socket has port 0.
+// over XMPP: who guesses does not mind by which door. A peer on a Unix socket has none.
 func (a *App) watch(peer netip.AddrPort, p *config.PeerOptions) *c2s.Watch {
 	from := peer.Addr()
-	if peer.Port() == 0 {
+	if peer.Port() == 0 && from.IsLoopback() {
 		from = netip.Addr{}
 	}
 	return a.guard.Watch(from, guessLimits(p))

@@ -161,7 +161,9 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
-		Connection:  func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
+		Connection: func(addr net.Addr) c2s.ConnOptions {
+			return a.xmppConnection(s, a.peer(s, addrOf(addr)), addrOf(addr))
+		},
 	})
 	a.clients = append(a.clients, srv)
 	return srv
@@ -171,10 +173,10 @@ var conflicts = map[config.Conflict]c2s.Conflict{
 	config.ConflictReplace: c2s.ConflictReplace, config.ConflictRefuse: c2s.ConflictRefuse, config.ConflictRename: c2s.ConflictRename,
 }
 
-func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
+func (a *App) xmppConnection(s *socket, p *config.PeerOptions, peer netip.Addr) c2s.ConnOptions {
 	t := a.tls(p)
 	o := c2s.ConnOptions{
-		TLS: t.conf, External: a.external(p, t.auth), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
+		TLS: t.conf, Deny: p.AlwaysDeny, External: a.external(p, t.auth), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
 		Conflict: conflicts[p.ResourceConflict],
 		Guess:    guessLimits(p),
@@ -182,7 +184,7 @@ func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
 		Limits: streamLimits(p),
 	}
 	if s.scope.Stream == config.StreamWebSocket {
-		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL}
+		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL, Forwarded: a.forwarded(p, peer)}
 	}
 	var err error
 	if o.Accounts, err = a.accounts.store(context.Background(), p.AuthPlain); err == nil {
@@ -226,7 +228,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 		Config: func(peer netip.AddrPort) httpd.PeerOptions {
 			p := a.peer(s, peer.Addr())
 			return httpd.PeerOptions{
-				Deny: p.AlwaysDeny, Trusted: p.Trusted, Authenticator: httpAuth{a, p, a.watch(peer, p)},
+				Deny: p.AlwaysDeny, Trusted: p.Trusted, Forwarded: a.forwarded(p, peer.Addr()), Authenticator: httpAuth{a, p, a.watch(peer, p)},
 				AllowPlainWithoutTLS: p.AllowPlainWithoutTLS, MaxMessageSize: p.MaxMessageSize, MaxRecipients: p.MaxRecipients,
 				Origins: p.Origins, MaxRequests: p.MaxRequests, Rate: float64(p.MessageRate), Burst: p.MessageBurst,
 			}
@@ -246,6 +248,12 @@ func (a *App) adminServer(s *socket) *admin.Server {
 		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
+		Forwarded: func(peer netip.Addr, fields []string) netip.Addr {
+			if client := a.forwarded(a.peer(s, peer), peer); client != nil {
+				return client(fields)
+			}
+			return peer
+		},
 		Tokens: func(peer netip.Addr) []string {
 			var all []string
 			for _, t := range a.peer(s, peer).BearerTokens {

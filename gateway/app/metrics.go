@@ -256,6 +256,8 @@ func (a *App) listenerMetrics() []admin.Metric {
 				add(float64(s.Stats().Used), name)
 			}
 		}},
+		{Name: "forwarded_unreadable_total", Help: "Requests of trusted proxies that do not say in a readable way whom they are from.",
+			Collect: admin.Value(func() uint64 { return a.proxies.unreadable.Load() })},
 		{Name: "client_certificates_total", Help: "Client certificates by the result of their verification.", Labels: []string{"result"}, Collect: func(add add) {
 			s := a.certs.stats()
 			add(float64(s.Verified), "verified")

@@ -160,6 +160,7 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxUnackedSize:       int(v.size("max_unacked_size")),
 		Origins:              v.words("allowed_origins"),
 		WebSocketURL:         v.text("websocket_url"),
+		TrustedProxies:       v.cidrs("trusted_proxies"),
 		MaxRequests:          v.number("max_concurrent_requests"),
 		MessageRate:          v.number("max_message_rate"),
 		MessageBurst:         v.number("max_message_burst"),

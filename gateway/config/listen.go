@@ -126,6 +126,8 @@ type PeerOptions struct {
 
 	// Origins are those of web pages that may post over HTTP, or open a WebSocket.
 	Origins []string
+	// TrustedProxies are those whose word on whom a request is from is believed.
+	TrustedProxies []netip.Prefix
 	// WebSocketURL is what clients are told of the WebSocket (XEP-0156). Empty: the
 	// host and port that they asked.
 	WebSocketURL string

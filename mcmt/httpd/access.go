@@ -138,9 +138,17 @@ func challenge(detail string) *problem {
 		with("WWW-Authenticate", `Bearer realm="mcmt2xmpp"`)
 }
 
-// confidential reports whether a secret may travel here.
+// confidential reports whether a secret may travel here. Behind a proxy it has come two
+// ways: the one to the proxy is the proxy's to tell of.
 func confidential(x *exchange) bool {
-	return x.r.TLS != nil || x.peer.Addr().IsLoopback() || x.opt.AllowPlainWithoutTLS
+	switch {
+	case x.r.TLS != nil || x.opt.AllowPlainWithoutTLS:
+		return true
+	case x.proxy.IsValid():
+		protos := x.r.Header.Values("X-Forwarded-Proto")
+		return x.proxy.Addr().IsLoopback() && len(protos) == 1 && strings.EqualFold(protos[0], "https")
+	}
+	return x.peer.Addr().IsLoopback()
 }
 
 // checkOrigin refuses requests that a web page made without being ours or on the

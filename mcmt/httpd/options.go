@@ -109,6 +109,11 @@ type Options struct {
 type PeerOptions struct {
 	Deny    bool // answered 403, whatever it asks
 	Trusted bool // in relay_hosts: may post without authentication, and relay
+	// Forwarded says that the peer is a proxy, and whom a request comes from by the
+	// X-Forwarded-For fields of it: all that holds for that address holds then, in place
+	// of this. A proxy's connections are not counted against its address. nil: the peer
+	// is no proxy, or none that is believed.
+	Forwarded func(fields []string) netip.Addr
 	// Authenticator checks credentials; nil: none are good.
 	Authenticator Authenticator
 	// AllowPlainWithoutTLS takes credentials in clear text from peers that are

@@ -98,7 +98,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	s := stream.New(k.conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: stream.WireLog(k.log), Throttled: k.throttled(),
 	})
-	n := negotiation{v: v, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
+	n := negotiation{v: v, k: k, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
 	closed := false
 	defer func() {
 		if !closed { // a panic
@@ -109,7 +109,10 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		}
 	}()
 	var err error
-	if k.leave, err = v.door.Admit(k.conn.RemoteAddr()); err == nil {
+	if !n.proxied() {
+		k.leave, err = v.door.Admit(k.conn.RemoteAddr())
+	}
+	if err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
@@ -198,6 +201,7 @@ func (k *link) begin(ctx context.Context) {
 // negotiation brings a connection to a session that is registered with the router.
 type negotiation struct {
 	v   *Server
+	k   *link
 	s   *stream.Stream
 	o   ConnOptions
 	log zerolog.Logger
@@ -208,6 +212,9 @@ type negotiation struct {
 	c       *session // nil: not yet
 	resumed bool     // it is that of a former connection
 }
+
+// proxied says that whose connection it is will show.
+func (n *negotiation) proxied() bool { return n.o.WebSocket != nil && n.o.WebSocket.Forwarded != nil }
 
 func (n *negotiation) run(ctx context.Context) error {
 	switch {

@@ -45,6 +45,9 @@ type ConnOptions struct {
 	// WebSocket begins with HTTP, and goes on with streams in frames (RFC 7395). Nil:
 	// it does not.
 	WebSocket *WebSocketOptions
+	// Deny takes no connection. The listener has asked already; this is for a client
+	// behind a proxy.
+	Deny bool
 	// TLSRequired offers no login before TLS (RFC 7590 §3.2). Without TLS nobody
 	// could log in then.
 	TLSRequired bool
