@@ -52,13 +52,13 @@
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go; ping
 //	XEP-0202  Entity Time                               router/answer.go
 //	XEP-0220  Server Dialback                           s2s/dialback.go, s2s/verify.go
-//	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0280  Message Carbons, by the rules of §6.1     router/carbon….go
 //	XEP-0288  Bidirectional Streams between servers     s2s/open.go, s2s/accept.go
 //	XEP-0313  Message Archive Management, XEP-0059       account/archive….go; router/archive.go
 //	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
-//	XEP-0363  HTTP File Upload                          account/upload.go, uploadhttp.go
+//	XEP-0363  HTTP File Upload                          account/upload.go, upload….go
 //	XEP-0368  Direct TLS, and its SRV records           c2s/conn.go; s2s/open.go, accept.go; dns/targets.go, order.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
