@@ -24,7 +24,7 @@ func TestServerCertificates(t *testing.T) {
 		},
 		Others: [][]string{others(ours)},
 	})
-	g := newServer(t, n, ours, showing(n, peertest.Valid, ours)+`
+	g := newServer(t, n, ours, certified(n, peertest.Valid, ours)+`
 tls = required
 tls_verify = ca
 domain good.example { tls_verify = host }
@@ -84,7 +84,7 @@ func TestOurCertificate(t *testing.T) {
 		{"self.example", peertest.SelfSigned, "is not trusted"},
 		{"name.example", peertest.WrongName, "is not valid for this name"},
 	} {
-		g := newServer(t, n, c.domain, showing(n, c.kind, c.domain))
+		g := newServer(t, n, c.domain, certified(n, c.kind, c.domain))
 		for _, peer := range []struct {
 			domain, step string
 			words        []string

@@ -194,7 +194,7 @@ func TestServersDenied(t *testing.T) {
 	n := peertest.Start(t, peertest.Options{
 		Prosody: []peertest.Domain{{Name: "p1.example"}, {Name: "p2.example"}}, Others: [][]string{others(ours)},
 	})
-	g := newServer(t, n, ours, showing(n, peertest.SelfSigned, ours)+`
+	g := newServer(t, n, ours, certified(n, peertest.SelfSigned, ours)+`
 s2s_default = deny
 domain "#xmpp#p1.example" { XMPP_Role = "client" }
 `)

@@ -32,11 +32,12 @@ esmtp_listener { mcmt_reception = "allow" Listen "127.0.0.1:0" {} }
 http_listener { Listen "127.0.0.1:0" {} }
 control_listener { Listen "127.0.0.1:0" {} }
 domain %q { XMPP_Role = "server" XMPP_Dialback_Secret = %q }
+recipient_map "others" { match = "(.*@.*[.]example)" jid = "$1" } # without an xmpp_role for each
 `, n.DNS.Addr(), n.CA.File, n.Addr(domain), domain, secret)
 }
 
-// showing adds the certificate that the gateway shows to everybody.
-func showing(n *peertest.Network, kind peertest.Certificate, domain string) string {
+// certified adds the certificate that the gateway shows to everybody.
+func certified(n *peertest.Network, kind peertest.Certificate, domain string) string {
 	return fmt.Sprintf("tls_certificate = %q\n", n.CA.Issue(kind, domain, "mail."+domain))
 }
 

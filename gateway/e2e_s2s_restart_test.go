@@ -21,7 +21,7 @@ func TestServerRestarts(t *testing.T) {
 		Ejabberd: []peertest.Domain{{Name: "e1.example"}},
 		Others:   [][]string{others(ours)},
 	})
-	g := newServer(t, n, ours, showing(n, peertest.SelfSigned, ours))
+	g := newServer(t, n, ours, certified(n, peertest.SelfSigned, ours))
 	rounds := 3
 	if testing.Short() {
 		rounds = 1
@@ -72,9 +72,9 @@ func TestServerRestarts(t *testing.T) {
 func TestServerDown(t *testing.T) {
 	t.Parallel()
 	n := peertest.Start(t, peertest.Options{Prosody: []peertest.Domain{{Name: "p1.example"}}, Others: [][]string{others(ours), others("slow.example")}})
-	soon := newServer(t, n, ours, showing(n, peertest.SelfSigned, ours))
+	soon := newServer(t, n, ours, certified(n, peertest.SelfSigned, ours))
 	slow := newGatewayOf(t, strings.NewReplacer("retry_interval = 1\n", "retry_interval = 1800\n", "max_retry_interval = 2\n", "max_retry_interval = 1800\n").
-		Replace(serverText(n, "slow.example", "s3cr3t"))+showing(n, peertest.SelfSigned, "slow.example"))
+		Replace(serverText(n, "slow.example", "s3cr3t"))+certified(n, peertest.SelfSigned, "slow.example"))
 	slow.start()
 	slow.addUser("ann@slow.example", "secret")
 

@@ -19,10 +19,10 @@ func TestServers(t *testing.T) {
 		peer   string // as ejabberd logs it
 		config func(n *peertest.Network) string
 	}{
-		{peertest.Dialback, "dialback", "(tls|", func(n *peertest.Network) string { return showing(n, peertest.SelfSigned, ours) }},
+		{peertest.Dialback, "dialback", "(tls|", func(n *peertest.Network) string { return certified(n, peertest.SelfSigned, ours) }},
 		{peertest.Plain, "dialback", "(tcp|", func(*peertest.Network) string { return "tls = no\n" }},
 		{peertest.Certs, "EXTERNAL", "(tls|", func(n *peertest.Network) string {
-			return showing(n, peertest.Valid, ours) + "tls = required\ntls_verify = host\n"
+			return certified(n, peertest.Valid, ours) + "tls = required\ntls_verify = host\n"
 		}},
 	} {
 		t.Run(c.mode.String(), func(t *testing.T) {
@@ -107,7 +107,7 @@ func TestServerOnly(t *testing.T) {
 			if c.ejabberd {
 				server = n.Ejabberd
 			}
-			g := newServer(t, n, ours, showing(n, peertest.ServerOnly, ours)+"tls_verify = host\n")
+			g := newServer(t, n, ours, certified(n, peertest.ServerOnly, ours)+"tls_verify = host\n")
 			ann, alice := meet(t, g.xmpp(), "ann@"+ours+"/a"), meet(t, server.C2S, "alice@peer.example/a")
 			ann.says(alice, "out")
 			alice.says(ann, "in")
@@ -132,7 +132,7 @@ func TestDirectTLS(t *testing.T) {
 		Others:  [][]string{others(ours)},
 		Records: []string{"_xmpps-server._tcp." + ours + " SRV 0 5 " + direct[len("127.0.0.1:"):] + " localhost"}, // before the other port
 	})
-	g := newServer(t, n, ours, showing(n, peertest.SelfSigned, ours)+
+	g := newServer(t, n, ours, certified(n, peertest.SelfSigned, ours)+
 		"xmpp_listener direct { Listen \""+direct+"\" { stream = server use_ssl = true } }\n")
 	ann, alice := meet(t, g.xmpp(), "ann@"+ours+"/a"), meet(t, n.Prosody.C2S, "alice@p1.example/a")
 	alice.says(ann, "in")
@@ -148,7 +148,7 @@ func TestBidirectional(t *testing.T) {
 	n := peertest.Start(t, peertest.Options{
 		Mode: peertest.Certs, Bidi: true, Prosody: []peertest.Domain{{Name: "p1.example"}}, Others: [][]string{others(ours)},
 	})
-	g := newServer(t, n, ours, showing(n, peertest.Valid, ours))
+	g := newServer(t, n, ours, certified(n, peertest.Valid, ours))
 	n.Hide(t, ours)
 	ann, alice := meet(t, g.xmpp(), "ann@"+ours+"/a"), meet(t, n.Prosody.C2S, "alice@p1.example/a")
 	ann.says(alice, "on our stream")

@@ -86,6 +86,19 @@ func TestUpload(t *testing.T) {
 	if status, text := get(); status != http.StatusOK || text != body {
 		t.Errorf("download: %d, %d bytes", status, len(text))
 	}
+	part, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part.Header.Set("Range", "bytes=598-")
+	if resp, err = http.DefaultTransport.RoundTrip(part); err != nil {
+		t.Fatal(err)
+	}
+	text, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	if resp.StatusCode != http.StatusPartialContent || string(text) != "ef" || err != nil {
+		t.Errorf("the end of it: %s, %q, %v", resp.Status, text, err)
+	}
 	g.kill()
 	g.start()
 	if status, text := get(); status != http.StatusOK || text != body {

@@ -4,6 +4,7 @@
 // RFCs:
 //
 //	RFC 6120  Core
+//	  §3.2     finding servers, with RFC 2782, 8305     dns
 //	  §4       streams: headers, errors, closing        stream/header.go, error.go, close.go
 //	  §4.6     silent peers                             c2s/prove.go; link, component (session.go)
 //	  §5       STARTTLS                                 stream/starttls.go
@@ -12,6 +13,7 @@
 //	  §8       stanzas and their errors                 stanza; c2s/inbound.go
 //	  §10      server rules for processing stanzas      router/route.go, order.go, service.go; c2s/inbound.go
 //	  §11      restricted XML                           xmlwire
+//	  §13.7    certificates, with RFC 6125              certificate
 //	  §13.12   limits                                   stream/limits.go, rate.go, writer.go; c2s/guard.go
 //	RFC 6121  Instant Messaging and Presence
 //	  §2       rosters, versions and pushes             roster; c2s/roster.go; router/subscription.go
@@ -40,8 +42,9 @@
 //	XEP-0128  Service Discovery Extensions, of services router/service.go
 //	XEP-0156  host-meta                                 c2s/websocket.go
 //	XEP-0160  Offline Messages, by custody              router/route.go
-//	XEP-0178  SASL EXTERNAL between servers             stream/server.go; certificate
-//	XEP-0185  Dialback Keys                             dialback
+//	XEP-0178  SASL EXTERNAL: of clients                 c2s/conn.go; sasl/external.go
+//	          between servers                           stream/server.go; certificate
+//	XEP-0185  Dialback keys                             dialback
 //	XEP-0191  Blocking Command                          account/blocking.go; router/blocking.go
 //	XEP-0198  Stream Management                         stream/sm.go, managed.go, ack.go
 //	                                                    c2s/manage.go, life.go, hibernation.go
@@ -49,14 +52,14 @@
 //	XEP-0199  Ping: answered, and asked                 router/answer.go; c2s/prove.go; ping
 //	XEP-0202  Entity Time                               router/answer.go
 //	XEP-0220  Server Dialback                           s2s/dialback.go, s2s/verify.go
-//	XEP-0280  Message Carbons                           router/carbons.go
+//	XEP-0280  Message Carbons, by the rules of §6.1     router/carbon….go
 //	XEP-0288  Bidirectional Streams between servers     s2s/open.go, s2s/accept.go
 //	XEP-0313  Message Archive Management, XEP-0059       account/archive….go; router/archive.go
 //	XEP-0334  Message Processing Hints                  router/archive.go, carbons.go
 //	XEP-0352  Client State Indication                   c2s/inactive.go; (package filters)
 //	XEP-0359  Stanza IDs: stamped, forged ones removed  router/archive.go
-//	XEP-0363  HTTP File Upload                          account/upload.go, uploadhttp.go
-//	XEP-0368  Direct TLS                                c2s/conn.go; dns; s2s/open.go, s2s/accept.go
+//	XEP-0363  HTTP File Upload                          account/upload.go, upload….go
+//	XEP-0368  Direct TLS, and its SRV records           c2s/conn.go; s2s/open.go, accept.go; dns/targets.go, order.go
 //	XEP-0386  Bind 2, with stream management            stream/sasl2.go; c2s/manage.go
 //	XEP-0388  Extensible SASL Profile                   stream/sasl2.go
 //	XEP-0440  Channel Binding Types                     stream/sasl.go

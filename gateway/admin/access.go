@@ -15,7 +15,7 @@ import (
 // comes from another site's page is refused.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, unix := peerOf(r)
+		peer, unix := s.peerOf(r)
 		local := unix || peer.IsLoopback()
 		switch authorization := r.Header.Get("Authorization"); {
 		case s.authorized(peer, authorization):
@@ -57,8 +57,20 @@ func (s *Server) authorized(peer netip.Addr, authorization string) bool {
 	return found == 1
 }
 
-// peerOf returns the peer's address, or the zero Addr and true on a Unix socket.
-func peerOf(r *http.Request) (addr netip.Addr, unix bool) {
+// peerOf returns who has sent a request, or the zero Addr and true for a local user on a
+// Unix socket.
+func (s *Server) peerOf(r *http.Request) (addr netip.Addr, unix bool) {
+	addr, unix = connOf(r)
+	fields := r.Header.Values("X-Forwarded-For")
+	if s.o.Forwarded == nil || len(fields) == 0 {
+		return addr, unix
+	}
+	client := s.o.Forwarded(addr, fields)
+	return client, unix && client.IsLoopback()
+}
+
+// connOf is peerOf for the connection.
+func connOf(r *http.Request) (addr netip.Addr, unix bool) {
 	if local, ok := r.Context().Value(http.LocalAddrContextKey).(*net.UnixAddr); ok && local != nil {
 		return netip.Addr{}, true
 	}

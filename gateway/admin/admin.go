@@ -52,6 +52,9 @@ type Options struct {
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
 	// no other peer is served.
 	Tokens func(peer netip.Addr) []string
+	// Forwarded returns whom a request of a peer comes from, by its X-Forwarded-For
+	// fields: the peer itself where that is no proxy that is believed. nil: it always is.
+	Forwarded func(peer netip.Addr, fields []string) netip.Addr
 	// MaxConnections is how many connections may be open; further ones are
 	// closed at once. Zero: 256.
 	MaxConnections int

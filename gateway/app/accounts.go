@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,6 +13,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/listener"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
@@ -80,6 +82,37 @@ func (a *accounts) exists(ctx context.Context, uris []string, user jid.JID) (boo
 		errs = append(errs, err)
 	}
 	return false, errors.Join(errs...)
+}
+
+// external is who may log in by the certificate that a client shows, for SASL
+// EXTERNAL (XEP-0178 §2): the accounts that it names on the domain, of those that its
+// peer can log in to by a password. nil: it is not offered.
+func (a *App) external(p *config.PeerOptions, auth *listener.ClientAuth) func(context.Context, string, *tls.ConnectionState) []jid.JID {
+	if !p.AllowExternal || p.TLSClientCA == "" || auth == nil {
+		return nil
+	}
+	var uris []string
+	for _, uri := range []string{p.AuthPlain, p.AuthDigestMD5} {
+		if uri != "" {
+			uris = append(uris, uri)
+		}
+	}
+	return func(ctx context.Context, domain string, state *tls.ConnectionState) []jid.JID {
+		named, err := auth.Accounts(*state)
+		if err != nil {
+			return nil // in the log since the handshake
+		}
+		return slices.DeleteFunc(named, func(user jid.JID) bool {
+			if user.Domain() != domain {
+				return true
+			}
+			ok, err := a.accounts.exists(ctx, uris, user)
+			if err != nil {
+				a.log.Error().Err(err).Stringer("user", user).Msg("is there an account for this client certificate")
+			}
+			return !ok
+		})
+	}
 }
 
 func (a *accounts) close() error {

@@ -72,6 +72,7 @@ type App struct {
 	slots       map[string]*listener.Slots
 	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
 	guard       *c2s.Guard       // likewise
+	proxies     proxies
 
 	stopping atomic.Bool
 

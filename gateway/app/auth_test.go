@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"errors"
 	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -51,7 +52,7 @@ func (r *running) handshake(p *config.PeerOptions) *tls.ConnectionState {
 	near, far := net.Pipe()
 	defer near.Close()
 	defer far.Close()
-	server := tls.Server(near, r.tls(p))
+	server := tls.Server(near, r.tls(p).conf)
 	done := make(chan error, 1)
 	go func() {
 		done <- tls.Client(far, &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12, MaxVersion: tls.VersionTLS12}).HandshakeContext(r.t.Context())
@@ -70,7 +71,7 @@ func TestSMTPAuth(t *testing.T) {
 	r := start(t, basic)
 	r.add("alice@localhost", "secret")
 	secure := r.handshake(r.options(config.ESMTP))
-	a := smtpAuth{r.App, r.options(config.ESMTP)}
+	a := smtpAuth{r.App, r.options(config.ESMTP), r.watch(netip.AddrPort{}, r.options(config.ESMTP))}
 	if got := a.Mechanisms(nil); slices.Contains(got, sasl.Plain) || !slices.Contains(got, sasl.ScramSHA256) {
 		t.Errorf("without TLS: %v, want SCRAM and no PLAIN", got)
 	}
@@ -107,8 +108,9 @@ func TestHTTPAuth(t *testing.T) {
 	t.Parallel()
 	r := start(t, strings.Replace(basic, "http_listener {", `http_listener { bearer_token = ( "one" "two" )`, 1))
 	r.add("alice@localhost", "secret")
-	h := httpAuth{r.App, r.options(config.HTTP)}
-	none := httpAuth{r.App, &config.PeerOptions{}}
+	watch := r.watch(netip.AddrPort{}, r.options(config.HTTP))
+	h := httpAuth{r.App, r.options(config.HTTP), watch}
+	none := httpAuth{r.App, &config.PeerOptions{}, watch}
 	for _, c := range []struct {
 		name      string
 		got       func() (string, error)

@@ -91,15 +91,14 @@ func (a *App) peer(s *socket, addr netip.Addr) *config.PeerOptions {
 	return s.scope.For(addr)
 }
 
-// tls returns the configuration for a peer, nil for none. A file that went bad
+// tls returns what holds for a peer, the zero value for no TLS. A file that went bad
 // since the start costs this connection its TLS, not the gateway its life.
-func (a *App) tls(p *config.PeerOptions) *tls.Config {
-	conf, err := a.certs.server(p)
+func (a *App) tls(p *config.PeerOptions) peerTLS {
+	t, err := a.certs.peer(p)
 	if err != nil {
 		a.log.Error().Err(err).Msg("no TLS for this connection")
-		return nil
 	}
-	return conf
+	return t
 }
 
 // directTLS is for TLS from the first byte, by the options of each peer.
@@ -162,7 +161,9 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
-		Connection:  func(addr net.Addr) c2s.ConnOptions { return a.xmppConnection(s, a.peer(s, addrOf(addr))) },
+		Connection: func(addr net.Addr) c2s.ConnOptions {
+			return a.xmppConnection(s, a.peer(s, addrOf(addr)), addrOf(addr))
+		},
 	})
 	a.clients = append(a.clients, srv)
 	return srv
@@ -172,19 +173,18 @@ var conflicts = map[config.Conflict]c2s.Conflict{
 	config.ConflictReplace: c2s.ConflictReplace, config.ConflictRefuse: c2s.ConflictRefuse, config.ConflictRename: c2s.ConflictRename,
 }
 
-func (a *App) xmppConnection(s *socket, p *config.PeerOptions) c2s.ConnOptions {
+func (a *App) xmppConnection(s *socket, p *config.PeerOptions, peer netip.Addr) c2s.ConnOptions {
+	t := a.tls(p)
 	o := c2s.ConnOptions{
-		TLS: a.tls(p), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
+		TLS: t.conf, Deny: p.AlwaysDeny, External: a.external(p, t.auth), Direct: s.scope.UseSSL, AllowPlainWithoutTLS: p.AllowPlainWithoutTLS,
 		Tries: p.MaxFailedLogins, IdleTime: p.IdleTime, ResumeTime: p.ResumeTime,
 		Conflict: conflicts[p.ResourceConflict],
-		Guess: c2s.GuessLimits{
-			Delay: p.FailedLoginDelay, Window: p.FailedLoginWindow, PerAddress: p.FailedPerAddress, PerAccount: p.FailedPerAccount,
-		},
+		Guess:    guessLimits(p),
 		Location: p.ResumeLocation, MaxHeld: p.MaxHeld,
 		Limits: streamLimits(p),
 	}
 	if s.scope.Stream == config.StreamWebSocket {
-		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL}
+		o.WebSocket = &c2s.WebSocketOptions{Origins: p.Origins, URL: p.WebSocketURL, Forwarded: a.forwarded(p, peer)}
 	}
 	var err error
 	if o.Accounts, err = a.accounts.store(context.Background(), p.AuthPlain); err == nil {
@@ -208,10 +208,10 @@ func (a *App) smtpServer(s *socket) (*smtpd.Server, error) {
 				AllowAuthWithoutTLS: p.AllowPlainWithoutTLS,
 			}
 			if !s.scope.UseSSL {
-				o.TLS = a.tls(p)
+				o.TLS = a.tls(p).conf
 			}
 			if p.AuthPlain != "" {
-				o.Authenticator = smtpAuth{a, p}
+				o.Authenticator = smtpAuth{a, p, a.watch(peer, p)}
 			}
 			return o
 		},
@@ -228,7 +228,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 		Config: func(peer netip.AddrPort) httpd.PeerOptions {
 			p := a.peer(s, peer.Addr())
 			return httpd.PeerOptions{
-				Deny: p.AlwaysDeny, Trusted: p.Trusted, Authenticator: httpAuth{a, p},
+				Deny: p.AlwaysDeny, Trusted: p.Trusted, Forwarded: a.forwarded(p, peer.Addr()), Authenticator: httpAuth{a, p, a.watch(peer, p)},
 				AllowPlainWithoutTLS: p.AllowPlainWithoutTLS, MaxMessageSize: p.MaxMessageSize, MaxRecipients: p.MaxRecipients,
 				Origins: p.Origins, MaxRequests: p.MaxRequests, Rate: float64(p.MessageRate), Burst: p.MessageBurst,
 			}
@@ -248,6 +248,12 @@ func (a *App) adminServer(s *socket) *admin.Server {
 		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
+		Forwarded: func(peer netip.Addr, fields []string) netip.Addr {
+			if client := a.forwarded(a.peer(s, peer), peer); client != nil {
+				return client(fields)
+			}
+			return peer
+		},
 		Tokens: func(peer netip.Addr) []string {
 			var all []string
 			for _, t := range a.peer(s, peer).BearerTokens {

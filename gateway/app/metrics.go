@@ -194,10 +194,11 @@ func (a *App) smtpMetrics() []admin.Metric {
 			add(float64(s.AuthSucceeded), "succeeded")
 			add(float64(s.AuthFailed), "failed")
 		})},
-		{Name: "smtp_limits_total", Help: "SMTP connections that hit a limit.", Labels: []string{"limit"}, Collect: by(func(s smtpd.Stats, add add) {
+		{Name: "smtp_limits_total", Help: "SMTP connections that hit a limit; for failed_logins the logins that were not tried.", Labels: []string{"limit"}, Collect: by(func(s smtpd.Stats, add add) {
 			add(float64(s.LimitConnection), "connections")
 			add(float64(s.LimitErrors), "errors")
 			add(float64(s.LimitAuth), "auth")
+			add(float64(s.LimitGuess), "failed_logins")
 			add(float64(s.LimitTime), "time")
 			add(float64(s.LimitMemory), "memory")
 			add(float64(s.Smuggling), "smuggling")
@@ -214,6 +215,7 @@ func (a *App) httpMetrics() []admin.Metric {
 			t.Deferred += s.Deferred
 			t.Throttled += s.Throttled
 			t.AuthFailed += s.AuthFailed
+			t.Guarded += s.Guarded
 			t.OverLimit += s.OverLimit
 		}
 		return t
@@ -225,11 +227,12 @@ func (a *App) httpMetrics() []admin.Metric {
 			add(float64(t.Refused), "refused")
 			add(float64(t.Deferred), "try_later")
 		}},
-		{Name: "http_limits_total", Help: "HTTP requests and connections that hit a limit.", Labels: []string{"limit"}, Collect: func(add add) {
+		{Name: "http_limits_total", Help: "HTTP requests and connections that hit a limit; for failed_logins the credentials that were not tried.", Labels: []string{"limit"}, Collect: func(add add) {
 			t := total()
 			add(float64(t.Throttled), "rate")
 			add(float64(t.OverLimit), "connections")
 			add(float64(t.AuthFailed), "auth")
+			add(float64(t.Guarded), "failed_logins")
 		}},
 	}
 }
@@ -253,6 +256,8 @@ func (a *App) listenerMetrics() []admin.Metric {
 				add(float64(s.Stats().Used), name)
 			}
 		}},
+		{Name: "forwarded_unreadable_total", Help: "Requests of trusted proxies that do not say in a readable way whom they are from.",
+			Collect: admin.Value(func() uint64 { return a.proxies.unreadable.Load() })},
 		{Name: "client_certificates_total", Help: "Client certificates by the result of their verification.", Labels: []string{"result"}, Collect: func(add add) {
 			s := a.certs.stats()
 			add(float64(s.Verified), "verified")

@@ -229,7 +229,7 @@ func streamLimits(p *config.PeerOptions) stream.Limits {
 func (a *App) serverListener(s *socket) *s2s.Listener {
 	return a.servers.Listener(a.slotsOf(s.scope), s.scope.MaxConnectionsPerAddress, func(addr net.Addr) s2s.ConnOptions {
 		p := a.peer(s, addrOf(addr))
-		return s2s.ConnOptions{TLS: a.tls(p), Direct: s.scope.UseSSL, Limits: streamLimits(p)}
+		return s2s.ConnOptions{TLS: a.tls(p).conf, Direct: s.scope.UseSSL, Limits: streamLimits(p)}
 	})
 }
 

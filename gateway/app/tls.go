@@ -21,20 +21,32 @@ type certificates struct {
 
 	mu      sync.Mutex // guards the maps
 	pairs   map[[2]string]*listener.Certificates
-	configs map[string]*tls.Config
-	before  map[string]*tls.Config // what configs had before the last reload
+	configs map[string]peerTLS
+	before  map[string]peerTLS     // what configs had before the last reload
 	auths   []*listener.ClientAuth // of all configs ever made: their counts only grow
+}
+
+// peerTLS is what holds for a peer: the configuration, and who judges the certificate
+// that the peer shows.
+type peerTLS struct {
+	conf *tls.Config // nil: TLS is off
+	auth *listener.ClientAuth
 }
 
 func newCertificates(cfg *config.Config, log zerolog.Logger) *certificates {
 	return &certificates{cfg: cfg, log: log.With().Str("part", "tls").Logger(),
-		pairs: make(map[[2]string]*listener.Certificates), configs: make(map[string]*tls.Config), before: make(map[string]*tls.Config)}
+		pairs: make(map[[2]string]*listener.Certificates), configs: make(map[string]peerTLS), before: make(map[string]peerTLS)}
 }
 
 // server returns the configuration for a peer, nil where TLS is off.
 func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
+	t, err := c.peer(p)
+	return t.conf, err
+}
+
+func (c *certificates) peer(p *config.PeerOptions) (peerTLS, error) {
 	if p.NoTLS {
-		return nil, nil
+		return peerTLS{}, nil
 	}
 	key := fmt.Sprint(p.TLSCertificate, "\x00", p.TLSKey, "\x00", p.TLSCiphers, "\x00", p.TLSClientCA, "\x00", p.TLSVerifyMode)
 	c.mu.Lock()
@@ -46,7 +58,7 @@ func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
 	if err != nil {
 		old, ok := c.before[key]
 		if !ok {
-			return nil, err
+			return peerTLS{}, err
 		}
 		// Files that went bad since cost nobody the TLS that there was.
 		c.log.Error().Err(err).Msg("not read again, what was read before stays")
@@ -57,10 +69,10 @@ func (c *certificates) server(p *config.PeerOptions) (*tls.Config, error) {
 }
 
 // build reads the files that p names. The caller holds mu.
-func (c *certificates) build(p *config.PeerOptions) (*tls.Config, error) {
+func (c *certificates) build(p *config.PeerOptions) (peerTLS, error) {
 	pair, err := c.pair(p.TLSCertificate, p.TLSKey)
 	if err != nil {
-		return nil, err
+		return peerTLS{}, err
 	}
 	auth := &listener.ClientAuth{Log: c.log}
 	switch p.TLSVerifyMode {
@@ -71,11 +83,11 @@ func (c *certificates) build(p *config.PeerOptions) (*tls.Config, error) {
 	}
 	if p.TLSClientCA != "" {
 		if auth.Roots, err = listener.LoadCA(p.TLSClientCA); err != nil {
-			return nil, fmt.Errorf("tls_client_ca: %w", err)
+			return peerTLS{}, fmt.Errorf("tls_client_ca: %w", err)
 		}
 	}
 	c.auths = append(c.auths, auth)
-	return listener.ServerConfig(pair, p.TLSCiphers, auth), nil
+	return peerTLS{listener.ServerConfig(pair, p.TLSCiphers, auth), auth}, nil
 }
 
 // shown is the certificate for a peer, nil where TLS is off.

@@ -104,6 +104,8 @@ type PeerOptions struct {
 	// built-in store), paths absolute. Empty: none.
 	AuthPlain, AuthDigestMD5 string
 	AllowPlainWithoutTLS     bool
+	// AllowExternal logs clients in by the certificates that TLSClientCA signs.
+	AllowExternal bool
 	// BearerTokens open an http_listener or control_listener to peers that are
 	// not on loopback.
 	BearerTokens []Secret
@@ -124,6 +126,8 @@ type PeerOptions struct {
 
 	// Origins are those of web pages that may post over HTTP, or open a WebSocket.
 	Origins []string
+	// TrustedProxies are those whose word on whom a request is from is believed.
+	TrustedProxies []netip.Prefix
 	// WebSocketURL is what clients are told of the WebSocket (XEP-0156). Empty: the
 	// host and port that they asked.
 	WebSocketURL string

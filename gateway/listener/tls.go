@@ -5,8 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"sync/atomic"
+	"time"
 
 	"github.com/rs/zerolog"
+
+	"mcmt2xmpp/xmpp/certificate"
+	"mcmt2xmpp/xmpp/jid"
 )
 
 // VerifyMode is tls_verify_mode: what a listener does with the certificate of a
@@ -56,16 +60,17 @@ func (a *ClientAuth) Verify(cs tls.ConnectionState) error {
 	if a.Mode == VerifyNone || len(cs.PeerCertificates) == 0 {
 		return ErrNoCertificate
 	}
-	issuers := x509.NewCertPool()
-	for _, cert := range cs.PeerCertificates[1:] {
-		issuers.AddCert(cert)
+	return certificate.Verify(cs.PeerCertificates, a.Roots, time.Now())
+}
+
+// Accounts returns the accounts that the certificate of a connection names, if it
+// verifies. Those of the system's authorities name none: they vouch for hosts, and
+// nobody has asked them to say who logs in here.
+func (a *ClientAuth) Accounts(cs tls.ConnectionState) ([]jid.JID, error) {
+	if a.Mode == VerifyNone || len(cs.PeerCertificates) == 0 || a.Roots == nil {
+		return nil, ErrNoCertificate
 	}
-	_, err := cs.PeerCertificates[0].Verify(x509.VerifyOptions{
-		Roots:         a.Roots,
-		Intermediates: issuers,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageAny},
-	})
-	return err
+	return certificate.Accounts(cs.PeerCertificates, a.Roots, time.Now())
 }
 
 // verifyConnection records the result of Verify and enforces it where the mode

@@ -3,9 +3,12 @@ package listener
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"testing"
 	"time"
+
+	"mcmt2xmpp/xmpp/xmpptest"
 )
 
 // handshake connects a client with cfg to a server with the other and returns
@@ -123,6 +126,31 @@ func TestVerifyModes(t *testing.T) {
 					t.Errorf("Verify says %v", verified)
 				}
 			})
+		}
+	}
+}
+
+// TestAccounts: only an authority that was named for it says whose a certificate is
+// (XEP-0178 §2).
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	ca := xmpptest.NewAuthority(t)
+	issued := ca.Issue(t, xmpptest.Leaf{XMPP: []string{"alice@localhost"}})
+	cs := tls.ConnectionState{PeerCertificates: []*x509.Certificate{issued.Leaf}}
+	for name, tc := range map[string]struct {
+		auth *ClientAuth
+		cs   tls.ConnectionState
+		want string
+	}{
+		"named":                   {&ClientAuth{Roots: ca.Pool()}, cs, "[alice@localhost]"},
+		"the system's":            {&ClientAuth{}, cs, "[]"},
+		"another":                 {&ClientAuth{Roots: xmpptest.NewAuthority(t).Pool()}, cs, "[]"},
+		"none: it is ignored":     {&ClientAuth{Roots: ca.Pool(), Mode: VerifyNone}, cs, "[]"},
+		"there is no certificate": {&ClientAuth{Roots: ca.Pool()}, tls.ConnectionState{}, "[]"},
+	} {
+		got, err := tc.auth.Accounts(tc.cs)
+		if fmt.Sprint(got) != tc.want || (err == nil) != (len(got) > 0) {
+			t.Errorf("%s: %v, %v", name, got, err)
 		}
 	}
 }

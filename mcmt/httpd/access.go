@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 )
 
@@ -78,14 +79,22 @@ func (s *Server) authenticate(ctx context.Context, x *exchange, field string) er
 	}
 	logins := s.peers.get(x.peer.Addr())
 	if !logins.mayLogin(s.opt.MaxFailedLogins) {
-		return newProblem(http.StatusTooManyRequests, "header Authorization", "too many wrong credentials from this address").with("Retry-After", "60")
+		s.guarded.Add(1)
+		return tooManyLogins(time.Minute)
 	}
 	name, err := checkCredentials(ctx, x.opt.Authenticator, field)
+	guess, guarded := errors.AsType[*AuthError](err)
 	var verdict interface{ Temporary() bool }
 	switch {
 	case err == nil:
 		x.user = name
 		return nil
+	case guarded && guess.Refused:
+		s.guarded.Add(1)
+		return tooManyLogins(guess.RetryAfter).because(err)
+	case guarded && !guess.Temporary():
+		s.authFailed.Add(1)
+		return challenge("the credentials are not good").because(err).after(guess.Delay)
 	case errors.As(err, &verdict) && !verdict.Temporary():
 		logins.loginFailed()
 		s.authFailed.Add(1)
@@ -93,6 +102,13 @@ func (s *Server) authenticate(ctx context.Context, x *exchange, field string) er
 	default:
 		return newProblem(http.StatusServiceUnavailable, "header Authorization", "credentials cannot be checked now").because(err)
 	}
+}
+
+// tooManyLogins refuses credentials unseen (RFC 6585 §4). It does not say whether it is
+// for the name or for the address.
+func tooManyLogins(after time.Duration) *problem {
+	return newProblem(http.StatusTooManyRequests, "header Authorization", "too many wrong credentials, try again later").
+		with("Retry-After", seconds(max(after, time.Second)))
 }
 
 // checkCredentials hands the credentials to the Authenticator. A field that
@@ -122,9 +138,17 @@ func challenge(detail string) *problem {
 		with("WWW-Authenticate", `Bearer realm="mcmt2xmpp"`)
 }
 
-// confidential reports whether a secret may travel here.
+// confidential reports whether a secret may travel here. Behind a proxy it has come two
+// ways: the one to the proxy is the proxy's to tell of.
 func confidential(x *exchange) bool {
-	return x.r.TLS != nil || x.peer.Addr().IsLoopback() || x.opt.AllowPlainWithoutTLS
+	switch {
+	case x.r.TLS != nil || x.opt.AllowPlainWithoutTLS:
+		return true
+	case x.proxy.IsValid():
+		protos := x.r.Header.Values("X-Forwarded-Proto")
+		return x.proxy.Addr().IsLoopback() && len(protos) == 1 && strings.EqualFold(protos[0], "https")
+	}
+	return x.peer.Addr().IsLoopback()
 }
 
 // checkOrigin refuses requests that a web page made without being ours or on the

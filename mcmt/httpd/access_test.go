@@ -13,6 +13,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"mcmt2xmpp/mcmt"
 )
@@ -191,6 +193,53 @@ func TestFailedLogins(t *testing.T) {
 	}
 	if got := s.Stats().AuthFailed; got != 3 {
 		t.Errorf("%d counted", got)
+	}
+}
+
+// guessed is an Authenticator that bounds the guessing itself.
+type guessed struct{ AuthError }
+
+func (g guessed) Basic(context.Context, string, string) (string, error) { return "", &g.AuthError }
+func (g guessed) Bearer(context.Context, string) (string, error)        { return "", &g.AuthError }
+
+// An Authenticator that bounds the guessing decides when it is too much, and how long an
+// answer waits (RFC 6585 §4).
+func TestGuessing(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		err    AuthError
+		status int
+		after  string
+		took   time.Duration
+		stats  Stats
+	}{
+		"wrong": {AuthError{Delay: 8 * time.Second, Err: ErrDenied}, 401, "", 8 * time.Second, Stats{AuthFailed: 1}},
+		"refused": {AuthError{Refused: true, RetryAfter: 90 * time.Second, Err: errors.New("too many")}, 429, "90", 0,
+			Stats{Guarded: 1}},
+		"refused for a moment more": {AuthError{Refused: true, RetryAfter: time.Millisecond, Err: errors.New("too many")}, 429, "1", 0,
+			Stats{Guarded: 1}},
+		"not to be told": {AuthError{Err: errors.New("store is away")}, 503, "10", 0, Stats{}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				s := New(Options{Sink: &sink{}, MaxFailedLogins: 1, Config: func(netip.AddrPort) PeerOptions {
+					return PeerOptions{Authenticator: guessed{tc.err}, AllowPlainWithoutTLS: true}
+				}})
+				for range 3 { // MaxFailedLogins does not count them
+					rec, req := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/v1/messages", strings.NewReader(goodJSON))
+					req.SetBasicAuth("jörg", "x")
+					began := time.Now()
+					s.ServeHTTP(rec, req)
+					if took := time.Since(began); rec.Code != tc.status || rec.Header().Get("Retry-After") != tc.after || took != tc.took {
+						t.Errorf("%d, Retry-After %q, after %v", rec.Code, rec.Header().Get("Retry-After"), took)
+					}
+				}
+				if got := s.Stats(); got.AuthFailed != 3*tc.stats.AuthFailed || got.Guarded != 3*tc.stats.Guarded {
+					t.Errorf("counted %+v", got)
+				}
+			})
+		})
 	}
 }
 

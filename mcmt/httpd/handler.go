@@ -21,6 +21,7 @@ type exchange struct {
 	r     *http.Request
 	rc    *http.ResponseController
 	peer  netip.AddrPort
+	proxy netip.AddrPort // whose connection it is, if that is another's
 	opt   PeerOptions
 	user  string
 	start time.Time
@@ -30,11 +31,8 @@ type exchange struct {
 // ServeHTTP answers one request.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
-	peer := peerOf(r.RemoteAddr)
-	x := &exchange{
-		w: w, r: r, rc: http.NewResponseController(w), peer: peer,
-		opt: s.opt.Config(peer).withDefaults(), start: time.Now(),
-	}
+	x := &exchange{w: w, r: r, rc: http.NewResponseController(w), start: time.Now()}
+	s.identify(x)
 	// Also bounds what net/http reads of a body that nobody wanted.
 	_ = x.rc.SetReadDeadline(x.start.Add(s.opt.ReadTimeout))
 	if m := s.mounted(r.URL.Path); m != nil && !x.opt.Deny {
@@ -61,6 +59,19 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer leave()
 	handle(x)
+}
+
+// identify finds who has sent the request, and what holds for it.
+func (s *Server) identify(x *exchange) {
+	x.peer = peerOf(x.r.RemoteAddr)
+	x.opt = s.opt.Config(x.peer)
+	if x.opt.Forwarded != nil {
+		if client := x.opt.Forwarded(x.r.Header.Values("X-Forwarded-For")); client != x.peer.Addr() {
+			x.proxy, x.peer = x.peer, netip.AddrPortFrom(client, x.peer.Port())
+			x.opt = s.opt.Config(x.peer)
+		}
+	}
+	x.opt = x.opt.withDefaults()
 }
 
 // mounted is what answers for a path that is not of the message API, nil for nothing.
@@ -208,6 +219,7 @@ func (x *exchange) writable(d time.Duration) {
 func (s *Server) fail(x *exchange, err error) {
 	p := asProblem(err)
 	s.count(p)
+	pause(x.r.Context(), p.delay) // nothing is held meanwhile that others wait for
 	x.writable(s.opt.WriteTimeout)
 	if x.size == 0 && x.r.Header.Get("Expect") != "" {
 		// net/http closes this connection, but would first wait for the body
@@ -226,6 +238,19 @@ func (s *Server) fail(x *exchange, err error) {
 	event.AnErr("error", err).Msg("request")
 }
 
+// pause waits until d has passed or ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
 // count counts the outcome of one message; nil is stored.
 func (s *Server) count(p *problem) {
 	switch {
@@ -241,6 +266,9 @@ func (s *Server) count(p *problem) {
 // logEvent begins a log line with what is known of every request.
 func (s *Server) logEvent(x *exchange) *zerolog.Event {
 	e := s.opt.Log.Info().Stringer("peer", x.peer).Str("method", x.r.Method).Str("path", x.r.URL.Path)
+	if x.proxy.IsValid() {
+		e = e.Stringer("proxy", x.proxy)
+	}
 	if x.user != "" {
 		e = e.Str("user", x.user)
 	}

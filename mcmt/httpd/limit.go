@@ -156,7 +156,7 @@ func (l *limitListener) admit(conn net.Conn) net.Conn {
 		return nil
 	}
 	peer := peerOf(conn.RemoteAddr().String())
-	if peer.Port() == 0 { // a Unix socket
+	if peer.Port() == 0 || l.s.opt.Config(peer).Forwarded != nil { // a Unix socket, or a proxy
 		return &countedConn{Conn: conn, gone: func() { <-l.open }}
 	}
 	st := l.s.peers.get(peer.Addr())

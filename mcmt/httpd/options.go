@@ -17,6 +17,7 @@ package httpd
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net/http"
 	"net/netip"
 	"time"
@@ -87,7 +88,8 @@ type Options struct {
 	// ones are answered 503. Default 512.
 	MaxRequests int
 	// MaxFailedLogins is how many wrong credentials one address may show within
-	// a minute; then they are answered 429 unseen. Default 10.
+	// a minute; then they are answered 429 unseen. Those that an Authenticator bounds
+	// itself do not count. Default 10.
 	MaxFailedLogins int
 	// MaxBatchLines is the number of messages in one batch. Default 10,000.
 	MaxBatchLines int
@@ -107,6 +109,11 @@ type Options struct {
 type PeerOptions struct {
 	Deny    bool // answered 403, whatever it asks
 	Trusted bool // in relay_hosts: may post without authentication, and relay
+	// Forwarded says that the peer is a proxy, and whom a request comes from by the
+	// X-Forwarded-For fields of it: all that holds for that address holds then, in place
+	// of this. A proxy's connections are not counted against its address. nil: the peer
+	// is no proxy, or none that is believed.
+	Forwarded func(fields []string) netip.Addr
 	// Authenticator checks credentials; nil: none are good.
 	Authenticator Authenticator
 	// AllowPlainWithoutTLS takes credentials in clear text from peers that are
@@ -131,12 +138,36 @@ type PeerOptions struct {
 // Authenticator checks credentials. Both methods return the name of the user,
 // for Envelope.User, or an error: one with Temporary() false, such as ErrDenied,
 // says that the credentials are wrong, any other that nobody can tell now. How
-// long they take must not depend on how nearly right a secret is.
+// long they take must not depend on how nearly right a secret is. One that bounds the
+// guessing itself answers with an *AuthError; for others Options.MaxFailedLogins does.
 type Authenticator interface {
 	// Basic checks a name and password (RFC 7617), both in UTF-8.
 	Basic(ctx context.Context, user, password string) (string, error)
 	// Bearer checks a token (RFC 6750).
 	Bearer(ctx context.Context, token string) (string, error)
+}
+
+// AuthError is an error by which an Authenticator bounds the guessing of passwords.
+type AuthError struct {
+	// Refused says that no credentials were tried, for the failures that came before;
+	// RetryAfter is how long that holds.
+	Refused    bool
+	RetryAfter time.Duration
+	// Delay is how long the answer waits.
+	Delay time.Duration
+	Err   error // why, for the log
+}
+
+// Error returns the text of Err.
+func (e *AuthError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// Temporary says whether the same credentials can be good later.
+func (e *AuthError) Temporary() bool {
+	var verdict interface{ Temporary() bool }
+	return e.Refused || !errors.As(e.Err, &verdict) || verdict.Temporary()
 }
 
 const (

@@ -24,6 +24,7 @@ type problem struct {
 
 	header http.Header // further header fields of the answer
 	cause  error       // for the log
+	delay  time.Duration
 }
 
 // fault is one of several mistakes.
@@ -84,6 +85,12 @@ func (p *problem) with(name, value string) *problem {
 // because keeps the cause for the log.
 func (p *problem) because(err error) *problem {
 	p.cause = err
+	return p
+}
+
+// after has the answer wait.
+func (p *problem) after(d time.Duration) *problem {
+	p.delay = d
 	return p
 }
 

@@ -24,7 +24,8 @@ type Server struct {
 	memory *semaphore.Weighted
 
 	requests, accepted, refused, deferred atomic.Uint64
-	authFailed, throttled, overLimit      atomic.Uint64
+	authFailed, guarded                   atomic.Uint64
+	throttled, overLimit                  atomic.Uint64
 	conns                                 atomic.Int64
 }
 
@@ -35,6 +36,7 @@ type Stats struct {
 	Refused    uint64 // messages refused for good
 	Deferred   uint64 // messages refused for now: 429 and 503
 	AuthFailed uint64 // wrong credentials
+	Guarded    uint64 // credentials not tried, for failures that came before
 	Throttled  uint64 // requests over a rate or concurrency
 	OverLimit  uint64 // connections closed because there were too many
 	Open       int64  // connections open now
@@ -50,7 +52,7 @@ func New(o Options) *Server {
 func (s *Server) Stats() Stats {
 	return Stats{
 		Requests: s.requests.Load(), Accepted: s.accepted.Load(), Refused: s.refused.Load(), Deferred: s.deferred.Load(),
-		AuthFailed: s.authFailed.Load(), Throttled: s.throttled.Load(), OverLimit: s.overLimit.Load(), Open: s.conns.Load(),
+		AuthFailed: s.authFailed.Load(), Guarded: s.guarded.Load(), Throttled: s.throttled.Load(), OverLimit: s.overLimit.Load(), Open: s.conns.Load(),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -150,6 +151,12 @@ func (s *session) authSucceeded(mechanism, name string) error {
 // that it failed; the last failure it may have ends the connection.
 func (s *session) authFailed(mechanism string, err error) error {
 	s.log.Info().Err(err).Str("mechanism", mechanism).Str("outcome", "failed").Msg("auth")
+	if guess, ok := errors.AsType[*AuthError](err); ok {
+		if guess.Refused {
+			s.srv.count.limitGuess.Add(1)
+		}
+		pause(s.soft, guess.Delay)
+	}
 	if temporary(err) {
 		return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "temporary authentication failure"}
 	}
@@ -159,6 +166,19 @@ func (s *session) authFailed(mechanism string, err error) error {
 		s.after = "421 4.7.0 " + s.srv.opt.Hostname + " too many failed authentications, closing connection"
 	}
 	return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "authentication failed"}
+}
+
+// pause waits until d has passed or ctx ends.
+func pause(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
 }
 
 // panicError is a panic of a mechanism.

@@ -1,11 +1,14 @@
 package smtpd
 
 import (
+	"context"
 	"crypto/tls"
 	"encoding/base64"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/xdg-go/scram"
 )
@@ -115,3 +118,31 @@ func TestSCRAM(t *testing.T) {
 		}
 	}
 }
+
+// A wrong password is answered after the delay that the Authenticator wants, or at
+// once where the server stops; what it says is not seen by the peer.
+func TestAuthDelay(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		soft, stop := context.WithCancel(t.Context())
+		s := &session{srv: &Server{opt: Options{}.withDefaults()}, soft: soft}
+		began := time.Now()
+		reply := s.authFailed("PLAIN", &AuthError{Delay: 8 * time.Second, Err: denial{}})
+		if took := time.Since(began); took != 8*time.Second || !strings.Contains(reply.Error(), "authentication failed") {
+			t.Errorf("%v after %v", reply, took)
+		}
+		stop()
+		_ = s.authFailed("PLAIN", &AuthError{Delay: time.Hour, Err: denial{}})
+		if took := time.Since(began); took != 8*time.Second {
+			t.Errorf("a server that stops waits for %v", took)
+		}
+		if s.failures != 2 {
+			t.Errorf("%d failures counted", s.failures)
+		}
+	})
+}
+
+type denial struct{}
+
+func (denial) Error() string   { return "no such user" }
+func (denial) Temporary() bool { return false }

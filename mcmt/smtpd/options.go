@@ -112,11 +112,31 @@ type Exchange interface {
 	// first response is nil where the client sent no initial one. A challenge
 	// returned with done is sent before success, as SMTP has no other way
 	// (RFC 4954 §4). An error ends the exchange: with Temporary() true it is
-	// answered 454 and not held against the peer, otherwise 535.
+	// answered 454 and not held against the peer, otherwise 535; an *AuthError says
+	// more.
 	Next(response []byte) (challenge []byte, done bool, err error)
 	// Username is the authenticated name, once Next was done.
 	Username() string
 }
+
+// AuthError is an error of an Exchange, or of its Start, by which an Authenticator
+// bounds the guessing of passwords.
+type AuthError struct {
+	// Refused says that no password was tried, for the failures that came before.
+	Refused bool
+	// Delay is how long the answer waits.
+	Delay time.Duration
+	Err   error // why, for the log
+}
+
+// Error returns the text of Err.
+func (e *AuthError) Error() string { return e.Err.Error() }
+
+// Unwrap returns Err.
+func (e *AuthError) Unwrap() error { return e.Err }
+
+// Temporary says whether the same attempt can succeed later.
+func (e *AuthError) Temporary() bool { return e.Refused || temporary(e.Err) }
 
 const (
 	defaultMessageSize = 10 << 20

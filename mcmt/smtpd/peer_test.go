@@ -173,6 +173,9 @@ func (p *plainExchange) Next(response []byte) ([]byte, bool, error) {
 	if len(f) == 3 && f[1] == "bang" {
 		panic(secret)
 	}
+	if len(f) == 3 && f[1] == "guessed" {
+		return nil, false, &AuthError{Refused: true, Err: errors.New("too many for " + secret)}
+	}
 	if len(f) != 3 || f[1] != "alice" || f[2] != "secret" {
 		return nil, false, errors.New("wrong password for " + secret)
 	}

@@ -20,6 +20,7 @@ type Stats struct {
 	LimitConnection uint64 // connections refused for too many
 	LimitErrors     uint64 // connections closed for too many errors
 	LimitAuth       uint64 // connections closed for too many failed AUTH
+	LimitGuess      uint64 // AUTH not tried, for failures that came before
 	LimitTime       uint64 // connections closed by a time-out
 	LimitMemory     uint64 // messages refused for want of memory
 	Smuggling       uint64 // connections closed for a lone dot between bare CR or LF
@@ -31,7 +32,7 @@ type counters struct {
 	open atomic.Int64
 	connections, accepted, bytes, refused, deferred, aborted,
 	senderRefused, rcptRefused, authSucceeded, authFailed,
-	tlsHandshakes, tlsFailed, limitConnection, limitErrors, limitAuth,
+	tlsHandshakes, tlsFailed, limitConnection, limitErrors, limitAuth, limitGuess,
 	limitTime, limitMemory, smuggling, panics atomic.Uint64
 }
 
@@ -55,6 +56,7 @@ func (s *Server) Stats() Stats {
 		LimitConnection: c.limitConnection.Load(),
 		LimitErrors:     c.limitErrors.Load(),
 		LimitAuth:       c.limitAuth.Load(),
+		LimitGuess:      c.limitGuess.Load(),
 		LimitTime:       c.limitTime.Load(),
 		LimitMemory:     c.limitMemory.Load(),
 		Smuggling:       c.smuggling.Load(),

@@ -201,3 +201,81 @@ func TestDownload(t *testing.T) {
 		t.Errorf("delete: %s", resp.Status)
 	}
 }
+
+// TestDownloadRanges: RFC 9110 §14.2, §13.1.5, a download that was broken off goes on.
+func TestDownloadRanges(t *testing.T) {
+	t.Parallel()
+	u, _ := uploads(t)
+	address, token := asks(t, u, "filename", "a.txt", "size", "10")
+	if resp, text := do(t, http.MethodPut, address, "0123456789", "Authorization", token); resp.StatusCode != http.StatusCreated {
+		t.Fatalf("%s %s", resp.Status, text)
+	}
+	for name, c := range map[string]struct {
+		method string
+		header []string
+		status int
+		body   string
+		which  string // Content-Range
+	}{
+		"all of it":             {"GET", nil, 200, "0123456789", ""},
+		"from a place on":       {"GET", []string{"Range", "bytes=4-"}, 206, "456789", "bytes 4-9/10"},
+		"from the beginning":    {"GET", []string{"Range", "bytes=0-0"}, 206, "0", "bytes 0-0/10"},
+		"in the middle":         {"GET", []string{"Range", "bytes=2-5"}, 206, "2345", "bytes 2-5/10"},
+		"the end":               {"GET", []string{"Range", "bytes=-3"}, 206, "789", "bytes 7-9/10"},
+		"beyond the end":        {"GET", []string{"Range", "bytes=8-100"}, 206, "89", "bytes 8-9/10"},
+		"nothing of it":         {"GET", []string{"Range", "bytes=10-"}, 416, "", "bytes */10"},
+		"the same file":         {"GET", []string{"Range", "bytes=4-", "If-Range", `"tag"`}, 206, "456789", "bytes 4-9/10"},
+		"another file by now":   {"GET", []string{"Range", "bytes=4-", "If-Range", `"other"`}, 200, "0123456789", ""},
+		"a weak tag":            {"GET", []string{"Range", "bytes=4-", "If-Range", `W/"tag"`}, 200, "0123456789", ""},
+		"several: all of it":    {"GET", []string{"Range", "bytes=0-1,4-5"}, 200, "0123456789", ""},
+		"bytes, but no range":   {"GET", []string{"Range", "bytes=x"}, 416, "", ""},
+		"another unit":          {"GET", []string{"Range", "lines=1-2"}, 200, "0123456789", ""},
+		"no answer of HEAD":     {"HEAD", []string{"Range", "bytes=4-"}, 200, "", ""},
+		"what is there already": {"GET", []string{"Range", "bytes=4-", "If-None-Match", `"tag"`}, 304, "", ""},
+		"if it is another one":  {"GET", []string{"If-Match", `"other"`}, 412, "", ""},
+	} {
+		resp, text := do(t, c.method, address, "", c.header...)
+		if resp.StatusCode != c.status || resp.StatusCode < 300 && text != c.body || resp.Header.Get("Content-Range") != c.which {
+			t.Errorf("%s: %s %q, Content-Range %q", name, resp.Status, text, resp.Header.Get("Content-Range"))
+		}
+		if c.status < 300 && (resp.Header.Get("Accept-Ranges") != "bytes" || resp.Header.Get("Content-Disposition") == "") {
+			t.Errorf("%s: %v", name, resp.Header)
+		}
+	}
+}
+
+// TestForward: what was read cannot be read again, and where a file breaks off is an error.
+func TestForward(t *testing.T) {
+	t.Parallel()
+	f := &forward{r: strings.NewReader("0123456789"), size: 12}
+	if end, err := f.Seek(0, io.SeekEnd); end != 12 || err != nil {
+		t.Errorf("%d, %v", end, err)
+	}
+	if _, err := f.Seek(-1, io.SeekStart); err == nil {
+		t.Error("before the beginning")
+	}
+	b := make([]byte, 3)
+	for _, step := range []struct {
+		at   int64
+		want string
+	}{{2, "234"}, {5, "567"}, {9, "9"}} {
+		if _, err := f.Seek(step.at, io.SeekStart); err != nil {
+			t.Fatal(err)
+		}
+		if n, err := f.Read(b); string(b[:n]) != step.want || err != nil {
+			t.Errorf("from %d: %q, %v", step.at, b[:n], err)
+		}
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.Read(b); n > 0 || err == nil {
+		t.Errorf("read again: %d bytes, %v", n, err)
+	}
+	if _, err := f.Seek(11, io.SeekStart); err != nil {
+		t.Fatal(err)
+	}
+	if n, err := f.Read(b); n > 0 || err == nil {
+		t.Errorf("behind where it breaks off: %d bytes, %v", n, err)
+	}
+}

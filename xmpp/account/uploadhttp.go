@@ -8,7 +8,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -33,6 +32,7 @@ func (u *Uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("Cross-Origin-Resource-Policy", "cross-origin")
 	// §7: clients in browsers come from anywhere; nothing here hangs on who they are.
 	h.Set("Access-Control-Allow-Origin", "*")
+	h.Set("Access-Control-Expose-Headers", "Accept-Ranges, Content-Range, ETag")
 	defer u.busy.Add(-1)
 	if u.busy.Add(1) > maxTransfers {
 		h.Set("Retry-After", "10")
@@ -49,7 +49,7 @@ func (u *Uploads) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		u.get(w, r, id, name)
 	case r.Method == http.MethodOptions:
 		h.Set("Access-Control-Allow-Methods", "OPTIONS, HEAD, GET, PUT")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match, If-Range, Range")
 		h.Set("Access-Control-Max-Age", "86400")
 		w.WriteHeader(http.StatusNoContent)
 	default:
@@ -116,7 +116,7 @@ func (u *Uploads) put(w http.ResponseWriter, r *http.Request, id, name string) {
 	}
 }
 
-// get sends a file. Browsers show none: they offer to save it.
+// get sends a file, or a range of it (RFC 9110 §14). Browsers show none: they offer to save it.
 func (u *Uploads) get(w http.ResponseWriter, r *http.Request, id, name string) {
 	f, content, err := u.Files.Open(r.Context(), id)
 	switch {
@@ -141,17 +141,10 @@ func (u *Uploads) get(w http.ResponseWriter, r *http.Request, id, name string) {
 	h.Set("Cache-Control", "private, max-age=86400, immutable")
 	if f.ETag != "" {
 		h.Set("ETag", `"`+f.ETag+`"`)
-		if strings.Contains(r.Header.Get("If-None-Match"), f.ETag) {
-			w.WriteHeader(http.StatusNotModified)
-			return
-		}
 	}
-	h.Set("Content-Length", strconv.FormatInt(f.Size, 10))
-	if r.Method == http.MethodHead {
-		return
-	}
+	out := &patientWriter{ResponseWriter: w, rc: http.NewResponseController(w), wait: u.patience(), until: time.Now().Add(maxTransfer)}
 	// What is missing when this fails, the length tells.
-	_, _ = io.Copy(&patientWriter{w: w, rc: http.NewResponseController(w), wait: u.patience(), until: time.Now().Add(maxTransfer)}, content)
+	http.ServeContent(out, oneRange(r), "", time.Time{}, &forward{r: content, size: f.Size})
 }
 
 // maxTransfer bounds a file as a whole, however steadily it trickles.
@@ -201,7 +194,7 @@ func (p *patient) Read(b []byte) (int, error) {
 
 // patientWriter is the same for what is sent.
 type patientWriter struct {
-	w     io.Writer
+	http.ResponseWriter
 	rc    *http.ResponseController
 	wait  time.Duration
 	until time.Time
@@ -210,5 +203,5 @@ type patientWriter struct {
 // Write writes a piece.
 func (p *patientWriter) Write(b []byte) (int, error) {
 	_ = p.rc.SetWriteDeadline(earlier(time.Now().Add(p.wait), p.until))
-	return p.w.Write(b)
+	return p.ResponseWriter.Write(b)
 }

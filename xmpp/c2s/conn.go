@@ -2,6 +2,7 @@ package c2s
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -97,7 +98,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	s := stream.New(k.conn, stream.Options{
 		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: stream.WireLog(k.log), Throttled: k.throttled(),
 	})
-	n := negotiation{v: v, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
+	n := negotiation{v: v, k: k, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
 	closed := false
 	defer func() {
 		if !closed { // a panic
@@ -108,7 +109,10 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 		}
 	}()
 	var err error
-	if k.leave, err = v.door.Admit(k.conn.RemoteAddr()); err == nil {
+	if !n.proxied() {
+		k.leave, err = v.door.Admit(k.conn.RemoteAddr())
+	}
+	if err == nil {
 		v.stats.negotiating.Add(1)
 		err = n.run(ctx)
 		v.stats.negotiating.Add(-1)
@@ -197,6 +201,7 @@ func (k *link) begin(ctx context.Context) {
 // negotiation brings a connection to a session that is registered with the router.
 type negotiation struct {
 	v   *Server
+	k   *link
 	s   *stream.Stream
 	o   ConnOptions
 	log zerolog.Logger
@@ -207,6 +212,9 @@ type negotiation struct {
 	c       *session // nil: not yet
 	resumed bool     // it is that of a former connection
 }
+
+// proxied says that whose connection it is will show.
+func (n *negotiation) proxied() bool { return n.o.WebSocket != nil && n.o.WebSocket.Forwarded != nil }
 
 func (n *negotiation) run(ctx context.Context) error {
 	switch {
@@ -229,7 +237,7 @@ func (n *negotiation) run(ctx context.Context) error {
 			return err
 		}
 	}
-	login := n.login()
+	login := n.login(ctx)
 	manage := new(stream.Management)
 	if n.o.ResumeTime >= time.Second {
 		manage.Resume = n.resume
@@ -264,12 +272,12 @@ func (n *negotiation) inline() []stream.BindFeature {
 	return features
 }
 
-func (n *negotiation) login() *stream.SASL {
-	w := &watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
-	return &stream.SASL{
+func (n *negotiation) login(ctx context.Context) *stream.SASL {
+	w := &Watch{guard: n.v.o.Guard, from: n.from, o: n.o.Guess}
+	login := &stream.SASL{
 		Offer: sasl.Offer{
 			Store: n.o.Accounts, Digest: n.o.Digest, AllowPlainWithoutTLS: n.o.AllowPlainWithoutTLS,
-			Admit: w.admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
+			Admit: w.Admit, Secret: n.v.o.Secret, Iterations: n.v.o.Iterations,
 		},
 		RequireTLS: n.o.TLSRequired, Tries: n.o.Tries,
 		Failed: func(mechanism string, why *sasl.Failure) time.Duration {
@@ -278,10 +286,14 @@ func (n *negotiation) login() *stream.SASL {
 				n.v.stats.guarded.Add(1)
 			}
 			n.log.Warn().Str("mechanism", mechanism).Stringer("user", w.tried).Err(why).Msg("login failed")
-			return w.failed(why)
+			return w.Failed(why)
 		},
-		Succeeded: func(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) },
+		Succeeded: w.Succeeded,
 	}
+	if external := n.o.External; external != nil {
+		login.Prove = func(domain string, state *tls.ConnectionState) []jid.JID { return external(ctx, domain, state) }
+	}
+	return login
 }
 
 // Conflict is what becomes of a client that asks for a resource which another

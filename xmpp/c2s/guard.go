@@ -9,6 +9,7 @@ import (
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
+	"mcmt2xmpp/xmpp/stream"
 )
 
 // GuessLimits bound the guessing of passwords. The zero value has no bound and no
@@ -77,19 +78,25 @@ func (g *Guard) succeeded(from netip.Prefix, account jid.JID, now time.Time) {
 	g.known.get(login{account, from}).since = now
 }
 
-// refusesAddress says whether an address has failed too often.
-func (g *Guard) refusesAddress(from netip.Prefix, l GuessLimits, now time.Time) bool {
+// refusesAddress says for how long an address is not to try, because it has failed too
+// often.
+func (g *Guard) refusesAddress(from netip.Prefix, l GuessLimits, now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return l.PerAddress > 0 && from.IsValid() && g.addresses.reached(from, l.PerAddress, l.Window, now)
+	if l.PerAddress <= 0 || !from.IsValid() {
+		return 0
+	}
+	return g.addresses.reached(from, l.PerAddress, l.Window, now)
 }
 
-// refuses says whether an account is not to be tried from an address.
-func (g *Guard) refuses(from netip.Prefix, account jid.JID, l GuessLimits, now time.Time) bool {
+// refuses says for how long an account is not to be tried from an address.
+func (g *Guard) refuses(from netip.Prefix, account jid.JID, l GuessLimits, now time.Time) time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return l.PerAccount > 0 && g.accounts.reached(account, l.PerAccount, l.Window, now) &&
-		g.known.peek(login{account, from}) == nil
+	if l.PerAccount <= 0 || g.known.peek(login{account, from}) != nil {
+		return 0
+	}
+	return g.accounts.reached(account, l.PerAccount, l.Window, now)
 }
 
 // table counts failures by key, in bounded memory: it keeps hashes of the keys, which
@@ -143,39 +150,56 @@ func (t *table[K]) count(k K, window time.Duration, now time.Time) int {
 	return f.n
 }
 
-func (t *table[K]) reached(k K, limit int, window time.Duration, now time.Time) bool {
+// reached is how long a row of failures that has reached limit still counts.
+func (t *table[K]) reached(k K, limit int, window time.Duration, now time.Time) time.Duration {
 	f := t.peek(k)
-	return f != nil && f.n >= limit && now.Sub(f.since) <= window
+	if f == nil || f.n < limit || now.Sub(f.since) > window {
+		return 0
+	}
+	return max(window-now.Sub(f.since), time.Nanosecond)
 }
 
 // refused is the answer to a login that is not tried. It says nothing of the account.
-func refused(of string) *sasl.Failure {
-	return &sasl.Failure{Condition: sasl.TemporaryAuthFailure, Refused: true, Text: "too many failed logins " + of + ", try again later"}
+func refused(of string, after time.Duration) *sasl.Failure {
+	return &sasl.Failure{
+		Condition: sasl.TemporaryAuthFailure, Refused: true, After: after, Text: "too many failed logins " + of + ", try again later",
+	}
 }
 
-// watch is the Guard as one connection asks it.
-type watch struct {
+// Watch is a Guard as one connection asks it, whatever its protocol. One goroutine
+// uses it.
+type Watch struct {
 	guard *Guard
 	from  netip.Prefix
 	o     GuessLimits
 	tried jid.JID // the account of the attempt
 }
 
-// admit is sasl.Offer.Admit.
-func (w *watch) admit(user jid.JID) error {
+// Watch returns the Guard for a connection from an address; the zero Addr, for a Unix
+// socket, is not counted.
+func (g *Guard) Watch(from netip.Addr, l GuessLimits) *Watch {
+	return &Watch{guard: g, from: stream.AddressOfIP(from), o: l}
+}
+
+// Admit is for sasl.Offer: it says that an attempt is not made. The zero JID is an
+// attempt without a name, such as one by a token.
+func (w *Watch) Admit(user jid.JID) error {
 	w.tried = user
 	now := time.Now()
-	switch {
-	case w.guard.refusesAddress(w.from, w.o, now):
-		return refused("from your address")
-	case w.guard.refuses(w.from, user, w.o, now):
-		return refused("of this name")
+	if after := w.guard.refusesAddress(w.from, w.o, now); after > 0 {
+		return refused("from your address", after)
+	}
+	if after := w.guard.refuses(w.from, user, w.o, now); after > 0 {
+		return refused("of this name", after)
 	}
 	return nil
 }
 
-// failed counts a refusal of the password and returns for how long its answer waits.
-func (w *watch) failed(why *sasl.Failure) time.Duration {
+// Succeeded notes who has logged in.
+func (w *Watch) Succeeded(user jid.JID) { w.guard.succeeded(w.from, user, time.Now()) }
+
+// Failed counts a refusal of the password and returns for how long its answer waits.
+func (w *Watch) Failed(why *sasl.Failure) time.Duration {
 	if why.Condition != sasl.NotAuthorized || why.Text != "" {
 		return 0 // it was not about the password
 	}

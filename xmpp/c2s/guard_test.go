@@ -24,19 +24,19 @@ func TestGuardWindow(t *testing.T) {
 	t.Parallel()
 	g, l, at := NewGuard(), GuessLimits{Window: time.Minute, PerAddress: 2, PerAccount: 2}, time.Now()
 	g.failed(here, alice, l, at)
-	if g.refusesAddress(here, l, at) || g.refuses(there, alice, l, at) {
+	if g.refusesAddress(here, l, at)+g.refuses(there, alice, l, at) > 0 {
 		t.Error("refused after one")
 	}
 	g.failed(here, alice, l, at.Add(50*time.Second))
-	for _, c := range []struct {
-		after time.Duration
-		want  bool
-	}{{50 * time.Second, true}, {time.Minute, true}, {61 * time.Second, false}} {
-		if now := at.Add(c.after); g.refusesAddress(here, l, now) != c.want || g.refuses(there, alice, l, now) != c.want {
-			t.Errorf("after %v: refused is not %v", c.after, c.want)
+	for _, c := range []struct{ after, want time.Duration }{
+		{50 * time.Second, 10 * time.Second}, {time.Minute, time.Nanosecond}, {61 * time.Second, 0},
+	} {
+		now := at.Add(c.after)
+		if a, b := g.refusesAddress(here, l, now), g.refuses(there, alice, l, now); a != c.want || b != c.want {
+			t.Errorf("after %v: refused for %v and %v, want %v", c.after, a, b, c.want)
 		}
 	}
-	if g.refusesAddress(there, l, at) || g.refuses(here, bob, l, at) {
+	if g.refusesAddress(there, l, at)+g.refuses(here, bob, l, at) > 0 {
 		t.Error("others are refused")
 	}
 	if n := g.failed(here, alice, l, at.Add(2*time.Minute)); n != 1 {
@@ -52,7 +52,7 @@ func TestGuardKnown(t *testing.T) {
 	g.succeeded(here, alice, at)
 	g.failed(there, alice, l, at)
 	g.failed(there, bob, l, at)
-	if g.refuses(here, alice, l, at) || !g.refuses(there, alice, l, at) || !g.refuses(here, bob, l, at) {
+	if g.refuses(here, alice, l, at) > 0 || g.refuses(there, alice, l, at) == 0 || g.refuses(here, bob, l, at) == 0 {
 		t.Error("the wrong ones are refused")
 	}
 }
@@ -77,10 +77,10 @@ func TestGuardBounded(t *testing.T) {
 			t.Errorf("%s: %d entries", name, n)
 		}
 	}
-	if g.refusesAddress(here, l, at) || g.refuses(here, alice, l, at) {
+	if g.refusesAddress(here, l, at)+g.refuses(here, alice, l, at) > 0 {
 		t.Error("the oldest are still there")
 	}
-	if !g.refusesAddress(there, l, at) || !g.refuses(there, bob, l, at) {
+	if g.refusesAddress(there, l, at) == 0 || g.refuses(there, bob, l, at) == 0 {
 		t.Error("those that go on failing are forgotten")
 	}
 }
@@ -89,14 +89,14 @@ func TestGuardBounded(t *testing.T) {
 // the password costs nothing.
 func TestGuardDelay(t *testing.T) {
 	t.Parallel()
-	w := watch{guard: NewGuard(), from: here, o: GuessLimits{Delay: time.Second, Window: time.Minute}}
+	w := Watch{guard: NewGuard(), from: here, o: GuessLimits{Delay: time.Second, Window: time.Minute}}
 	for i, want := range []time.Duration{1, 2, 4, 8, 16, 16, 16} {
-		if got := w.failed(&sasl.Failure{Condition: sasl.NotAuthorized}); got != want*time.Second {
+		if got := w.Failed(&sasl.Failure{Condition: sasl.NotAuthorized}); got != want*time.Second {
 			t.Errorf("failure %d waits %v, want %d s", i, got, want)
 		}
 	}
 	for _, f := range []sasl.Failure{{Condition: sasl.MalformedRequest}, {Condition: sasl.NotAuthorized, Text: "no such binding"}} {
-		if got := w.failed(&f); got != 0 {
+		if got := w.Failed(&f); got != 0 {
 			t.Errorf("%v waits %v", f, got)
 		}
 	}

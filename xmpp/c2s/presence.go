@@ -138,6 +138,19 @@ func (s *shows) direct(st *stanza.Stanza) bool {
 	return true
 }
 
+// Occupants are the addresses within a room that the client has sent presence to: those
+// by which it is there, or was, and has another nickname now.
+func (c *session) Occupants(room jid.JID) (all []jid.JID) {
+	c.shows.mu.Lock()
+	defer c.shows.mu.Unlock()
+	for to := range c.shows.directed {
+		if !to.IsBare() && to.Bare() == room {
+			all = append(all, to)
+		}
+	}
+	return all
+}
+
 // clear makes the session unavailable, for good with retire. It returns whether it
 // was available, and who else has to be told.
 func (s *shows) clear(retire bool) (was bool, directed map[jid.JID]struct{}) {

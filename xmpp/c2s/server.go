@@ -28,6 +28,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/stream"
@@ -44,12 +45,19 @@ type ConnOptions struct {
 	// WebSocket begins with HTTP, and goes on with streams in frames (RFC 7395). Nil:
 	// it does not.
 	WebSocket *WebSocketOptions
+	// Deny takes no connection. The listener has asked already; this is for a client
+	// behind a proxy.
+	Deny bool
 	// TLSRequired offers no login before TLS (RFC 7590 §3.2). Without TLS nobody
 	// could log in then.
 	TLSRequired bool
 
 	// Accounts are for SCRAM and PLAIN, Digest for DIGEST-MD5; nil: not offered.
 	Accounts, Digest sasl.Store
+	// External says which accounts of a domain the client's certificate proves, for
+	// EXTERNAL: those that exist, by a certificate that has been verified (XEP-0178
+	// §2). Nil: it is not offered.
+	External func(ctx context.Context, domain string, state *tls.ConnectionState) []jid.JID
 	// AllowPlainWithoutTLS offers PLAIN in clear text.
 	AllowPlainWithoutTLS bool
 

@@ -9,13 +9,16 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
 	"golang.org/x/net/http/httpguts"
 
+	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
@@ -30,6 +33,10 @@ type WebSocketOptions struct {
 	// URL is what XEP-0156 tells clients. Empty: the host and port that they asked,
 	// and WebSocketPath.
 	URL string
+	// Forwarded says that the connection is a proxy's, and whom it is from by the
+	// X-Forwarded-For fields of the request: all that holds for that address holds then.
+	// Nil: it is no proxy's, or none that is believed.
+	Forwarded func(fields []string) netip.Addr
 }
 
 // errServed ends a connection that was answered by HTTP alone.
@@ -44,9 +51,20 @@ func (n *negotiation) upgrade(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("http: %w", err)
 		}
-		answer := n.answer(req)
+		answer, refused := httpAnswer{}, n.identify(req)
+		switch {
+		case errors.Is(refused, errDenied):
+			answer = refuse(http.StatusForbidden, errDenied.Error())
+		case refused != nil:
+			answer = refuse(http.StatusTooManyRequests, "too many connections from your address", "Retry-After: 60")
+		default:
+			answer = n.answer(req)
+		}
 		if _, err := io.WriteString(c, answer.String()); err != nil {
 			return fmt.Errorf("http: %w", err)
+		}
+		if refused != nil {
+			return refused
 		}
 		if answer.status != http.StatusSwitchingProtocols {
 			return fmt.Errorf("http: %s %s answered %d: %w", req.Method, req.URL.Path, answer.status, errServed)
@@ -57,6 +75,38 @@ func (n *negotiation) upgrade(ctx context.Context) error {
 	if err == nil {
 		n.s.Frame(rest)
 	}
+	return err
+}
+
+var errDenied = errors.New("connections from this address are not taken")
+
+// identify finds whom a proxy's connection is from, and what holds for it. The error
+// says that it is not taken.
+func (n *negotiation) identify(req *http.Request) error {
+	if !n.proxied() {
+		return nil
+	}
+	proxy := n.k.conn.RemoteAddr()
+	client := n.o.WebSocket.Forwarded(req.Header.Values("X-Forwarded-For"))
+	addr := net.Addr(net.TCPAddrFromAddrPort(netip.AddrPortFrom(client, 0)))
+	if own := stream.AddressOf(proxy); own == stream.AddressOfIP(client) || !own.IsValid() && client.IsLoopback() {
+		addr = proxy // and no further, or a local user on a Unix socket
+	} else {
+		n.k.log = n.v.o.Log.With().Stringer("peer", addr).Stringer("proxy", proxy).Logger()
+	}
+	n.log, n.from = n.k.log, stream.AddressOf(addr)
+	o := n.v.o.Connection(addr)
+	o.TLS, o.Direct = n.o.TLS, n.o.Direct // are done
+	if o.WebSocket == nil {
+		o.WebSocket = n.o.WebSocket
+	}
+	n.o = o
+	n.s.Limit(o.Limits)
+	if o.Deny {
+		return errDenied
+	}
+	var err error
+	n.k.leave, err = n.v.door.Admit(addr)
 	return err
 }
 

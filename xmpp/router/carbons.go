@@ -4,12 +4,16 @@ import (
 	"context"
 	"slices"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // NSCarbons is the namespace of Message Carbons (XEP-0280).
 const NSCarbons = "urn:xmpp:carbons:2"
+
+// nsCarbonRules says that the rules of §6.1 hold as they are written (§6.2).
+const nsCarbonRules = "urn:xmpp:carbons:rules:0"
 
 const (
 	nsForward    = "urn:xmpp:forward:0"                    // XEP-0297
@@ -40,7 +44,7 @@ func (r *Router) provideCarbons() {
 	r.Provide(Service{
 		Payloads: []xmlwire.Name{{Space: NSCarbons, Local: "enable"}, {Space: NSCarbons, Local: "disable"}},
 		Reach:    Owner,
-		OfDomain: []string{NSCarbons}, OfAccount: []string{NSCarbons},
+		OfDomain: []string{NSCarbons, nsCarbonRules}, OfAccount: []string{NSCarbons, nsCarbonRules},
 		Answer: func(_ context.Context, rq Request) (*xmlwire.Element, error) {
 			s, ok := rq.Asker.(Copied)
 			switch {
@@ -63,13 +67,17 @@ const (
 	received direction = "received"
 )
 
-// copyable applies the rules of XEP-0280 §6.1. Errors are not copied: which message
-// they answer would have to be remembered.
-func copyable(st *stanza.Stanza, d direction) bool {
-	if st.Kind != stanza.Message || st.Type == stanza.TypeGroupchat || st.Type == stanza.TypeError || st.Type == stanza.TypeHeadline {
+// copyable applies the rules of XEP-0280 §6.1, and §9.
+func (r *Router) copyable(st *stanza.Stanza, d direction) bool {
+	switch {
+	case st.Kind != stanza.Message || st.Type == stanza.TypeGroupchat:
 		return false
+	case st.Type == stanza.TypeError:
+		// Not by what is in it, which is often the message.
+		return st.Element.Child(namePrivate) == nil && r.copies.answered(st, d)
 	}
-	instant := st.Type == stanza.TypeChat || hasBody(st)
+	// A type that we do not know is normal (RFC 6121 §5.2.2).
+	instant := st.Type == stanza.TypeChat || st.Type != stanza.TypeHeadline && st.Child("body") != nil
 	for e := range st.Element.Elements() {
 		switch e.Name.Space {
 		case NSCarbons:
@@ -94,26 +102,60 @@ func copyable(st *stanza.Stanza, d direction) bool {
 // copySent sends copies of a message that a client here has sent to the other
 // resources of its account (§8). A message to oneself is received by them.
 func (r *Router) copySent(ctx context.Context, from Session, st *stanza.Stanza) {
-	if st.From.Bare() == st.To.Bare() || !copyable(st, sent) {
+	if st.From.Bare() == st.To.Bare() || !r.copyable(st, sent) {
 		return
 	}
 	for _, s := range r.Sessions(st.From.Bare()) {
-		if s.JID() != from.JID() && wantsCopies(s) {
+		if s.JID() != from.JID() && wantsCopies(s) && together(from, s, st) {
 			_ = s.Send(ctx, carbon(s, st, sent)) // whose fault it is, is not the sender's business (§10.3)
+			r.copies.note(st, sent)
 		}
 	}
+}
+
+// copyRefusal sends copies of the error that answers a message of from at once.
+func (r *Router) copyRefusal(ctx context.Context, from Session, answer *stanza.Stanza) {
+	if answer.Kind == stanza.Message && answer.From.Bare() != answer.To.Bare() {
+		r.copyReceived(ctx, answer, r.Sessions(from.JID().Bare()), []Session{from})
+	}
+}
+
+// Occupied is what a session may have beside Session: by which occupants of a room its
+// client takes part in it (XEP-0045).
+type Occupied interface {
+	Session
+	Occupants(room jid.JID) []jid.JID
+}
+
+// together says whether the client of s gets copies of what that of from says in private
+// within a room: only if it is there by the same nickname, since nobody else could answer
+// (§6.1). Of a session that is not known to be in the room nothing is concluded.
+func together(from, s Session, st *stanza.Stanza) bool {
+	a, ok := from.(Occupied)
+	b, also := s.(Occupied)
+	if !ok || !also || st.To.IsBare() || !hasRoom(st) {
+		return true
+	}
+	own := a.Occupants(st.To.Bare())
+	return len(own) == 0 || slices.ContainsFunc(b.Occupants(st.To.Bare()), func(o jid.JID) bool { return slices.Contains(own, o) })
+}
+
+// hasRoom says whether a message is of a room, by what its client has marked it with.
+func hasRoom(st *stanza.Stanza) bool {
+	return st.Element.Child(xmlwire.Name{Space: nsRoom, Local: "x"}) != nil
 }
 
 // copyReceived sends copies of a message that was delivered to chosen to the other
 // resources of its account (§7).
 func (r *Router) copyReceived(ctx context.Context, st *stanza.Stanza, sessions, chosen []Session) {
-	if !copyable(st, received) {
+	if !r.copyable(st, received) {
 		return
 	}
 	for _, s := range sessions {
 		// One's own message is known where it was written.
 		if !slices.Contains(chosen, s) && s.JID() != st.From && wantsCopies(s) {
 			_ = s.Send(ctx, carbon(s, st, received))
+			r.copies.note(st, received)
 		}
 	}
 }

@@ -23,11 +23,14 @@ func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) err
 		}
 	}
 	answer, err := r.route(ctx, from, st)
-	switch {
-	case err != nil:
+	if st.Kind == stanza.Message {
+		r.copySent(ctx, from, seen) // even what is refused was said
+	}
+	if err != nil {
 		answer = st.ErrorReply(r.refusal(err))
-	case st.Kind == stanza.Message:
-		r.copySent(ctx, from, seen)
+		if answer != nil {
+			r.copyRefusal(ctx, from, answer)
+		}
 	}
 	if answer == nil {
 		return nil

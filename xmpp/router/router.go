@@ -149,6 +149,7 @@ type Router struct {
 	o       Options
 	stats   counters
 	returns returns
+	copies  copies
 
 	mu          sync.RWMutex
 	hosts       map[string]Host // by domain

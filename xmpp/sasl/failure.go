@@ -1,8 +1,10 @@
 package sasl
 
-import "errors"
-
-import "fmt"
+import (
+	"errors"
+	"fmt"
+	"time"
+)
 
 // Condition is the name of a SASL failure element (RFC 6120 §6.5).
 type Condition string
@@ -34,7 +36,9 @@ type Failure struct {
 	// Refused says that the exchange was ended for what came before it, whatever the
 	// password.
 	Refused bool
-	Err     error // cause, for the log only: it may name the account or its store; nil for none
+	// After is how long others will be too, for that; 0: not known.
+	After time.Duration
+	Err   error // cause, for the log only: it may name the account or its store; nil for none
 }
 
 // Error names the condition and the cause. It is for the log.

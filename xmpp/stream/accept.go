@@ -128,7 +128,15 @@ func AddressOf(addr net.Addr) netip.Prefix {
 	if err != nil {
 		return netip.Prefix{}
 	}
-	ip, bits := ap.Addr().Unmap().WithZone(""), 32
+	return AddressOfIP(ap.Addr())
+}
+
+// AddressOfIP is AddressOf for an IP address; the zero one is not counted.
+func AddressOfIP(ip netip.Addr) netip.Prefix {
+	if !ip.IsValid() {
+		return netip.Prefix{}
+	}
+	ip, bits := ip.Unmap().WithZone(""), 32
 	if ip.Is6() {
 		bits = 64
 	}

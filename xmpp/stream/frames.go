@@ -45,6 +45,24 @@ func (s *Stream) Handshake(ctx context.Context, f func(io.ReadWriter) error) err
 	}{s.in, s.in.conn})
 }
 
+// Limit replaces the limits, when a handshake has shown that others hold for the peer.
+// What it has sent counts against the new ones.
+func (s *Stream) Limit(l Limits) {
+	l = l.orDefault()
+	s.in.left = max(0, s.in.left+l.BytesBefore-s.o.Limits.BytesBefore)
+	s.o.Limits = l
+	s.in.bytes.of, s.stanzas.of = l.Bytes, l.Stanzas
+	s.dec.SetLimits(l.Before)
+	s.out.bound(l)
+}
+
+func (w *Writer) bound(l Limits) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.limit, w.timeout, w.patience = l.Queue, l.Write, l.Patience
+	w.unacked, w.unackedBytes = l.Unacked, l.UnackedBytes
+}
+
 // Frame goes on as a WebSocket's server (RFC 7395). rest was read already, and comes
 // after the handshake. Nothing of the stream may have been sent.
 func (s *Stream) Frame(rest []byte) {

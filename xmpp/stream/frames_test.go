@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -151,5 +152,31 @@ func TestAppendFrame(t *testing.T) {
 	}
 	if b := appendFrame(nil, opText, func(b []byte) []byte { return b }); len(b) != 0 {
 		t.Errorf("nothing in a frame: % x", b)
+	}
+}
+
+// Limits that are found out in the handshake hold from then on, and what was sent
+// before counts.
+func TestLimit(t *testing.T) {
+	t.Parallel()
+	near, far := net.Pipe()
+	defer far.Close()
+	s := New(near, Options{Receiving: true, Limits: Limits{BytesBefore: 1000}})
+	defer s.Abort()
+	go func() { _, _ = far.Write(make([]byte, 100)) }()
+	if err := s.Handshake(t.Context(), func(c io.ReadWriter) error {
+		_, err := io.ReadFull(c, make([]byte, 100))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	s.Limit(Limits{BytesBefore: 150, Before: xmlwire.Limits{Bytes: 77}, Unacked: 5, Queue: 6, Stanzas: Rate{N: 7}})
+	s.Frame(nil)
+	if s.in.left != 50 || s.dec.(*frames).lim.Bytes != 77 || s.out.unacked != 5 || s.out.limit != 6 || s.stanzas.of.N != 7 {
+		t.Errorf("%d bytes left; %+v", s.in.left, s.o.Limits)
+	}
+	s.Limit(Limits{BytesBefore: 60})
+	if s.in.left != 0 {
+		t.Errorf("%d bytes left of less than were sent", s.in.left)
 	}
 }

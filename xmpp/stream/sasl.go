@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -35,10 +36,21 @@ type SASL struct {
 	Failed func(mechanism string, why *sasl.Failure) time.Duration
 	// Succeeded learns who has logged in. Nil: nobody does.
 	Succeeded func(user jid.JID)
+	// Prove says whom of a domain the certificate of the peer proves, for EXTERNAL; it is
+	// asked once for each handshake and domain. Nil: nobody.
+	Prove func(domain string, state *tls.ConnectionState) []jid.JID
 
 	failures  int
 	unbound   int  // exchanges that ended for their type of channel binding
 	plusTried bool // the client has tried a -PLUS mechanism on this stream
+	proved    proof
+}
+
+// proof is what Prove has said.
+type proof struct {
+	conn   *tls.Conn
+	domain string
+	who    []jid.JID
 }
 
 // Name is <auth/>.
@@ -50,7 +62,20 @@ func (f *SASL) offer(s *Stream) sasl.Offer {
 	// Scripts cannot see the TLS below their WebSocket. COMPAT stanza 12: it takes the
 	// -PLUS name all the same.
 	o.Unbound = s.Framed()
+	if f.Prove != nil {
+		o.Proven = f.prove(s)
+	}
 	return o
+}
+
+func (f *SASL) prove(s *Stream) []jid.JID {
+	if s.tls == nil {
+		return nil
+	}
+	if domain := s.local.Domain(); f.proved.conn != s.tls || f.proved.domain != domain {
+		f.proved = proof{s.tls, domain, f.Prove(domain, s.TLS())}
+	}
+	return f.proved.who
 }
 
 // Advertise lists the mechanisms that can work on this stream (§6.4.1).
