@@ -78,8 +78,8 @@ func TestClientLinkRefused(t *testing.T) {
 		password, more string
 		step, word     string
 	}{
-		{n.Prosody, "p1.example", "wrong", "", "login", "not-authorized"},
-		{n.Ejabberd, "e1.example", "wrong", "", "login", "not-authorized"},
+		{n.Prosody, "p1.example", "wrong", "tls_verify = no", "login", "not-authorized"},
+		{n.Ejabberd, "e1.example", "wrong", "tls_verify = no", "login", "not-authorized"},
 		{n.Prosody, "p1.example", "secret", "tls_verify = host", "tls", "self-signed"},
 		{n.Ejabberd, "e1.example", "secret", "tls_verify = ca", "tls", "self-signed"},
 	} {
