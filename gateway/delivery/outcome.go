@@ -1,11 +1,13 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // settled is the disposition of a message that has ended, with its record for
@@ -37,6 +39,17 @@ func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) 
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
 }
 
+// tell tells the Jabber user who wrote a message that was kept for its recipient that it
+// does not arrive (RFC 6120 §10.4). Who sent mail is not told by Jabber.
+func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Stanza, why *stanza.Error) {
+	if rec.Listener != keptListener {
+		return
+	}
+	if answer := st.ErrorReply(why); answer != nil {
+		_ = dl.router.Forward(ctx, answer) // he may be gone
+	}
+}
+
 // outlived is the reason to give a message up for its age, empty where there is
 // none.
 func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
@@ -52,7 +65,10 @@ func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
 }
 
 // expire gives a message up that has outlived its time.
-func (dl *Delivery) expire(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	if st, err := read(d, rec, time.Now()); err == nil {
+		dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason})
+	}
 	dl.expired.Add(1)
 	dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Expired, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
