@@ -40,14 +40,21 @@ func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) 
 }
 
 // tell tells the Jabber user who wrote a message that was kept for its recipient that it
-// does not arrive (RFC 6120 §10.4). Who sent mail is not told by Jabber.
-func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Stanza, why *stanza.Error) {
-	if rec.Listener != keptListener {
-		return
+// does not arrive (RFC 6120 §10.4), and says whether he was to be told. Who sent mail is
+// not told by Jabber.
+func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Stanza, why *stanza.Error) bool {
+	answer := st.ErrorReply(why)
+	if rec.Listener != keptListener || answer == nil {
+		return false
 	}
-	if answer := st.ErrorReply(why); answer != nil {
-		_ = dl.router.Forward(ctx, answer) // he may be gone
-	}
+	_ = dl.router.Forward(ctx, answer) // he may be gone
+	return true
+}
+
+// returned ends a message whose author has been told that it does not arrive: he has it,
+// and it is not among the dead.
+func (dl *Delivery) returned(rec custody.Record, d *broker.Delivery, end custody.End, reason string) broker.Disposition {
+	return settled(broker.Ack(), custody.Outcome{Record: rec, End: end, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
 }
 
 // outlived is the reason to give a message up for its age, empty where there is
@@ -66,10 +73,11 @@ func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
 
 // expire gives a message up that has outlived its time.
 func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	if st, err := read(d, rec, time.Now()); err == nil {
-		dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason})
-	}
 	dl.expired.Add(1)
 	dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	st, err := read(d, rec, time.Now())
+	if err == nil && dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason}) {
+		return dl.returned(rec, d, custody.Expired, reason)
+	}
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Expired, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
 }

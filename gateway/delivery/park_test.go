@@ -354,6 +354,10 @@ func TestKeptRefused(t *testing.T) {
 	if got := bob.ids(); len(got) != 1 {
 		t.Errorf("got %v", got)
 	}
+	w.idle()
+	if n := w.dead(); n != 1 {
+		t.Errorf("%d dead messages, want that of the mail", n)
+	}
 }
 
 // TestManyAbsent: thousands of recipients for whom messages wait and whose time has

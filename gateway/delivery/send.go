@@ -67,8 +67,11 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	// means only that this session is gone.
 	case errors.As(err, &refused) && !refused.Temporary():
 		return outgoing{rec: rec, end: func() broker.Disposition {
-			dl.tell(ctx, rec, st, refused)
-			return dl.bury(rec, d, "refused: "+refused.Error())
+			end := dl.bury(rec, d, "refused: "+refused.Error())
+			if dl.tell(ctx, rec, st, refused) {
+				return dl.returned(rec, d, custody.Failed, "refused: "+refused.Error())
+			}
+			return end
 		}}, nil
 	case err != nil:
 		return outgoing{}, err
