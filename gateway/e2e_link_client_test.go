@@ -28,7 +28,7 @@ func TestClientLink(t *testing.T) {
 		theirs string
 	}{{n.Prosody, "p1.example"}, {n.Ejabberd, "e1.example"}} {
 		t.Run(c.theirs, func(t *testing.T) {
-			g := newLinked(t, ours, clientLink(c.server, c.theirs, "secret", ""))
+			g := newLinked(t, ours, clientLink(c.server, c.theirs, "secret", "tls_verify = no"))
 			ann, alice := meet(t, g.xmpp(), "ann@"+ours+"/a"), meet(t, c.server.C2S, "alice@"+c.theirs+"/a")
 			account := "dave@" + c.theirs
 			for i, smtp := range []bool{true, false} {
@@ -78,8 +78,8 @@ func TestClientLinkRefused(t *testing.T) {
 		password, more string
 		step, word     string
 	}{
-		{n.Prosody, "p1.example", "wrong", "", "login", "not-authorized"},
-		{n.Ejabberd, "e1.example", "wrong", "", "login", "not-authorized"},
+		{n.Prosody, "p1.example", "wrong", "tls_verify = no", "login", "not-authorized"},
+		{n.Ejabberd, "e1.example", "wrong", "tls_verify = no", "login", "not-authorized"},
 		{n.Prosody, "p1.example", "secret", "tls_verify = host", "tls", "self-signed"},
 		{n.Ejabberd, "e1.example", "secret", "tls_verify = ca", "tls", "self-signed"},
 	} {

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"net"
 	"reflect"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 	"mcmt2xmpp/xmpp/link"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/s2s"
+	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
 )
 
@@ -138,12 +140,21 @@ func (a *App) linkOptions(l config.Link) link.Options {
 		Name: l.Name, Type: linkTypes[l.Type], JID: l.JID, Password: l.Password.Reveal(), Address: l.Gateway, Resolver: func() link.Resolver { return a.servers.dns() },
 		Protection: protections[l.TLS], TLS: a.linkTLS(l), Domains: l.Domains,
 		Subscriptions: link.Subscriptions(l.Subscriptions), ReplyTo: l.ReplyTo,
-		Ours: a.serves, Receive: a.router.Receive, Return: a.router.Return,
+		Takes: func(domain string) bool { return a.componentAt(l.Gateway, domain) },
+		Stray: func(st *stanza.Stanza) bool { return a.links.all().Answered(st) },
+		Ours:  a.serves, Receive: a.router.Receive, Return: a.router.Return,
 		OnUp: func() {
 			a.delivery.WakeDomains(func(domain string) bool { return a.links.all().Any(domain) })
 		},
 		Limits: a.serverLimits(), Log: a.xmppLog().With().Str("part", "link").Logger(),
 	}
+}
+
+// componentAt says whether a link is the component of a domain at a server.
+func (a *App) componentAt(gateway, domain string) bool {
+	return slices.ContainsFunc(a.state.Load().cfg.Links, func(l config.Link) bool {
+		return l.Type == config.LinkComponent && l.Gateway == gateway && l.JID.Domain() == domain
+	})
 }
 
 // linkTLS verifies the server of a link as tls_verify says, by the authorities that tls_ca

@@ -46,16 +46,21 @@ func (l *Link) handshake(ctx context.Context, s *stream.Stream) error {
 // take deals with a stanza from the server.
 func (l *Link) take(ctx context.Context, c *session, st *stanza.Stanza) {
 	switch {
+	case c.client == nil && st.From == st.To && l.o.Stray != nil && l.o.Stray(st):
 	case l.o.Ours(st.From.Domain()):
 		// Nobody of ours speaks through another server: his name is borrowed.
 		l.drop(st, "its sender is in a domain of ours")
 	case c.client != nil:
 		l.takeAccount(ctx, c, st)
-	case st.To.Domain() != l.o.JID.Domain() || st.From.IsZero():
+	case !l.takes(st.To.Domain()) || st.From.IsZero():
 		l.drop(st, "it is not for the component") // XEP-0114 §3: both addresses are there
 	default:
 		l.o.Receive(ctx, st)
 	}
+}
+
+func (l *Link) takes(domain string) bool {
+	return domain == l.o.JID.Domain() || l.o.Takes != nil && l.o.Takes(domain)
 }
 
 // drop counts a stanza that goes no further.

@@ -90,6 +90,50 @@ func TestComponentForeign(t *testing.T) {
 	})
 }
 
+// TestShared: a server may send what is for one of its components by the stream of
+// another one, pings too (COMPAT ejabberd 23).
+func TestShared(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f, f2 := newFar(t), newFar(t)
+		var links Links
+		shared := func(o *Options) {
+			o.Takes = func(d string) bool { return d == "gw.example" || d == "localhost" }
+			o.Stray = func(st *stanza.Stanza) bool { return links.Answered(st) }
+		}
+		n := run(t, f, shared)
+		other := run(t, f2, func(o *Options) { shared(o); o.JID = jid.MustParse("localhost") })
+		links = Links{n.Link, other.Link}
+		s, s2 := f.accept("s3cret"), f2.accept("s3cret")
+		<-n.ups
+		<-other.ups
+		s.send(s2.next())
+		s2.send(s.next())
+		s2.send(message("bob@gw.example", "alice@p1.example", "1"))
+		if st := <-other.received; st.ID != "m-1" {
+			t.Errorf("got %s", st)
+		}
+		c, err := n.Session(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		proof := make(chan router.Proof, 1)
+		go func() {
+			p, _ := c.Prove(t.Context())
+			proof <- p
+		}()
+		s2.send(s.next())
+		if p := <-proof; p != router.ProofAnswer {
+			t.Errorf("proof %q", p)
+		}
+		for _, s := range []*server{s, s2} {
+			go func() { _ = s.Close(t.Context()) }()
+		}
+		n.stop()
+		other.stop()
+	})
+}
+
 // TestMuteServer: a server that routes no ping back has been written to, and is not
 // disconnected for it.
 func TestMuteServer(t *testing.T) {

@@ -77,6 +77,14 @@ type Options struct {
 	Subscriptions Subscriptions
 	ReplyTo       jid.JID
 
+	// Takes says whether the server may send a component what is for a domain. Nil: for
+	// its own only. COMPAT ejabberd 23: what is for any of the components of one
+	// listener comes by the stream of any of them.
+	Takes func(domain string) bool
+	// Stray finds the link whose ping came by another one, for the same reason, and says
+	// whether it was one. Nil: there is none.
+	Stray func(st *stanza.Stanza) bool
+
 	// Ours says whether a domain is one of ours: nobody there speaks through the other
 	// server.
 	Ours func(domain string) bool

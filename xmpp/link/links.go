@@ -89,6 +89,19 @@ func (ls Links) Reachable(domain string) bool {
 	return false
 }
 
+// Answered says whether a stanza answers a ping of one of them: see Options.Stray.
+func (ls Links) Answered(st *stanza.Stanza) bool {
+	for _, l := range ls {
+		l.mu.Lock()
+		c := l.up
+		l.mu.Unlock()
+		if c != nil && c.pings.Answered(st) {
+			return true
+		}
+	}
+	return false
+}
+
 // Any says whether one of them leads from any domain of ours to another.
 func (ls Links) Any(to string) bool {
 	for _, l := range ls {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
@@ -35,12 +36,13 @@ func (f Login) Initiate(ctx context.Context, s *Stream, list *xmlwire.Element) (
 			offered = append(offered, c.Text())
 		}
 	}
-	client, err := login.Choose(offered)
+	client, err := f.try(ctx, s, login, offered)
+	if unbound(login, client, err) {
+		login.ChannelBindings = []string{}
+		client, err = f.try(ctx, s, login, offered)
+	}
 	if err != nil {
 		return 0, err
-	}
-	if err := f.exchange(ctx, s, client); err != nil {
-		return 0, fmt.Errorf("login by %s: %w", client.Mechanism(), err)
 	}
 	user, err := jid.New(login.Username, s.local.Domain(), "")
 	if err != nil {
@@ -49,6 +51,29 @@ func (f Login) Initiate(ctx context.Context, s *Stream, list *xmlwire.Element) (
 	s.restart()
 	s.authenticated(user, client.Mechanism())
 	return Restart, nil
+}
+
+// try goes through one exchange by the strongest mechanism.
+func (f Login) try(ctx context.Context, s *Stream, login sasl.Login, offered []string) (sasl.Client, error) {
+	client, err := login.Choose(offered)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.exchange(ctx, s, client); err != nil {
+		return client, fmt.Errorf("login by %s: %w", client.Mechanism(), err)
+	}
+	return client, nil
+}
+
+// unbound says whether to try once more without channel binding: with a server that has
+// announced no types (XEP-0440 §2) and says that it does not understand the one which was
+// assumed. COMPAT ejabberd 23: it offers SCRAM-…-PLUS and knows only tls-unique, whose
+// place tls-exporter has taken under TLS 1.3 (RFC 9266). Whoever could make a server say so
+// could take the offer away as well; that he stands between is for its certificate to show.
+func unbound(login sasl.Login, client sasl.Client, err error) bool {
+	var refused *sasl.Failure
+	return client != nil && strings.HasSuffix(client.Mechanism(), "-PLUS") && login.ChannelBindings == nil &&
+		errors.As(err, &refused) && strings.Contains(strings.ToLower(refused.Text), "channel binding")
 }
 
 func (f Login) exchange(ctx context.Context, s *Stream, client sasl.Client) error {
