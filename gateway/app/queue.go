@@ -23,8 +23,7 @@ type queue struct{ app *App }
 // Routes lists waiting messages by route, dead ones by route and reason, and what
 // is held although nothing waits for it.
 func (q queue) Routes(ctx context.Context, f admin.QueueFilter) ([]admin.QueueRoute, error) {
-	if f.ID != "" || f.Recipient != "" && !q.app.router.Serves(domainOf(f.Recipient)) {
-		// A recipient on another server has no route of his own.
+	if f.ID != "" {
 		return q.routesOf(ctx, f)
 	}
 	var all []admin.QueueRoute
