@@ -133,12 +133,5 @@ func (h history) open(ctx context.Context, id string) ([]admin.Outcome, error) {
 }
 
 func (h history) in(ctx context.Context, stage broker.Stage, f admin.QueueFilter, states map[string]store.RouteState, found []queued) ([]queued, error) {
-	q := queue(h)
-	var err error
-	for _, route := range q.routesToRead(f) {
-		if found, err = q.read(ctx, stage, route, f, states, found); err != nil {
-			return nil, err
-		}
-	}
-	return found, nil
+	return queue(h).read(ctx, stage, f.Recipient, f, states, found)
 }

@@ -23,8 +23,7 @@ type queue struct{ app *App }
 // Routes lists waiting messages by route, dead ones by route and reason, and what
 // is held although nothing waits for it.
 func (q queue) Routes(ctx context.Context, f admin.QueueFilter) ([]admin.QueueRoute, error) {
-	if f.ID != "" || f.Recipient != "" && !q.app.router.Serves(domainOf(f.Recipient)) {
-		// A recipient on another server has no route of his own.
+	if f.ID != "" {
 		return q.routesOf(ctx, f)
 	}
 	var all []admin.QueueRoute
@@ -139,22 +138,12 @@ func (q queue) find(ctx context.Context, f admin.QueueFilter) ([]queued, error) 
 		if stage == broker.Park && f.State == admin.Dead || stage == broker.Dead && f.State != "" && f.State != admin.Dead {
 			continue
 		}
-		for _, route := range q.routesToRead(f) {
-			if found, err = q.read(ctx, stage, route, f, states, found); err != nil {
-				return nil, err
-			}
+		// Without a recipient: of all routes there are.
+		if found, err = q.read(ctx, stage, f.Recipient, f, states, found); err != nil {
+			return nil, err
 		}
 	}
 	return found, nil
-}
-
-// routesToRead are the routes that may hold messages of f, "" for all there are.
-func (q queue) routesToRead(f admin.QueueFilter) []string {
-	if f.Recipient != "" {
-		// A recipient on another server waits on the route of its domain.
-		return []string{f.Recipient, domainOf(f.Recipient)}
-	}
-	return []string{""}
 }
 
 func (q queue) read(ctx context.Context, stage broker.Stage, route string, f admin.QueueFilter, states map[string]store.RouteState, found []queued) ([]queued, error) {

@@ -59,8 +59,7 @@ func NewRules(cfg *config.Config) (*Rules, error) {
 
 // conversion returns what the conversion stage needs of the Rules.
 func (r *Rules) conversion() delivery.Rules {
-	return delivery.Rules{Converter: r.Converter, Filters: r.Filters,
-		Local: func(domain string) bool { return r.Role(domain) == convert.Server }}
+	return delivery.Rules{Converter: r.Converter, Filters: r.Filters}
 }
 
 // Limits are the bounds on a message that is taken apart. Its size was bounded by

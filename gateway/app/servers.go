@@ -166,10 +166,15 @@ func (v *servers) dns() s2s.Resolver {
 	return v.resolver
 }
 
-// secret is what dialback keys of a domain are made of: the configuration's, or one that
-// all processes have in common.
+// secret is what dialback keys of a domain are made of: the configuration's, for the mail
+// gateway that of the first domain; or one that all processes have in common.
 func (v *servers) secret(domain string) string {
-	if d := v.app.state.Load().cfg.Domain(domain); d != nil && d.DialbackSecret.Reveal() != "" {
+	cfg := v.app.state.Load().cfg
+	d := cfg.Domain(domain)
+	if d == nil {
+		d = cfg.Domain(v.app.firstDomain())
+	}
+	if d != nil && d.DialbackSecret.Reveal() != "" {
 		return d.DialbackSecret.Reveal()
 	}
 	mac := hmac.New(sha256.New, v.app.accounts.secret)

@@ -16,7 +16,6 @@ import (
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
-	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -24,18 +23,6 @@ import (
 type Rules struct {
 	Converter *convert.Converter
 	Filters   *filters.Chain
-	// Local says whether the users of a domain are ours. The messages to another
-	// domain wait, and are tried, together. Nil: all are.
-	Local func(domain string) bool
-}
-
-// route is what order and retries are for: the recipient, or a domain that is
-// not ours.
-func (r Rules) route(to jid.JID) string {
-	if r.Local == nil || r.Local(to.Domain()) {
-		return to.Bare().String()
-	}
-	return to.Domain()
 }
 
 // Conversion turns messages of the INGEST stage into stanzas of the DELIVER
@@ -112,7 +99,6 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	if err != nil {
 		return c.fail(rec, d, err)
 	}
-	msg.Route = rules.route(rec.JID)
 	c.converted.Add(1)
 	return broker.Move(msg), false
 }

@@ -62,6 +62,8 @@ type Router interface {
 	// Reachable says whether it is worth while to call DeliverKept for a message to
 	// bare.
 	Reachable(bare jid.JID) bool
+	// Forward sends a stanza on its way: an error to who wrote a message.
+	Forward(ctx context.Context, st *stanza.Stanza) error
 	// Serves says whether the users of a domain are ours. Others' servers are
 	// asked by sending.
 	Serves(domain string) bool
@@ -140,6 +142,9 @@ func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
 	return dl.broker.Consume(ctx, broker.Deliver, dl, o)
 }
 
+// keptListener is where messages of Jabber users come from.
+const keptListener = "xmpp_listener"
+
 // Keep takes custody of a message from one Jabber user to another who is away
 // (XEP-0160 §3). It and Waits are a router.Custody.
 func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
@@ -148,7 +153,7 @@ func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 	st = stamped(st, string(id))
 	// It came from no mail address: the null path, so that no mail bounces.
 	rec := custody.Record{ID: id, To: mcmt.Recipient{Address: st.To.Bare().String()},
-		Listener: "xmpp_listener", Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
+		Listener: keptListener, Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
 	msg, err := custody.Deliver(rec, string(rec.ID), st.Append(nil, ""))
 	if err != nil {
 		return fmt.Errorf("keep message: %w", err)

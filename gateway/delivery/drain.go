@@ -114,7 +114,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	}
 	h := &drainHandler{dl: dl, rt: rt, over: ctx, absent: !dl.reachable(rt)}
 	if h.absent {
-		h.reason = absent
+		h.reason = dl.absence(rt)
 		switch {
 		case !due:
 			return
@@ -145,8 +145,19 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	rt.parked.Store(max(1, rt.parked.Load()-int64(n)))
 }
 
-// absent is why nothing is sent to a user of ours who is not there.
-const absent = "recipient has no available resource"
+// absence is why nothing is sent to who cannot be reached now: of a domain of others, why
+// the last attempt failed.
+func (dl *Delivery) absence(rt *route) string {
+	if dl.router.Serves(rt.domain()) {
+		return "recipient has no available resource"
+	}
+	dl.mu.Lock()
+	defer dl.mu.Unlock()
+	if rt.Reason != "" {
+		return rt.Reason
+	}
+	return "the servers of the domain cannot be reached"
+}
 
 // drainHandler delivers parked messages until over ends; those that cannot be
 // delivered stay where they are.
@@ -168,7 +179,7 @@ func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []brok
 		return nil
 	}
 	if h.absent {
-		return h.giveUp(ds)
+		return h.giveUp(ctx, ds)
 	}
 	for _, d := range ds {
 		d.Redelivered = d.Redelivered || h.rt.recovered // by a former owner
@@ -195,7 +206,7 @@ func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []brok
 const unproven = "delivery not proven"
 
 // giveUp ends the messages that are too old.
-func (h *drainHandler) giveUp(ds []*broker.Delivery) (done []broker.Disposition) {
+func (h *drainHandler) giveUp(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition) {
 	now := time.Now()
 	for _, d := range ds {
 		rec, err := custody.Read(d)
@@ -208,7 +219,7 @@ func (h *drainHandler) giveUp(ds []*broker.Delivery) (done []broker.Disposition)
 			h.rt.expires = rec.Expires(h.dl.o.Outgoing(rec.JID.Domain()).Expiration)
 			break
 		}
-		done = append(done, h.dl.expire(rec, d, reason))
+		done = append(done, h.dl.expire(ctx, rec, d, reason))
 	}
 	h.dl.note(h.rt, ds[:len(done)])
 	return done

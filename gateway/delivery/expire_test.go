@@ -218,7 +218,7 @@ func TestTooOldToDrain(t *testing.T) {
 	if got := dl.outlived(rec, time.Now()); got != "expired: on its way for more than 1m0s: gone" {
 		t.Errorf("reason %q", got)
 	}
-	if d := dl.expire(rec, &broker.Delivery{}, "expired: x"); !d.Dead() {
+	if d := dl.expire(t.Context(), rec, &broker.Delivery{}, "expired: x"); !d.Dead() {
 		t.Error("not dead")
 	}
 }

@@ -366,8 +366,9 @@ func (r stubRouter) DeliverKept(_ context.Context, st *stanza.Stanza) ([]router.
 	took, err := r(st)
 	return took, false, err
 }
-func (stubRouter) Reachable(jid.JID) bool { return true }
-func (stubRouter) Serves(string) bool     { return true }
+func (stubRouter) Reachable(jid.JID) bool                        { return true }
+func (stubRouter) Serves(string) bool                            { return true }
+func (stubRouter) Forward(context.Context, *stanza.Stanza) error { return nil }
 
 // given is a message as the broker hands it over.
 func given(t testing.TB, id string) *broker.Delivery {

@@ -1,11 +1,13 @@
 package delivery
 
 import (
+	"context"
 	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // settled is the disposition of a message that has ended, with its record for
@@ -37,6 +39,24 @@ func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) 
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
 }
 
+// tell tells the Jabber user who wrote a message that was kept for its recipient that it
+// does not arrive (RFC 6120 §10.4), and says whether he was to be told. Who sent mail is
+// not told by Jabber.
+func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Stanza, why *stanza.Error) bool {
+	answer := st.ErrorReply(why)
+	if rec.Listener != keptListener || answer == nil {
+		return false
+	}
+	_ = dl.router.Forward(ctx, answer) // he may be gone
+	return true
+}
+
+// returned ends a message whose author has been told that it does not arrive: he has it,
+// and it is not among the dead.
+func (dl *Delivery) returned(rec custody.Record, d *broker.Delivery, end custody.End, reason string) broker.Disposition {
+	return settled(broker.Ack(), custody.Outcome{Record: rec, End: end, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+}
+
 // outlived is the reason to give a message up for its age, empty where there is
 // none.
 func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
@@ -52,8 +72,12 @@ func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
 }
 
 // expire gives a message up that has outlived its time.
-func (dl *Delivery) expire(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
 	dl.expired.Add(1)
 	dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	st, err := read(d, rec, time.Now())
+	if err == nil && dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason}) {
+		return dl.returned(rec, d, custody.Expired, reason)
+	}
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Expired, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
 }

@@ -331,6 +331,35 @@ func TestKeep(t *testing.T) {
 	}
 }
 
+// TestKeptRefused: whoever wrote a message that was kept, and then was refused for good, is
+// told so; of mail nobody is told by Jabber.
+func TestKeptRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.run()
+	bob := w.login("bob@localhost/b")
+	st := stanza.NewMessage(jid.MustParse("nobody@localhost"), bob.full, stanza.TypeChat, "hello")
+	st.ID = "k1"
+	if err := w.dl.Keep(t.Context(), st); err != nil {
+		t.Fatal(err)
+	}
+	bob.expect(t, []string{"k1"})
+	if got := bob.got[0]; got.Type != stanza.TypeError || got.From != st.To || stanza.ParseError(got.Child("error")).Condition != stanza.ServiceUnavailable {
+		t.Errorf("got %s", got.Element)
+	}
+	mail := stanza.NewMessage(jid.MustParse("nobody@localhost"), bob.full, stanza.TypeChat, "hello")
+	mail.ID = "m1"
+	w.putStanza(mail)
+	w.events.wait(t, trace.Failed, 2)
+	if got := bob.ids(); len(got) != 1 {
+		t.Errorf("got %v", got)
+	}
+	w.idle()
+	if n := w.dead(); n != 1 {
+		t.Errorf("%d dead messages, want that of the mail", n)
+	}
+}
+
 // TestManyAbsent: thousands of recipients for whom messages wait and whose time has
 // come cost nothing at the broker, and the one who comes gets theirs at once.
 func TestManyAbsent(t *testing.T) {

@@ -10,12 +10,12 @@ import (
 	"mcmt2xmpp/xmpp/jid"
 )
 
-// route is one recipient's way, or that of all recipients in a domain that is
-// not ours. Whoever holds its mutex delivers for it: the handler of live messages
+// route is one recipient's way, also where he is in a domain that is not ours: one that
+// refuses is not in the way of the others there. Whoever holds its mutex delivers for it: the handler of live messages
 // and the drain of parked ones never run at once. It exists while somebody uses
 // it or messages are parked for it.
 type route struct {
-	name      string // bare JID or domain
+	name      string // bare JID
 	recovered bool   // it had parked messages when the slice was taken over
 
 	mu sync.Mutex

@@ -43,7 +43,7 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 		return outgoing{rec: rec, end: broker.Ack}, nil
 	}
 	if reason := dl.outlived(rec, now); reason != "" {
-		return outgoing{rec: rec, end: func() broker.Disposition { return dl.expire(rec, d, reason) }}, nil
+		return outgoing{rec: rec, end: func() broker.Disposition { return dl.expire(ctx, rec, d, reason) }}, nil
 	}
 	st, err := read(d, rec, now)
 	if err != nil {
@@ -66,7 +66,13 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	// Not any error that says it is permanent: a broken connection does, and
 	// means only that this session is gone.
 	case errors.As(err, &refused) && !refused.Temporary():
-		return dl.dead(rec, d, "refused: "+refused.Error()), nil
+		return outgoing{rec: rec, end: func() broker.Disposition {
+			end := dl.bury(rec, d, "refused: "+refused.Error())
+			if dl.tell(ctx, rec, st, refused) {
+				return dl.returned(rec, d, custody.Failed, "refused: "+refused.Error())
+			}
+			return end
+		}}, nil
 	case err != nil:
 		return outgoing{}, err
 	case had:

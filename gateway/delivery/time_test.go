@@ -75,7 +75,8 @@ func (p *presence) Reachable(bare jid.JID) bool {
 	return p.here[bare.String()]
 }
 
-func (p *presence) Serves(domain string) bool { return domain == "localhost" }
+func (p *presence) Forward(context.Context, *stanza.Stanza) error { return nil }
+func (p *presence) Serves(domain string) bool                     { return domain == "localhost" }
 
 func (p *presence) DeliverKept(context.Context, *stanza.Stanza) ([]router.Session, bool, error) {
 	return nil, false, router.ErrOffline

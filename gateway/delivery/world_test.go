@@ -96,6 +96,10 @@ func (r hookedRouter) DeliverKept(ctx context.Context, st *stanza.Stanza) ([]rou
 
 func (r hookedRouter) Serves(domain string) bool { return r.w.router.Serves(domain) }
 
+func (r hookedRouter) Forward(ctx context.Context, st *stanza.Stanza) error {
+	return r.w.router.Forward(ctx, st)
+}
+
 func (r hookedRouter) Reachable(bare jid.JID) bool { return r.w.router.Reachable(bare) }
 
 func newWorld(t testing.TB) *world { return newWorldOf(t, nil) }

@@ -67,8 +67,7 @@ func (in *Intake) resolve(ctx context.Context, addr string) (jid.JID, error) {
 		return to, nil
 	}
 	if in.o.Reachable == nil || !in.o.Reachable(to.Domain()) {
-		// Not a refusal for good: the domain is configured, a way to it is not there yet.
-		return jid.JID{}, refuse(451, [3]int{4, 4, 4}, 503, "no route to the XMPP domain "+to.Domain(), nil)
+		return jid.JID{}, refuse(550, [3]int{5, 1, 2}, 422, "messages to the domain "+to.Domain()+" are not allowed here", nil)
 	}
 	return to, nil
 }

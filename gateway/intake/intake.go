@@ -52,7 +52,7 @@ type Options struct {
 	// of a domain; they change on reload.
 	Converter func() *convert.Converter
 	Role      func(domain string) convert.Role
-	// Reachable says whether stanzas can leave for a domain that is not ours.
+	// Reachable says whether stanzas may leave for a domain that is not ours.
 	// nil: none can.
 	Reachable func(domain string) bool
 	// PartFrom says whether a peer may set the XMPP part's own from

@@ -214,7 +214,7 @@ var (
 	tooLarge     = want{552, [3]int{5, 3, 4}, 413}
 	full         = want{452, [3]int{4, 3, 1}, 503}
 	away         = want{451, [3]int{4, 3, 0}, 503}
-	noRoute      = want{451, [3]int{4, 4, 4}, 503}
+	noRoute      = want{550, [3]int{5, 1, 2}, 422}
 )
 
 func TestSender(t *testing.T) {
@@ -267,8 +267,8 @@ func TestRecipient(t *testing.T) {
 		"not an address":                          {d, "alice", badAddress},
 		"a local part that no JID can hold":       {d, `"alice "@localhost`, badAddress},
 		"a remote domain that can be reached":     {d, "x@near.example", taken},
-		"a remote domain without a way":           {d, "x@far.example", noRoute},
-		"a remote domain before there are ways":   {alone, "x@near.example", noRoute},
+		"a remote domain that is denied":          {d, "x@far.example", noRoute},
+		"a remote domain where none is allowed":   {alone, "x@near.example", noRoute},
 		"accounts that cannot be read: not a 550": {broken, "alice@localhost", away},
 	} {
 		t.Run(name, func(t *testing.T) {
