@@ -45,9 +45,10 @@ func TestComponentListener(t *testing.T) {
 
 	link := fmt.Sprintf(`link "hub" { type = "component" jid = "leaf.example" gateway = %q password = "s3cret" tls = required tls_verify = no domains = ( "hub.example" "mail.hub.example" ) }`,
 		hub.on("127.0.5.1"))
-	leaf := newLinked(t, "leaf.example", link)
-	leaf.addUser("bob@leaf.example", "secret")
+	leaf := newLinked(t, "leaf.example")
+	leaf.addUser("bob@leaf.example", "secret") // or what waits is refused
 	bob := meet(t, leaf.xmpp(), "bob@leaf.example/b")
+	leaf.reload(leaf.config() + link)
 	for _, text := range []string{"by SMTP", "by HTTP"} {
 		if st := bob.message(text); st.From.String() != `news\40corp.example@mail.hub.example` {
 			t.Errorf("an MCMT message came as %s", st.Element)
