@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,7 +34,20 @@ type prosody struct {
 	address string
 
 	mu    sync.Mutex
-	conns []net.Conn // of the link
+	conns []*deafening // of the link
+}
+
+// deafening is a connection of which the far side hears nothing any more from some time on.
+type deafening struct {
+	net.Conn
+	deaf atomic.Bool
+}
+
+func (d *deafening) Write(p []byte) (int, error) {
+	if d.deaf.Load() {
+		return len(p), nil
+	}
+	return d.Conn.Write(p)
 }
 
 func serveAccounts(t *testing.T, co c2s.ConnOptions) *prosody {
@@ -62,12 +76,21 @@ func serveAccounts(t *testing.T, co c2s.ConnOptions) *prosody {
 // dial is Options.Dial.
 func (p *prosody) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, network, address)
-	if err == nil {
-		p.mu.Lock()
-		p.conns = append(p.conns, conn)
-		p.mu.Unlock()
+	if err != nil {
+		return nil, err
 	}
-	return conn, err
+	d := &deafening{Conn: conn}
+	p.mu.Lock()
+	p.conns = append(p.conns, d)
+	p.mu.Unlock()
+	return d, nil
+}
+
+// deafen has the server hear nothing more of the link.
+func (p *prosody) deafen() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.conns[len(p.conns)-1].deaf.Store(true)
 }
 
 // cut breaks the last connection of the link.
@@ -317,6 +340,30 @@ func TestGivenBack(t *testing.T) {
 	}
 	if _, ok := l.undisguise(stanza.NewPresence(jid.JID{}, jid.JID{}, "")); ok {
 		t.Error("the account's own presence belongs to somebody")
+	}
+}
+
+// TestReturned: what a server has not heard goes back to where it came from when the
+// stream cannot be resumed.
+func TestReturned(t *testing.T) {
+	t.Parallel()
+	p := serveAccounts(t, c2s.ConnOptions{}) // which keeps no session for its client
+	returned := make(chan *stanza.Stanza, 1)
+	n := p.link(func(o *Options) {
+		o.Return = func(_ context.Context, st *stanza.Stanza, _ time.Time) error {
+			returned <- st
+			return nil
+		}
+	})
+	n.up(t)
+	p.deafen()
+	st := message("alice@p1.example", "bob@localhost/desk", "hi")
+	if err := n.Route(t.Context(), st); err != nil {
+		t.Fatal(err)
+	}
+	p.cut()
+	if back := <-returned; back.String() != st.String() {
+		t.Errorf("came back as %s", back)
 	}
 }
 

@@ -273,6 +273,49 @@ func TestReleaseKeepsText(t *testing.T) {
 	}
 }
 
+// TestNotResumed: what a server has received of a stream that it will not resume (XEP-0198
+// §5) is not given back. The stream is that of a client which asks for the former one.
+func TestNotResumed(t *testing.T) {
+	t.Parallel()
+	old := New(&canned{r: strings.NewReader("")}, Options{})
+	w := old.Writer()
+	w.unacked, w.unackedBytes = 1000, 1<<20
+	if err := w.Manage(t.Context(), nil, Managing{Resumable: true}); err != nil {
+		t.Fatal(err)
+	}
+	send(t, w, "1", "2", "3")
+	_ = old.Abort()
+	for _, test := range []struct {
+		answer string
+		left   int
+	}{
+		{"<failed xmlns='urn:xmpp:sm:3' h='2'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>", 1},
+		{"<failed xmlns='urn:xmpp:sm:3' h='9'/>", 1}, // more than there were: it says nothing
+		{"<failed xmlns='urn:xmpp:sm:3'/>", 1},
+	} {
+		s := New(&canned{r: strings.NewReader(strings.TrimSuffix(openTag, ">") + " id='x'>" + test.answer)}, Options{})
+		if _, err := s.receiveHeader(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		f := &requestResume{old: &Client{s: old, sm: clientManagement{id: "former"}}}
+		next, err := f.Initiate(t.Context(), s, xmlwire.New(xmlwire.Streams, "features").Add(xmlwire.New(NSManagement, "sm")))
+		if next != Continue || err != nil || f.resumed {
+			t.Errorf("%s: %v, %v", test.answer, next, err)
+		}
+		held := w.Suspend()
+		held.mu.Lock()
+		left := len(held.m.queue)
+		held.mu.Unlock()
+		if left != test.left {
+			t.Errorf("%s leaves %d", test.answer, left)
+		}
+		_ = s.Abort()
+	}
+	if left := w.Release(); len(left) != 1 || left[0].Stanza.ID != "3" {
+		t.Errorf("given back: %v", left)
+	}
+}
+
 // TestUnackedBound: a peer that reads and does not acknowledge is as slow as one
 // that does not read; who reads its stream does not wait for it.
 func TestUnackedBound(t *testing.T) {
