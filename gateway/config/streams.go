@@ -34,9 +34,6 @@ type Route struct {
 	Direct bool // TLS from the first byte (XEP-0368)
 }
 
-// inStreams is where options for streams between servers are set.
-const inStreams = inGlobal | inDomain
-
 // streamOptions hold for streams between servers.
 var streamOptions = []*option{
 	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: inRelay,

@@ -22,10 +22,9 @@ func (l *Link) Run(ctx context.Context) error {
 		l.mu.Lock()
 		l.enter(Connecting, time.Time{})
 		l.mu.Unlock()
-		began := time.Now()
 		c, err := l.connect(ctx)
 		if err == nil {
-			began = time.Now()
+			began := time.Now()
 			err = l.carry(ctx, c)
 			if time.Since(began) >= settled {
 				pause = l.o.Retry
@@ -100,7 +99,7 @@ func (l *Link) carry(ctx context.Context, c *session) error {
 	l.withdraw()
 	c.pings.Close()
 	l.part(context.WithoutCancel(ctx), c, err)
-	if err == nil || errors.Is(err, io.EOF) {
+	if errors.Is(err, io.EOF) {
 		return errors.New("closed by the server")
 	}
 	return fmt.Errorf("stream ended: %w", err)

@@ -68,7 +68,6 @@ func (n *names) Dial(ctx context.Context, t dns.Target, _ []netip.Prefix) (net.C
 type site struct {
 	*Server
 	router  *router.Router
-	policy  func(domain string) Policy
 	domains map[string]bool
 	up      chan string
 }
