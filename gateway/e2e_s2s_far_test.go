@@ -100,13 +100,21 @@ func (c *farStream) send(format string, args ...any) error {
 
 func (c *farStream) next() (*xmlwire.Element, error) { return c.dec.Next() }
 
-// greet reads the header of a stream that came in and answers with one and features.
-func (c *farStream) greet(features string) (err error) {
+// open reads the header of a stream that came in and answers with one.
+func (c *farStream) open() (err error) {
 	c.dec = xmlwire.NewDecoder(c.conn, xmlwire.Limits{})
 	if c.header, err = c.dec.Header(); err != nil {
 		return err
 	}
-	return c.send(farHeader+"<stream:features>"+features+"</stream:features>", c.header.Attr("to"), c.header.Attr("from"))
+	return c.send(farHeader, c.header.Attr("to"), c.header.Attr("from"))
+}
+
+// greet is open, and sends features.
+func (c *farStream) greet(features string) error {
+	if err := c.open(); err != nil {
+		return err
+	}
+	return c.send("<stream:features>%s</stream:features>", features)
 }
 
 const nsDialback = "jabber:server:dialback"

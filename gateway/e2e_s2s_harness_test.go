@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/xmpp/peertest"
 )
@@ -32,13 +33,21 @@ esmtp_listener { mcmt_reception = "allow" Listen "127.0.0.1:0" {} }
 http_listener { Listen "127.0.0.1:0" {} }
 control_listener { Listen "127.0.0.1:0" {} }
 domain %q { XMPP_Role = "server" XMPP_Dialback_Secret = %q }
-recipient_map "others" { match = "(.*@.*[.]example)" jid = "$1" } # without an xmpp_role for each
 `, n.DNS.Addr(), n.CA.File, n.Addr(domain), domain, secret)
 }
 
 // certified adds the certificate that the gateway shows to everybody.
 func certified(n *peertest.Network, kind peertest.Certificate, domain string) string {
 	return fmt.Sprintf("tls_certificate = %q\n", n.CA.Issue(kind, domain, "mail."+domain))
+}
+
+// clients makes domains those that messages are taken for.
+func clients(domains ...string) string {
+	var text strings.Builder
+	for _, d := range domains {
+		fmt.Fprintf(&text, "domain \"#xmpp#%s\" { XMPP_Role = \"client\" }\n", d)
+	}
+	return text.String()
 }
 
 // newServer starts a gateway for a domain of the network's others, with an account
@@ -103,7 +112,7 @@ func (g *gateway) connected(domain, method string, tls bool) {
 	g.t.Helper()
 	g.eventually("a stream to "+domain+" by "+method, func() bool {
 		for _, s := range g.streams(with(domain)) {
-			if strings.HasPrefix(s.Direction, "out") && strings.EqualFold(s.Authenticated, method) && (s.TLS != "") == tls && !s.Since.IsZero() {
+			if (s.Direction == "out" || s.Direction == "both") && strings.EqualFold(s.Authenticated, method) && (s.TLS != "") == tls && !s.Since.IsZero() {
 				return true
 			}
 		}
@@ -112,8 +121,9 @@ func (g *gateway) connected(domain, method string, tls bool) {
 }
 
 // fails waits until the operator sees at which step streams to a domain fail, with
-// all the words in the reason, and when it is tried again. It says whether that is
-// so: a server that says nothing fails after a minute.
+// all the words in the reason, and when it is tried again: after the loss of one that
+// was in use that is at once. It says whether that is so: a server that says nothing
+// fails after a minute.
 func (g *gateway) fails(domain, step string, words ...string) bool {
 	g.t.Helper()
 	return g.failing(domain, with(domain), step, words)
@@ -128,24 +138,46 @@ func (g *gateway) linkFails(name, step string, words ...string) bool {
 func (g *gateway) failing(what string, wanted func(serverStream) bool, step string, words []string) bool {
 	g.t.Helper()
 	var seen []serverStream
-	holds := func() bool {
+	ok := soon(2*patience, func() bool {
 		seen = g.streams(wanted)
 		for _, s := range seen {
-			if f := s.Failure; f != nil && f.Step == step && holdsAll(f.Text, words) && !f.At.IsZero() && s.NextTry != nil {
+			if f := s.Failure; f != nil && f.Step == step && holdsAll(f.Text, words) && !f.At.IsZero() && (s.NextTry != nil || step == "use") {
 				return true
 			}
 		}
 		return false
+	})
+	if !ok {
+		text, _ := json.Marshal(seen) // plain data
+		g.t.Errorf("%s does not fail at %s with %q; the operator sees %s", what, step, words, text)
 	}
+	return ok
+}
+
+// remains waits until so many messages for a domain are in the queue in one state,
+// and nothing else of the domain, with all the words in the reason.
+func (g *gateway) remains(domain string, state admin.QueueState, messages int, words ...string) {
+	g.t.Helper()
+	var all []admin.QueueRoute
+	ok := soon(patience, func() bool {
+		all = g.routes("domain", domain)
+		return len(all) == 1 && all[0].State == state && all[0].Messages == messages && holdsAll(all[0].Reason, words)
+	})
+	if !ok {
+		g.t.Errorf("want %d %s for %s with %q; the queue has %+v", messages, state, domain, words, all)
+	}
+}
+
+// soon waits a while for something that gives no sign of its own, and says whether it
+// came to be.
+func soon(while time.Duration, holds func() bool) bool {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
-	timeout := time.After(2 * patience)
+	timeout := time.After(while)
 	for !holds() {
 		select {
 		case <-tick.C:
 		case <-timeout:
-			text, _ := json.Marshal(seen)
-			g.t.Errorf("%s does not fail at %s with %q; the operator sees %s", what, step, words, text)
 			return false
 		}
 	}

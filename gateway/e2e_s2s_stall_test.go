@@ -45,11 +45,11 @@ func TestServerStallsReading(t *testing.T) {
 			close(released)
 		}
 	})
-	g := newServer(t, n, ours, "")
+	g := newServer(t, n, ours, clients("far.example", "good.example"))
 
-	padding := strings.Repeat(" .", 32<<10) // more than the buffers of a connection hold
+	padding := strings.Repeat(" .", 10<<10) // together more than is sent unacknowledged
 	var want, wantGood []string
-	for _, text := range numbered(1, 40) {
+	for _, text := range numbered(1, 100) {
 		if err := inject(t.Context(), g, false, "bob@far.example", text+padding); err != nil {
 			t.Fatal(err)
 		}

@@ -33,7 +33,7 @@ func TestServers(t *testing.T) {
 				Ejabberd: []peertest.Domain{{Name: "e1.example"}},
 				Others:   [][]string{others(ours)},
 			})
-			g := newServer(t, n, ours, c.config(n))
+			g := newServer(t, n, ours, c.config(n)+clients("p1.example", "e1.example"))
 			t.Run("prosody", func(t *testing.T) { converse(t, g, n.Prosody, "p1.example") })
 			t.Run("ejabberd", func(t *testing.T) { converse(t, g, n.Ejabberd, "e1.example") })
 			// Domains of one server share streams, or have their own: XEP-0220 §2.7.

@@ -57,12 +57,9 @@ func (e ejabberd) configure(s *Server) error {
 	if !s.o.ChannelBinding {
 		withheld += `, "SCRAM-SHA-1-PLUS", "SCRAM-SHA-256-PLUS", "SCRAM-SHA-512-PLUS"`
 	}
-	var hosts, components, certs []string
+	var hosts, certs []string
 	for _, d := range s.hosts() {
 		hosts = append(hosts, fmt.Sprintf("%q", d.Name))
-	}
-	for _, d := range s.components() {
-		components = append(components, fmt.Sprintf("%q: {password: %q}", d.Name, d.Secret))
 	}
 	for _, d := range s.domains {
 		certs = append(certs, fmt.Sprintf("%q", s.certs[d.Name]))
@@ -71,8 +68,10 @@ func (e ejabberd) configure(s *Server) error {
 	if s.DirectS2S != "" {
 		fmt.Fprintf(&more, "  - {port: %s, ip: \"127.0.0.1\", module: ejabberd_s2s_in, tls: true}\n", portOf(s.DirectS2S))
 	}
-	if len(components) > 0 {
-		fmt.Fprintf(&more, "  - {port: %s, ip: \"127.0.0.1\", module: ejabberd_service, hosts: {%s}}\n", portOf(s.Component), strings.Join(components, ", "))
+	// One port for each: ejabberd sends a component what is for any domain of its port,
+	// so that stanzas of one sender come by two streams, in no order.
+	for _, d := range s.components() {
+		fmt.Fprintf(&more, "  - {port: %s, ip: \"127.0.0.1\", module: ejabberd_service, hosts: {%q: {password: %q}}}\n", portOf(s.joins[d.Name]), d.Name, d.Secret)
 	}
 	text := strings.NewReplacer(
 		"@HOSTS@", strings.Join(hosts, ", "),

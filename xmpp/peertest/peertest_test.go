@@ -90,7 +90,7 @@ func TestComponents(t *testing.T) {
 		{n.Ejabberd, "c2.example", "two", "handshake"},
 		{n.Ejabberd, "c2.example", "one", "error"},
 	} {
-		if got := join(t, c.server.Component, c.domain, c.secret); got != c.want {
+		if got := join(t, c.server.Component(c.domain), c.domain, c.secret); got != c.want {
 			t.Errorf("%s answers %s with %q by <%s/>", c.server.software, c.domain, c.secret, got)
 		}
 	}

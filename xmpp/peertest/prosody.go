@@ -21,7 +21,7 @@ func findProsody(t testing.TB) software {
 
 func (prosody) String() string { return "prosody" }
 
-func (prosody) listening(host, port string) string { return "on [" + host + "]:" + port }
+func (prosody) listening(host, port string) string { return "to [" + host + "]:" + port }
 
 //go:embed prosody.cfg.lua
 var prosodyConfig string
@@ -39,6 +39,10 @@ func (prosody) configure(s *Server) error {
 			fmt.Fprintf(&hosts, "\tcomponent_secret = %q\n", d.Secret)
 		}
 	}
+	var joins []string
+	for _, d := range s.components() {
+		joins = append(joins, portOf(s.joins[d.Name]))
+	}
 	text := strings.NewReplacer(
 		"@DIR@", s.dir,
 		"@CA@", s.ca,
@@ -46,7 +50,7 @@ func (prosody) configure(s *Server) error {
 		"@C2S@", portOf(s.C2S),
 		"@S2S@", portOf(s.S2S),
 		"@DIRECT@", optional(s.DirectS2S),
-		"@COMPONENT@", portOf(s.Component),
+		"@COMPONENT@", strings.Join(joins, "; "),
 		"@TLS@", fmt.Sprint(s.o.Mode != Plain),
 		"@CERTS@", fmt.Sprint(s.o.Mode == Certs),
 		"@DIALBACK@", name("dialback", s.o.Mode != Certs),

@@ -16,9 +16,6 @@ type Server struct {
 	// (XEP-0368): "" in the mode Plain.
 	S2S, DirectS2S string
 
-	// Component is where external components connect (XEP-0114).
-	Component string
-
 	t        testing.TB
 	software software
 	o        Options
@@ -27,6 +24,7 @@ type Server struct {
 	resolver string
 	ca       string
 	certs    map[string]string // PEM files by domain
+	joins    map[string]string // where components connect, by domain
 	run      *process          // nil before the first start
 }
 
@@ -46,8 +44,11 @@ type software interface {
 func newServer(t testing.TB, sw software, o Options, domains []Domain) *Server {
 	t.Helper()
 	s := &Server{
-		t: t, software: sw, o: o, domains: domains, dir: t.TempDir(), certs: make(map[string]string),
-		C2S: Reserve(t), S2S: Reserve(t), Component: Reserve(t),
+		t: t, software: sw, o: o, domains: domains, dir: t.TempDir(), certs: make(map[string]string), joins: make(map[string]string),
+		C2S: Reserve(t), S2S: Reserve(t),
+	}
+	for _, d := range s.components() {
+		s.joins[d.Name] = Reserve(t)
 	}
 	if o.Mode != Plain {
 		s.DirectS2S = Reserve(t)
@@ -87,6 +88,15 @@ func (s *Server) Restart() {
 	s.t.Helper()
 	s.Stop()
 	s.Start()
+}
+
+// Component is where the external component of a domain connects (XEP-0114).
+func (s *Server) Component(domain string) string {
+	addr, ok := s.joins[domain]
+	if !ok {
+		panic(domain + " is no component's")
+	}
+	return addr
 }
 
 // Log is the end of what the server that runs, or ran last, has logged.
@@ -145,8 +155,8 @@ func (s *Server) listeners() []string {
 	if s.DirectS2S != "" {
 		all = append(all, s.DirectS2S)
 	}
-	if len(s.components()) > 0 {
-		all = append(all, s.Component)
+	for _, d := range s.components() {
+		all = append(all, s.joins[d.Name])
 	}
 	return all
 }
