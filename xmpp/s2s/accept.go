@@ -122,7 +122,8 @@ func (c *conn) welcome(ctx context.Context, o ConnOptions) (*xmlwire.Element, er
 		return nil, err
 	}
 	if c.s.Mechanism() != "" {
-		p := Pair{c.s.Local().Domain(), c.s.Peer().Domain()}
+		// Not that of the header, which may leave from out now.
+		p := Pair{c.s.Local().Domain(), c.s.User().Domain()}
 		if condition, text := c.unwelcome(p); condition != "" {
 			return nil, &stream.Error{Condition: stream.PolicyViolation, Text: text}
 		}

@@ -53,6 +53,7 @@ type conn struct {
 	mu       sync.Mutex
 	over     bool
 	enabling bool
+	first    jid.JID         // domain that was proven first
 	due      *due            // nil: nothing
 	awake    context.Context // of the read that goes on
 	wake     context.CancelCauseFunc
@@ -348,6 +349,9 @@ func (c *conn) authorised(p Pair) error {
 func (c *conn) allow(p Pair, how string) {
 	c.mu.Lock()
 	c.in[p] = how
+	if c.first.IsZero() {
+		c.first = domainJID(p.Theirs)
+	}
 	c.mu.Unlock()
 	c.v.stats.proven.Add(1)
 	c.log.Info().Str("domain", p.Theirs).Str("to", p.Ours).Str("by", how).Bool("tls", c.s.TLS() != nil).Msg("server proven")
@@ -368,8 +372,16 @@ func domainJID(domain string) jid.JID {
 	return j
 }
 
-// JID implements router.Session: the domain that the stream leads to.
-func (c *conn) JID() jid.JID { return c.s.Peer() }
+// JID implements router.Session: the domain that the stream leads to. For one that came
+// in that is the first that was proven, zero before: its header may say what it likes.
+func (c *conn) JID() jid.JID {
+	if !c.incoming {
+		return c.s.Peer()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first
+}
 
 // Priority implements router.Session.
 func (c *conn) Priority() (int8, bool) { return 0, !c.isOver() }

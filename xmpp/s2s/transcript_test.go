@@ -40,7 +40,8 @@ func TestTranscripts(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%s: %v", file, err)
 			}
-			if _, err := script.PlayOn(t.Context(), newStage(t, ca, script.Uses)); err != nil {
+			_, stage := newStage(t, ca, script.Uses)
+			if _, err := script.PlayOn(t.Context(), stage); err != nil {
 				t.Errorf("%s: %v", file, err)
 			}
 		})
@@ -59,7 +60,7 @@ func (r recorder) Return(_ context.Context, st *stanza.Stanza, _ time.Time) erro
 }
 
 // newStage starts the server that USE words ask for, and all others.
-func newStage(t *testing.T, ca *xmpptest.Authority, uses []string) xmpptest.Stage {
+func newStage(t *testing.T, ca *xmpptest.Authority, uses []string) (*site, xmpptest.Stage) {
 	t.Helper()
 	n := new(names)
 	o := siteOptions{domains: []string{"a.example", "a2.example"}, secret: "s", kept: make(chan *stanza.Stanza, 100), limits: ConnOptions{}}
@@ -112,7 +113,7 @@ func newStage(t *testing.T, ca *xmpptest.Authority, uses []string) xmpptest.Stag
 	wildcard := ca.Issue(t, xmpptest.Leaf{DNS: []string{"*.b.example", "b.example"}})
 	certificates["wildcard"] = wildcard
 	certificates["appended"] = appended(certificates["unknown.b.example"], certificates["b.example"])
-	return xmpptest.Stage{
+	return s, xmpptest.Stage{
 		Address: func(string) string { return s.address }, Content: stanza.Server,
 		Certificate: func(name string) tls.Certificate { return certificates[name] },
 		Accept: func(ctx context.Context, domain string) (net.Conn, error) {
@@ -171,4 +172,3 @@ func far(t *testing.T, n *names) map[string]*net.TCPListener {
 	n.set("b2.example", all["b.example"].Addr().String())
 	return all
 }
-

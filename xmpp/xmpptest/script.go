@@ -36,6 +36,7 @@
 //	SEND <message .../>       a user of the server sends
 //	GOT <message .../>        a user of the server has got
 //	KEPT <message .../>       what was sent is given back to be kept
+//	CALL                      the test looks at the server
 //
 // The server's element is compared as XML: prefixes, quotes and the order of
 // attributes do not matter. A value or text * stands for any that is not empty; {name}
@@ -69,11 +70,11 @@ type Script struct {
 type step struct {
 	line  int
 	actor string
-	verb  string // C, S, EOF, DIAL, SEND, GOT or KEPT
+	verb  string // C, S, EOF, DIAL, SEND, GOT, KEPT or CALL
 	text  string
 }
 
-var lead = regexp.MustCompile(`^(C|S)([0-9A-Za-z]*):[ \t]?(.*)$|^(EOF)([0-9A-Za-z]*)$|^(USE)[ \t]+(.*)$|^(DIAL)([0-9A-Za-z]*)[ \t]+(.*)$|^(SEND|GOT|KEPT)[ \t]+(.*)$`)
+var lead = regexp.MustCompile(`^(C|S)([0-9A-Za-z]*):[ \t]?(.*)$|^(EOF)([0-9A-Za-z]*)$|^(USE)[ \t]+(.*)$|^(DIAL)([0-9A-Za-z]*)[ \t]+(.*)$|^(SEND|GOT|KEPT|CALL)(?:[ \t]+(.*))?$`)
 
 // Parse reads a transcript. The error names the line.
 func Parse(r io.Reader) (*Script, error) {

@@ -28,6 +28,8 @@ type Stage struct {
 	Accept func(ctx context.Context, domain string) (net.Conn, error)
 	// Send has a user of the server send a stanza.
 	Send func(ctx context.Context, e *xmlwire.Element) error
+	// Call is what a CALL step does.
+	Call func() error
 	// Got and Kept wait for what users have got, and for what was given back.
 	Got, Kept func(ctx context.Context) (*xmlwire.Element, error)
 }
@@ -82,6 +84,8 @@ func (p *player) step(ctx context.Context, st step) error {
 		return p.accept(ctx, st)
 	case "SEND":
 		return p.user(ctx, st.text)
+	case "CALL":
+		return p.stage.Call()
 	case "GOT":
 		return p.outcome(ctx, st.text, p.stage.Got)
 	case "KEPT":
