@@ -3,8 +3,11 @@ package s2s
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -31,7 +34,7 @@ type conn struct {
 	incoming    bool
 	bidi        bool // stanzas go both ways (XEP-0288)
 	dialback    bool // the peer speaks it
-	multiplexes bool // and says that it takes errors of it well (XEP-0220 §2.3.2)
+	multiplexes bool // and says that it takes errors of it well (XEP-0220 §2.4.2)
 	manages     bool // it offers stream management (XEP-0198)
 	refused     *sasl.Failure
 
@@ -117,18 +120,22 @@ func (c *conn) detach(why error) {
 	c.mu.Lock()
 	c.over = true
 	carries := c.carries
-	claims := c.out
+	claims := slices.Collect(maps.Values(c.out)) // others may be granted something still
 	questions := c.asking
 	c.carries, c.asking = make(map[*peer]struct{}), make(map[question]chan verdict)
 	c.mu.Unlock()
 	for p := range carries {
 		p.ended(c, why)
 	}
+	ended := errEnded
+	if theirs := (*stream.PeerError)(nil); errors.As(why, &theirs) {
+		ended = fmt.Errorf("%w: %w", errEnded, theirs)
+	}
 	for _, cl := range claims {
-		cl.settle(errEnded)
+		cl.settle(ended)
 	}
 	for _, q := range questions {
-		q <- verdict{err: errEnded}
+		q <- verdict{err: ended}
 	}
 }
 
@@ -268,7 +275,7 @@ func (v *Server) negotiation() time.Duration {
 // take deals with one element.
 func (c *conn) take(ctx context.Context, e *xmlwire.Element) error {
 	switch {
-	case stanza.Is(e.Name):
+	case stanza.Is(e.Name) && e.Name.Space == stanza.Server:
 		return c.stanza(ctx, e)
 	case e.Name.Space == stanza.Dialback:
 		c.touch()
