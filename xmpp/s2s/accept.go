@@ -180,7 +180,7 @@ func (f *bidiOffer) Negotiate(context.Context, *stream.Stream, *xmlwire.Element)
 	return stream.Continue, nil
 }
 
-// dialbackOffer says that errors of dialback are taken well (XEP-0220 §2.3.2).
+// dialbackOffer says that errors of dialback are taken well (XEP-0220 §2.4.2).
 type dialbackOffer struct{ offer }
 
 // Name is the feature's, which nobody asks for.

@@ -19,7 +19,7 @@ var (
 	nameVerify = xmlwire.Name{Space: stanza.Dialback, Local: "verify"}
 )
 
-// The types of an answer (XEP-0220 §2.1, §2.4).
+// The types of an answer (XEP-0220 §2.1, §2.5).
 const (
 	typeValid   = "valid"
 	typeInvalid = "invalid"
@@ -193,7 +193,7 @@ func (c *conn) unasked(p Pair) {
 	c.log.Warn().Str("domain", p.Theirs).Str("to", p.Ours).Msg("answer of dialback that nobody asked for, dropped")
 }
 
-// parseError reads the error of an answer (XEP-0220 §2.4).
+// parseError reads the error of an answer (XEP-0220 §2.5).
 func parseError(e *xmlwire.Element) *stanza.Error {
 	for c := range e.Elements() {
 		if c.Name.Local == "error" {
@@ -223,7 +223,7 @@ func (c *conn) answer(ctx context.Context, p Pair, e *xmlwire.Element) error {
 	return c.s.Send(ctx, out)
 }
 
-// refuse makes an element of dialback an error (XEP-0220 §2.4): <error/> is in the
+// refuse makes an element of dialback an error (XEP-0220 §2.5): <error/> is in the
 // namespace of the stream.
 func refuse(e *xmlwire.Element, condition stanza.Condition, text string) {
 	e.SetAttr("type", stanza.TypeError)

@@ -33,7 +33,7 @@ const maxTargets = 8
 
 // dial finds the servers of the domain and opens a stream to the first that takes one.
 // Where one of them is at the other end of a stream already, that is asked to take the
-// pair too (XEP-0220 §2.5.2). The error is a *Failure: that of the last server.
+// pair too (XEP-0220 §2.6.2). The error is a *Failure: that of the last server.
 func (p *peer) dial(ctx context.Context, pair Pair, pol Policy) (*conn, error) {
 	targets, err := p.targets(ctx, pol)
 	if err != nil {

@@ -171,7 +171,7 @@ func (p *peer) streams() []*conn {
 }
 
 // authorize returns a stream on which we may send for a domain of ours: one that there
-// is, one that is asked to take another pair (XEP-0220 §2.5), or a new one. The error is
+// is, one that is asked to take another pair (XEP-0220 §2.6), or a new one. The error is
 // a *Failure.
 func (p *peer) authorize(ctx context.Context, ours string) (*conn, error) {
 	pair := Pair{ours, p.domain}

@@ -100,7 +100,7 @@ func (c *conn) check(ctx context.Context, p Pair, key string) error {
 	case err != nil:
 		condition := verifyCondition(err)
 		c.log.Warn().Str("domain", p.Theirs).Str("to", p.Ours).Err(err).Msg("dialback key not verified")
-		return c.result(ctx, p, "", condition, err.Error())
+		return c.result(ctx, p, "", condition, conditionText[condition])
 	case valid:
 		c.prove(p.Theirs, byDialback)
 		c.allow(p, byDialback)
@@ -120,12 +120,23 @@ func (c *conn) check(ctx context.Context, p Pair, key string) error {
 
 var errInvalidKey = &stream.Error{Condition: stream.NotAuthorized, Text: "the dialback key is invalid"}
 
-// verifyCondition is what the peer is told of an error of verify (XEP-0220 §2.4.1).
+// conditionText is what an error of verify is in words. Its own, with the addresses that
+// we have tried, stay here.
+var conditionText = map[stanza.Condition]string{
+	stanza.RemoteServerNotFound: "the domain has no server, or that does not know the domain",
+	stanza.RemoteServerTimeout:  "the server of the domain gives no verdict on the key",
+	stanza.ResourceConstraint:   "too many domains at once",
+	remoteConnectionFailed:      "the server of the domain cannot be reached",
+}
+
+// verifyCondition is what the peer is told of an error of verify (XEP-0220 §2.5).
 func verifyCondition(err error) stanza.Condition {
 	var d *dns.Error
 	var said *stanza.Error
 	var closed *stream.PeerError
 	switch {
+	case errors.Is(err, errTooMany):
+		return stanza.ResourceConstraint
 	case errors.As(err, &d) && (d.Kind == dns.NoDomain || d.Kind == dns.NoService), errors.As(err, &said):
 		return stanza.RemoteServerNotFound
 	case errors.As(err, &closed) && closed.Err.Condition == stream.HostUnknown:
@@ -136,7 +147,7 @@ func verifyCondition(err error) stanza.Condition {
 	return remoteConnectionFailed
 }
 
-// remoteConnectionFailed is no condition of RFC 6120 §8.3.3, but XEP-0220 §2.4.1 has it.
+// remoteConnectionFailed is no condition of RFC 6120 §8.3.3, but XEP-0220 §2.5 has it.
 const remoteConnectionFailed stanza.Condition = "remote-connection-failed"
 
 // result answers a claim: by a type, or with an error.
