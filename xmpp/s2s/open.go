@@ -113,6 +113,7 @@ func (p *peer) connect(ctx context.Context, t dns.Target, pair Pair, pol Policy)
 	c.addr, c.pol = addrOf(nc.RemoteAddr()), pol
 	list, err := p.negotiate(ctx, c, t, pol)
 	if err != nil {
+		c.end(nil)
 		_ = s.End(context.WithoutCancel(ctx), err) // the first error is the one to tell
 		return nil, err
 	}
@@ -121,8 +122,9 @@ func (p *peer) connect(ctx context.Context, t dns.Target, pair Pair, pol Policy)
 		c.granted(pair, s.Mechanism())
 	}
 	if !c.begin(p) {
+		c.end(nil)
 		_ = s.Abort()
-		return nil, failed(StepPolicy, stream.Shutdown)
+		return nil, failed(StepUse, stream.Shutdown)
 	}
 	return c, nil
 }

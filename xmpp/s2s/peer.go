@@ -232,10 +232,13 @@ func (p *peer) open(ctx context.Context, ours string, tried map[*conn]bool) (*co
 	case pol.Deny:
 		return nil, failed(StepPolicy, errDenied)
 	case outgoing >= pol.Connections:
-		return nil, failed(StepPolicy, fmt.Errorf("there are %d connections to the domain already (max_outbound_connections)", outgoing))
+		return nil, failed(StepPolicy, fmt.Errorf("%w (max_outbound_connections = %d)", errConnections, outgoing))
 	}
 	return p.dial(ctx, Pair{ours, p.domain}, pol)
 }
+
+// errConnections passes: one of them becomes free, or idle.
+var errConnections = errors.New("there are as many connections to the domain as may be")
 
 var errDenied = errors.New("streams with the domain are not allowed here (xmpp_role, s2s_default)")
 

@@ -134,6 +134,10 @@ func (p *player) compare(text string, got *xmlwire.Element) error {
 }
 
 func (p *player) compareIn(content, text string, got *xmlwire.Element) error {
+	text, err := expandKeys(text, p.captured)
+	if err != nil {
+		return err
+	}
 	want, err := parseIn(content, text)
 	if err != nil {
 		return fmt.Errorf("transcript: %w", err)

@@ -50,6 +50,7 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -151,4 +152,18 @@ func expand(text string, captured map[string]string) (string, error) {
 		return v
 	})
 	return out, err
+}
+
+// expandKeys fills in the keys of what is expected.
+func expandKeys(text string, captured map[string]string) (string, error) {
+	var err error
+	text = macro.ReplaceAllStringFunc(text, func(m string) string {
+		if !strings.HasPrefix(m, "{key ") {
+			return m
+		}
+		key, bad := expand(m, captured)
+		err = errors.Join(err, bad)
+		return key
+	})
+	return text, err
 }
