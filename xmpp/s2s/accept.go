@@ -171,6 +171,9 @@ func (f *bidiOffer) Advertise(s *stream.Stream) *xmlwire.Element {
 	if s.Mechanism() != "" {
 		return nil
 	}
+	// RFC 6120 §5.4.3.3: what was asked for in clear text is forgotten. XEP-0288 §2.2 wants
+	// it after TLS, and somebody in between could have asked.
+	f.c.bidi = false
 	return xmlwire.New(nsBidiFeature, "bidi")
 }
 
@@ -195,7 +198,7 @@ func (dialbackOffer) Advertise(*stream.Stream) *xmlwire.Element {
 
 // managementOffer offers stream management (XEP-0198), which is enabled once the peer is
 // proven: with dialback there are no features after that.
-type managementOffer struct{ offer }
+type managementOffer struct{}
 
 // Name is <enable/>, too early.
 func (managementOffer) Name() xmlwire.Name {
@@ -205,4 +208,9 @@ func (managementOffer) Name() xmlwire.Name {
 // Advertise returns the feature.
 func (managementOffer) Advertise(*stream.Stream) *xmlwire.Element {
 	return xmlwire.New(stream.NSManagement, "sm")
+}
+
+// Negotiate refuses it before there is any proof (§3).
+func (managementOffer) Negotiate(ctx context.Context, s *stream.Stream, _ *xmlwire.Element) (stream.Next, error) {
+	return stream.Continue, s.Send(ctx, (&stream.Failed{Condition: stanza.UnexpectedRequest}).Element())
 }

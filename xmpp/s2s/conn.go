@@ -282,11 +282,25 @@ func (c *conn) take(ctx context.Context, e *xmlwire.Element) error {
 		return c.takeDialback(ctx, e)
 	case e.Name.Space == stream.NSManagement:
 		return c.manage(ctx, e)
-	case e.Name == xmlwire.Name{Space: nsBidi, Local: "bidi"} && c.incoming && !c.proven():
-		c.bidi = true // XEP-0288 §2.2: before dialback
+	case e.Name == xmlwire.Name{Space: nsBidi, Local: "bidi"} && c.incoming && c.becomeBidi():
 		return nil
 	}
 	return &stream.Error{Condition: stream.UnsupportedStanzaType, Text: "not an element to send now"}
+}
+
+// becomeBidi has stanzas go both ways, unless there is a proof already (XEP-0288 §2.2).
+func (c *conn) becomeBidi() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bidi = c.bidi || len(c.in) == 0
+	return c.bidi
+}
+
+// isBidi is for goroutines that do not read the stream.
+func (c *conn) isBidi() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bidi
 }
 
 // proven says whether any domain of the peer is.
@@ -356,6 +370,7 @@ func (c *conn) authorised(p Pair) error {
 func (c *conn) allow(p Pair, how string) {
 	c.mu.Lock()
 	c.in[p] = how
+	inverse := c.incoming && c.bidi
 	if c.first.IsZero() {
 		c.first = domainJID(p.Theirs)
 	}
@@ -366,7 +381,7 @@ func (c *conn) allow(p Pair, how string) {
 	if err != nil {
 		return
 	}
-	if c.incoming && c.bidi {
+	if inverse {
 		// XEP-0288 §2.2: the inverse of what was proven, and nothing else.
 		c.granted(p, how)
 		c.attach(other)

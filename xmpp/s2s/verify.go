@@ -93,7 +93,7 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 // check asks the authoritative server about a key and tells the peer.
 func (c *conn) check(ctx context.Context, p Pair, key string) error {
 	valid, by, err := c.v.verify(ctx, p, c.s.ID(), key)
-	if by != nil && c.bidi {
+	if by != nil && c.isBidi() {
 		defer by.closeUnused() // what we have to say goes the other way on this one
 	}
 	switch {
