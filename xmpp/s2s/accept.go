@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
@@ -73,6 +74,9 @@ func (l *Listener) handle(ctx context.Context, nc net.Conn, _ func(func())) {
 	c := newConn(v, s, log)
 	defer c.end(nil)
 	c.incoming, c.addr = true, addrOf(nc.RemoteAddr())
+	if c.negotiation = o.Limits.Negotiation; c.negotiation <= 0 {
+		c.negotiation = 30 * time.Second
+	}
 	stop := context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
 	defer stop()
 	var first *xmlwire.Element

@@ -71,6 +71,8 @@ func (f *Failure) stanzaError() *stanza.Error {
 		return &stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint, Text: f.Err.Error()}
 	case f.Step == StepPolicy:
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.NotAllowed, Text: f.Err.Error()}
+	case errors.Is(f.Err, errInvalid): // XEP-0220 §2.1.1
+		return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError, Text: f.Error()}
 	case errors.As(f.Err, &d) && !d.Temporary():
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound, Text: d.Error()}
 	}

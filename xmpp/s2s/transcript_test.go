@@ -105,6 +105,7 @@ func newStage(t *testing.T, ca *xmpptest.Authority, uses []string) (*site, xmppt
 	listeners := far(t, n)
 	s := newSite(t, n, o)
 	alice := s.bind(t, "alice@a.example/x")
+	s.bind(t, "alice@a2.example/x").got = alice.got
 	certificates := make(map[string]tls.Certificate)
 	for _, domain := range []string{"b.example", "c.example"} {
 		certificates[domain] = *issue(t, ca, domain)

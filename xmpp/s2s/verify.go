@@ -38,14 +38,16 @@ func (c *conn) claimed(ctx context.Context, p Pair, key string) error {
 	switch {
 	case known:
 		return c.result(ctx, p, typeValid, "", "")
-	case proves(c.s.TLS(), c.v.policy(p.Theirs), p.Theirs) == nil:
+	case c.asked >= maxPairs:
+		// A certificate may prove any number, as *.example does.
+		return c.result(ctx, p, "", stanza.ResourceConstraint, "too many domains on one stream")
+	}
+	c.asked++
+	if proves(c.s.TLS(), c.v.policy(p.Theirs), p.Theirs) == nil {
 		// A certificate that names the domain is more than its word by another stream.
 		c.s.Prove(domainJID(p.Theirs), byCertificate)
 		c.allow(p, byCertificate)
 		return c.result(ctx, p, typeValid, "", "")
-	}
-	if c.asked++; c.asked > maxPairs {
-		return c.result(ctx, p, "", stanza.ResourceConstraint, "too many domains on one stream")
 	}
 	select {
 	case c.checking <- struct{}{}:
@@ -92,7 +94,7 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 
 // check asks the authoritative server about a key and tells the peer.
 func (c *conn) check(ctx context.Context, p Pair, key string) error {
-	valid, by, err := c.v.verify(ctx, p, c.s.ID(), key)
+	valid, by, err := c.verify(ctx, p, key)
 	if by != nil && c.isBidi() {
 		defer by.closeUnused() // what we have to say goes the other way on this one
 	}
@@ -162,39 +164,48 @@ func (c *conn) result(ctx context.Context, p Pair, typ string, condition stanza.
 }
 
 // verify asks the authoritative server of a domain about a key, on a stream that we have
-// opened to it, by: never on the one that the key came in on (XEP-0220 §2.1.2).
-func (v *Server) verify(ctx context.Context, p Pair, id, key string) (valid bool, by *conn, err error) {
+// opened to it, by: never on the one that the key came in on (XEP-0288 §2.2).
+func (c *conn) verify(ctx context.Context, p Pair, key string) (valid bool, by *conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, verdictTime/2) // the peer waits as long as we would
 	defer cancel()
-	other, err := v.peer(p.Theirs)
+	other, err := c.v.peer(p.Theirs)
 	if err != nil {
 		return false, nil, err
 	}
-	by, err = other.authority(ctx, p.Ours)
-	if err != nil {
-		return false, nil, err
+	for {
+		by, err = other.authority(ctx, p.Ours, c)
+		if err != nil {
+			return false, nil, err
+		}
+		valid, err = by.ask(ctx, question{p, c.s.ID()}, key)
+		by.release()
+		if err == nil || !other.doubts(by) {
+			return valid, by, err
+		}
 	}
-	valid, err = by.ask(ctx, question{p, id}, key)
-	return valid, by, err
 }
 
-// authority is an open stream to the domain's servers, made if there is none.
-func (p *peer) authority(ctx context.Context, ours string) (*conn, error) {
+// authority is an open stream to the domain's servers, other than one, made if there is
+// none. It is held.
+func (p *peer) authority(ctx context.Context, ours string, other *conn) (*conn, error) {
 	tried := make(map[*conn]bool)
 	for {
 		for _, c := range p.streams() {
-			if !c.incoming && !c.isOver() {
+			if !c.incoming && c != other && c.hold() {
 				return c, nil
 			}
 			tried[c] = true
 		}
 		c, err := p.open(ctx, ours, tried)
-		if err != nil {
+		switch {
+		case err != nil:
 			p.v.stats.failed(failed(StepTCP, err).Step)
 			return nil, err
-		}
-		if c != nil {
+		case c == nil: // there is one that was not tried
+		case c.hold():
 			return c, nil
+		default:
+			return nil, failed(StepUse, errEnded)
 		}
 	}
 }
