@@ -9,6 +9,7 @@ import (
 	"net"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
@@ -73,6 +74,9 @@ func (l *Listener) handle(ctx context.Context, nc net.Conn, _ func(func())) {
 	c := newConn(v, s, log)
 	defer c.end(nil)
 	c.incoming, c.addr = true, addrOf(nc.RemoteAddr())
+	if c.negotiation = o.Limits.Negotiation; c.negotiation <= 0 {
+		c.negotiation = 30 * time.Second
+	}
 	stop := context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
 	defer stop()
 	var first *xmlwire.Element
@@ -122,7 +126,8 @@ func (c *conn) welcome(ctx context.Context, o ConnOptions) (*xmlwire.Element, er
 		return nil, err
 	}
 	if c.s.Mechanism() != "" {
-		p := Pair{c.s.Local().Domain(), c.s.Peer().Domain()}
+		// Not that of the header, which may leave from out now.
+		p := Pair{c.s.Local().Domain(), c.s.User().Domain()}
 		if condition, text := c.unwelcome(p); condition != "" {
 			return nil, &stream.Error{Condition: stream.PolicyViolation, Text: text}
 		}
@@ -170,6 +175,9 @@ func (f *bidiOffer) Advertise(s *stream.Stream) *xmlwire.Element {
 	if s.Mechanism() != "" {
 		return nil
 	}
+	// RFC 6120 §5.4.3.3: what was asked for in clear text is forgotten. XEP-0288 §2.2 wants
+	// it after TLS, and somebody in between could have asked.
+	f.c.bidi = false
 	return xmlwire.New(nsBidiFeature, "bidi")
 }
 
@@ -179,7 +187,7 @@ func (f *bidiOffer) Negotiate(context.Context, *stream.Stream, *xmlwire.Element)
 	return stream.Continue, nil
 }
 
-// dialbackOffer says that errors of dialback are taken well (XEP-0220 §2.3.2).
+// dialbackOffer says that errors of dialback are taken well (XEP-0220 §2.4.2).
 type dialbackOffer struct{ offer }
 
 // Name is the feature's, which nobody asks for.
@@ -194,7 +202,7 @@ func (dialbackOffer) Advertise(*stream.Stream) *xmlwire.Element {
 
 // managementOffer offers stream management (XEP-0198), which is enabled once the peer is
 // proven: with dialback there are no features after that.
-type managementOffer struct{ offer }
+type managementOffer struct{}
 
 // Name is <enable/>, too early.
 func (managementOffer) Name() xmlwire.Name {
@@ -204,4 +212,9 @@ func (managementOffer) Name() xmlwire.Name {
 // Advertise returns the feature.
 func (managementOffer) Advertise(*stream.Stream) *xmlwire.Element {
 	return xmlwire.New(stream.NSManagement, "sm")
+}
+
+// Negotiate refuses it before there is any proof (§3).
+func (managementOffer) Negotiate(ctx context.Context, s *stream.Stream, _ *xmlwire.Element) (stream.Next, error) {
+	return stream.Continue, s.Send(ctx, (&stream.Failed{Condition: stanza.UnexpectedRequest}).Element())
 }

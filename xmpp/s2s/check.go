@@ -147,6 +147,8 @@ func (v *Server) checkTarget(ctx context.Context, k *Check, p *peer, t dns.Targe
 		k.add(StepSASL, target, nil, "they take our certificate")
 	}
 	if !v.add(c) || !v.spawn(func() { c.serve(c.life) }) {
+		c.end(nil)
+		v.remove(c)
 		_ = s.Abort()
 		return false
 	}

@@ -3,8 +3,12 @@ package s2s
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"maps"
 	"net/netip"
+	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,13 +33,14 @@ type conn struct {
 	pol   Policy
 
 	incoming    bool
-	bidi        bool // stanzas go both ways (XEP-0288)
-	dialback    bool // the peer speaks it
-	multiplexes bool // and says that it takes errors of it well (XEP-0220 §2.3.2)
-	manages     bool // it offers stream management (XEP-0198)
+	negotiation time.Duration // how long one that came in may be silent without a proof
+	bidi        bool          // stanzas go both ways (XEP-0288)
+	dialback    bool          // the peer speaks it
+	multiplexes bool          // and says that it takes errors of it well (XEP-0220 §2.4.2)
+	manages     bool          // it offers stream management (XEP-0198)
 	refused     *sasl.Failure
 
-	used     atomic.Int64 // when a stanza or a claim last went either way, Unix
+	used     atomic.Int64 // when a stanza or a claim last went either way, Unix ns
 	sent     atomic.Uint64
 	received atomic.Uint64
 
@@ -52,7 +57,10 @@ type conn struct {
 
 	mu       sync.Mutex
 	over     bool
+	unused   bool // it is about to be closed, as nobody uses it
+	users    int  // who are about to ask about a key on it
 	enabling bool
+	first    jid.JID         // domain that was proven first
 	due      *due            // nil: nothing
 	awake    context.Context // of the read that goes on
 	wake     context.CancelCauseFunc
@@ -82,7 +90,7 @@ func newConn(v *Server, s *stream.Stream, log zerolog.Logger) *conn {
 	return c
 }
 
-func (c *conn) touch() { c.used.Store(time.Now().Unix()) }
+func (c *conn) touch() { c.used.Store(time.Now().UnixNano()) }
 
 // begin has the stream of a peer that we have connected to read, and used.
 func (c *conn) begin(p *peer) bool {
@@ -116,18 +124,22 @@ func (c *conn) detach(why error) {
 	c.mu.Lock()
 	c.over = true
 	carries := c.carries
-	claims := c.out
+	claims := slices.Collect(maps.Values(c.out)) // others may be granted something still
 	questions := c.asking
 	c.carries, c.asking = make(map[*peer]struct{}), make(map[question]chan verdict)
 	c.mu.Unlock()
 	for p := range carries {
 		p.ended(c, why)
 	}
+	ended := errEnded
+	if theirs := (*stream.PeerError)(nil); errors.As(why, &theirs) {
+		ended = fmt.Errorf("%w: %w", errEnded, theirs)
+	}
 	for _, cl := range claims {
-		cl.settle(errEnded)
+		cl.settle(ended)
 	}
 	for _, q := range questions {
-		q <- verdict{err: errEnded}
+		q <- verdict{err: ended}
 	}
 }
 
@@ -146,11 +158,11 @@ func (c *conn) isOver() bool {
 func (c *conn) serve(ctx context.Context) {
 	defer c.end(nil)
 	err := c.read(ctx)
-	defer close(c.returned)
 	defer c.v.remove(c)
 	c.detach(err)
 	c.proofs.close()
 	c.giveBack(ctx)
+	close(c.returned) // what is newer need not wait for the peer to close
 	event := c.log.Info()
 	if errors.Is(err, errIdle) {
 		event = c.log.Debug()
@@ -158,7 +170,7 @@ func (c *conn) serve(ctx context.Context) {
 	event.Str("domain", c.JID().Domain()).Bool("incoming", c.incoming).Uint64("sent", c.sent.Load()).Uint64("received", c.received.Load()).Str("reason", reason(err)).Msg("stream with server ended")
 	c.v.stats.ended(err)
 	end := err
-	if errors.Is(err, errIdle) || errors.Is(err, context.Canceled) {
+	if errors.Is(err, errIdle) || errors.Is(err, errUnmanaged) || errors.Is(err, context.Canceled) {
 		end = nil
 	}
 	_ = c.s.End(context.WithoutCancel(ctx), end) // it has its own deadline
@@ -179,10 +191,16 @@ const (
 	keepAlive = time.Minute
 )
 
-func (c *conn) read(ctx context.Context) error {
+func (c *conn) read(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			c.log.Error().Interface("panic", p).Bytes("stack", debug.Stack()).Msg("bug: stream dropped")
+			err = &stream.Error{Condition: stream.InternalServerError}
+		}
+	}()
 	for {
 		reading := c.reading(ctx)
-		e, err := c.s.Receive(reading, time.Now().Add(tick))
+		e, err := c.s.Receive(reading, time.Now().Add(min(tick, c.patience())))
 		switch {
 		case errors.Is(err, errWoken):
 			err = nil
@@ -244,11 +262,11 @@ func (c *conn) prove(domain, how string) {
 
 // silent is for a stream on which nothing came for a while.
 func (c *conn) silent() error {
-	idle := time.Since(time.Unix(c.used.Load(), 0))
+	idle := time.Since(time.Unix(0, c.used.Load()))
 	switch {
-	case c.incoming && !c.proven() && time.Since(c.since) > c.v.negotiation():
+	case c.incoming && !c.proven() && idle >= c.negotiation && len(c.checking) == 0:
 		return &stream.Error{Condition: stream.ConnectionTimeout, Text: "no domain was proven"}
-	case !c.incoming && idle > c.pol.Idle:
+	case !c.incoming && idle >= c.pol.Idle:
 		return errIdle
 	case idle > keepAlive:
 		c.s.Writer().KeepAlive()
@@ -256,29 +274,46 @@ func (c *conn) silent() error {
 	return nil
 }
 
-// negotiation is how long a peer has to prove a domain.
-func (v *Server) negotiation() time.Duration {
-	if n := v.o.Limits.Negotiation; n > 0 {
-		return n
+// patience is how long a silent stream may stay so.
+func (c *conn) patience() time.Duration {
+	switch {
+	case !c.incoming:
+		return c.pol.Idle
+	case !c.proven():
+		return c.negotiation
 	}
-	return 30 * time.Second
+	return tick
 }
 
 // take deals with one element.
 func (c *conn) take(ctx context.Context, e *xmlwire.Element) error {
 	switch {
-	case stanza.Is(e.Name):
+	case stanza.Is(e.Name) && e.Name.Space == stanza.Server:
 		return c.stanza(ctx, e)
 	case e.Name.Space == stanza.Dialback:
 		c.touch()
 		return c.takeDialback(ctx, e)
 	case e.Name.Space == stream.NSManagement:
 		return c.manage(ctx, e)
-	case e.Name == xmlwire.Name{Space: nsBidi, Local: "bidi"} && c.incoming && !c.proven():
-		c.bidi = true // XEP-0288 §2.2: before dialback
+	case e.Name == xmlwire.Name{Space: nsBidi, Local: "bidi"} && c.incoming && c.becomeBidi():
 		return nil
 	}
 	return &stream.Error{Condition: stream.UnsupportedStanzaType, Text: "not an element to send now"}
+}
+
+// becomeBidi has stanzas go both ways, unless there is a proof already (XEP-0288 §2.2).
+func (c *conn) becomeBidi() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.bidi = c.bidi || len(c.in) == 0
+	return c.bidi
+}
+
+// isBidi is for goroutines that do not read the stream.
+func (c *conn) isBidi() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.bidi
 }
 
 // proven says whether any domain of the peer is.
@@ -348,6 +383,10 @@ func (c *conn) authorised(p Pair) error {
 func (c *conn) allow(p Pair, how string) {
 	c.mu.Lock()
 	c.in[p] = how
+	inverse := c.incoming && c.bidi
+	if c.first.IsZero() {
+		c.first = domainJID(p.Theirs)
+	}
 	c.mu.Unlock()
 	c.v.stats.proven.Add(1)
 	c.log.Info().Str("domain", p.Theirs).Str("to", p.Ours).Str("by", how).Bool("tls", c.s.TLS() != nil).Msg("server proven")
@@ -355,7 +394,7 @@ func (c *conn) allow(p Pair, how string) {
 	if err != nil {
 		return
 	}
-	if c.incoming && c.bidi {
+	if inverse {
 		// XEP-0288 §2.2: the inverse of what was proven, and nothing else.
 		c.granted(p, how)
 		c.attach(other)
@@ -368,8 +407,16 @@ func domainJID(domain string) jid.JID {
 	return j
 }
 
-// JID implements router.Session: the domain that the stream leads to.
-func (c *conn) JID() jid.JID { return c.s.Peer() }
+// JID implements router.Session: the domain that the stream leads to. For one that came
+// in that is the first that was proven, zero before: its header may say what it likes.
+func (c *conn) JID() jid.JID {
+	if !c.incoming {
+		return c.s.Peer()
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.first
+}
 
 // Priority implements router.Session.
 func (c *conn) Priority() (int8, bool) { return 0, !c.isOver() }
@@ -401,14 +448,32 @@ func (c *conn) Close(why *stream.Error) {
 	c.end(why)
 }
 
+// hold says that the stream is used until release, if it can be.
+func (c *conn) hold() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.over || c.unused {
+		return false
+	}
+	c.users++
+	return true
+}
+
+func (c *conn) release() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.users--
+}
+
 // closeUnused ends a stream that we opened for a pair that was refused, if there is no
 // other use of it.
 func (c *conn) closeUnused() {
 	c.mu.Lock()
-	used := len(c.in) > 0 || len(c.asking) > 0
+	used := len(c.in) > 0 || c.users > 0
 	for _, cl := range c.out {
-		used = used || cl.valid()
+		used = used || !cl.settled() || cl.valid()
 	}
+	c.unused = c.unused || !used
 	c.mu.Unlock()
 	if !used {
 		c.end(errIdle)

@@ -19,7 +19,7 @@ var (
 	nameVerify = xmlwire.Name{Space: stanza.Dialback, Local: "verify"}
 )
 
-// The types of an answer (XEP-0220 §2.1, §2.4).
+// The types of an answer (XEP-0220 §2.1, §2.5).
 const (
 	typeValid   = "valid"
 	typeInvalid = "invalid"
@@ -45,15 +45,18 @@ func (cl *claim) settle(err error) {
 	})
 }
 
-// valid says whether the verdict was good.
-func (cl *claim) valid() bool {
+// settled says whether there is a verdict.
+func (cl *claim) settled() bool {
 	select {
 	case <-cl.done:
-		return cl.err == nil
+		return true
 	default:
 		return false
 	}
 }
+
+// valid says whether the verdict was good.
+func (cl *claim) valid() bool { return cl.settled() && cl.err == nil }
 
 // may says whether we may send stanzas of a pair on the stream.
 func (c *conn) may(p Pair) bool {
@@ -94,9 +97,9 @@ func (c *conn) granted(p Pair, how string) {
 		c.in[p] = how
 	}
 	c.mu.Unlock()
+	c.enable() // before anybody sends: what is sent before is not counted
 	cl.settle(nil)
 	c.log.Info().Str("domain", p.Theirs).Str("from", p.Ours).Str("by", how).Bool("tls", c.s.TLS() != nil).Msg("server takes our stanzas")
-	c.enable()
 }
 
 // verdictTime bounds the waiting for a verdict (XEP-0220 §2.1.1).
@@ -105,12 +108,12 @@ const verdictTime = 40 * time.Second
 // claim sends a key for a pair and waits for the verdict (XEP-0220 §2.1.1).
 func (c *conn) claim(ctx context.Context, p Pair) error {
 	if !c.incoming && !c.dialback {
-		return c.errUnproven()
+		return failed(StepSASL, c.errUnproven())
 	}
 	c.mu.Lock()
 	cl, first := c.out[p], false
 	switch {
-	case c.over:
+	case c.over || c.unused:
 		c.mu.Unlock()
 		return errEnded
 	case cl == nil && len(c.out) >= maxPairs:
@@ -137,7 +140,20 @@ func (c *conn) claim(ctx context.Context, p Pair) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+	if cl.err != nil {
+		c.forget(p, cl)
+	}
 	return cl.err
+}
+
+// forget has a claim that came to nothing be made anew another time: an error is not
+// fatal for the stream, and may pass (XEP-0220 §2.5).
+func (c *conn) forget(p Pair, cl *claim) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.out[p] == cl {
+		delete(c.out, p)
+	}
 }
 
 // takeDialback deals with an element of dialback. Those of the receiving server have no
@@ -170,36 +186,39 @@ func (c *conn) judged(p Pair, typ string, e *xmlwire.Element) error {
 	c.mu.Lock()
 	cl := c.out[p]
 	c.mu.Unlock()
-	if cl == nil {
+	if cl == nil || cl.settled() {
 		c.unasked(p)
 		return nil
 	}
 	switch typ {
 	case typeValid:
-		if !cl.valid() {
-			c.s.Prove(domainJID(p.Theirs), byDialback)
-			c.granted(p, byDialback)
-		}
+		c.s.Prove(domainJID(p.Theirs), byDialback)
+		c.granted(p, byDialback)
 	case typeInvalid:
-		cl.settle(errors.New("peer says that our dialback key is invalid: its dns leads it to another server than this one, or that has another xmpp_dialback_secret"))
+		cl.settle(errInvalid)
 	default:
 		cl.settle(fmt.Errorf("peer answers our dialback key with %w", parseError(e)))
 	}
 	return nil
 }
 
+// errInvalid is the verdict that our key is none.
+var errInvalid = errors.New("peer says that our dialback key is invalid: its dns leads it to another server than this one, or that has another xmpp_dialback_secret")
+
 func (c *conn) unasked(p Pair) {
 	c.v.stats.unasked.Add(1)
 	c.log.Warn().Str("domain", p.Theirs).Str("to", p.Ours).Msg("answer of dialback that nobody asked for, dropped")
 }
 
-// parseError reads the error of an answer (XEP-0220 §2.4).
+// parseError reads the error of an answer (XEP-0220 §2.5).
 func parseError(e *xmlwire.Element) *stanza.Error {
 	for c := range e.Elements() {
 		if c.Name.Local == "error" {
-			if parsed := stanza.ParseError(c); parsed != nil {
-				return parsed
+			parsed := stanza.ParseError(c)
+			if c.Child(xmlwire.Name{Space: stanza.Errors, Local: string(remoteConnectionFailed)}) != nil {
+				parsed.Condition = remoteConnectionFailed // which RFC 6120 does not have
 			}
+			return parsed
 		}
 	}
 	return &stanza.Error{Condition: stanza.UndefinedCondition}
@@ -223,7 +242,7 @@ func (c *conn) answer(ctx context.Context, p Pair, e *xmlwire.Element) error {
 	return c.s.Send(ctx, out)
 }
 
-// refuse makes an element of dialback an error (XEP-0220 §2.4): <error/> is in the
+// refuse makes an element of dialback an error (XEP-0220 §2.5): <error/> is in the
 // namespace of the stream.
 func refuse(e *xmlwire.Element, condition stanza.Condition, text string) {
 	e.SetAttr("type", stanza.TypeError)

@@ -43,6 +43,8 @@ func (f *Failure) Unwrap() error { return f.Err }
 func (f *Failure) Temporary() bool {
 	var d *dns.Error
 	switch {
+	case errors.Is(f.Err, errConnections):
+		return true
 	case f.Step == StepPolicy:
 		return false
 	case errors.As(f.Err, &d):
@@ -65,8 +67,12 @@ func failed(step Step, err error) *Failure {
 func (f *Failure) stanzaError() *stanza.Error {
 	var d *dns.Error
 	switch {
+	case errors.Is(f.Err, errConnections):
+		return &stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint, Text: f.Err.Error()}
 	case f.Step == StepPolicy:
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.NotAllowed, Text: f.Err.Error()}
+	case errors.Is(f.Err, errInvalid): // XEP-0220 §2.1.1
+		return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError, Text: f.Error()}
 	case errors.As(f.Err, &d) && !d.Temporary():
 		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound, Text: d.Error()}
 	}

@@ -29,8 +29,11 @@ const (
 	sessionTime = 5 * time.Second
 )
 
+// busy does not wait for who sends: that holds l.mu, and may want what the caller has.
 func (l *lane) busy() bool {
-	l.mu.Lock()
+	if !l.mu.TryLock() {
+		return true
+	}
 	defer l.mu.Unlock()
 	return l.c != nil || l.settled != nil
 }

@@ -23,10 +23,6 @@ func (c *conn) enable() {
 	c.mu.Lock()
 	ask := c.manages && !c.incoming && !c.enabling
 	c.enabling = c.enabling || ask
-	peers := c.carries
-	for p := range peers {
-		ask = ask && !p.unmanaged()
-	}
 	c.mu.Unlock()
 	if !ask {
 		return
@@ -47,11 +43,8 @@ func (c *conn) manage(ctx context.Context, e *xmlwire.Element) error {
 	switch e.Name.Local {
 	case "enable":
 		return c.enabled(ctx, e)
-	case "enabled":
-		c.managed, c.handled = true, 0
-		return nil
-	case "failed":
-		return c.unmanage()
+	case "enabled", "failed":
+		return c.answered(e.Name.Local == "enabled")
 	case "resume":
 		return c.s.Send(ctx, (&stream.Failed{Condition: stanza.ItemNotFound}).Element())
 	case "r":
@@ -94,9 +87,17 @@ func (c *conn) enabled(ctx context.Context, e *xmlwire.Element) error {
 // is without it.
 var errUnmanaged = errors.New("peer offers stream management and refuses it")
 
-func (c *conn) unmanage() error {
+// answered takes the answer to our <enable/>.
+func (c *conn) answered(enabled bool) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	switch {
+	case !c.enabling || c.managed:
+		return &stream.Error{Condition: stream.UnsupportedStanzaType, Text: "nobody asked for stream management"}
+	case enabled:
+		c.managed, c.handled = true, 0
+		return nil
+	}
 	for p := range c.carries {
 		p.mu.Lock()
 		p.plain = true

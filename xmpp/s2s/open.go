@@ -32,16 +32,12 @@ const (
 const maxTargets = 8
 
 // dial finds the servers of the domain and opens a stream to the first that takes one.
-// Where one of them is at the other end of a stream already, that is asked to take the
-// pair too (XEP-0220 §2.5.2). The error is a *Failure: that of the last server.
-func (p *peer) dial(ctx context.Context, pair Pair, pol Policy) (*conn, error) {
+// The error is a *Failure: that of the last server.
+func (p *peer) dial(ctx context.Context, ours string, pol Policy) (*conn, error) {
+	pair := Pair{ours, p.domain}
 	targets, err := p.targets(ctx, pol)
 	if err != nil {
 		return nil, failed(StepDNS, err)
-	}
-	if c := p.shared(ctx, targets[0], pair, pol); c != nil {
-		c.attach(p)
-		return c, nil
 	}
 	var last *Failure
 	for _, t := range targets[:min(len(targets), maxTargets)] {
@@ -68,13 +64,14 @@ func (p *peer) targets(ctx context.Context, pol Policy) ([]dns.Target, error) {
 	return targets, err
 }
 
-// shared is a stream to another domain of the same server, where that says that it takes
-// errors of dialback well, and ours and their policy are met.
-func (p *peer) shared(ctx context.Context, t dns.Target, pair Pair, pol Policy) *conn {
+// shared is a stream to another domain of the same server that takes the pair too
+// (XEP-0220 §2.6.2), where that says that it takes errors of dialback well, and the
+// policy is met. The verdict is waited for, so p.dialing is not held: see open.
+func (p *peer) shared(ctx context.Context, pair Pair, tried map[*conn]bool) *conn {
 	var those []*conn
 	p.v.mu.Lock()
 	for c := range p.v.conns {
-		if !c.incoming && c.multiplexes && c.asks() && !c.isOver() {
+		if !c.incoming && c.multiplexes && !tried[c] && c.asks() {
 			those = append(those, c)
 		}
 	}
@@ -82,6 +79,12 @@ func (p *peer) shared(ctx context.Context, t dns.Target, pair Pair, pol Policy) 
 	if len(those) == 0 {
 		return nil
 	}
+	pol := p.v.policy(p.domain)
+	targets, err := p.targets(ctx, pol)
+	if err != nil || pol.Deny {
+		return nil
+	}
+	t := targets[0]
 	addrs, err := p.v.o.Resolver().Addresses(ctx, t.Host)
 	if err != nil {
 		return nil
@@ -113,16 +116,19 @@ func (p *peer) connect(ctx context.Context, t dns.Target, pair Pair, pol Policy)
 	c.addr, c.pol = addrOf(nc.RemoteAddr()), pol
 	list, err := p.negotiate(ctx, c, t, pol)
 	if err != nil {
+		c.end(nil)
 		_ = s.End(context.WithoutCancel(ctx), err) // the first error is the one to tell
 		return nil, err
 	}
 	c.offered(list)
+	c.manages = c.manages && !p.unmanaged()
 	if s.Mechanism() != "" {
 		c.granted(pair, s.Mechanism())
 	}
 	if !c.begin(p) {
+		c.end(nil)
 		_ = s.Abort()
-		return nil, failed(StepPolicy, stream.Shutdown)
+		return nil, failed(StepUse, stream.Shutdown)
 	}
 	return c, nil
 }
@@ -144,7 +150,7 @@ func (p *peer) negotiate(ctx context.Context, c *conn, t dns.Target, pol Policy)
 		step{StepCertificate, suited{p, pol}},
 		step{StepStream, &bidirectional{c: c}},
 	}
-	if p.v.certificate(c.s.Local().Domain()) != nil {
+	if p.v.certificate(c.s.Local().Domain()) != nil && !p.isDoubted() {
 		features = append(features, step{StepSASL, external})
 	}
 	list, err := s.InitiateServer(ctx, features...)

@@ -28,6 +28,7 @@ type peer struct {
 	next     time.Time        // nothing is tried before
 	mute     bool             // it is known not to answer pings
 	plain    bool             // it has refused stream management (XEP-0198)
+	doubted  time.Time        // until then SASL EXTERNAL is not asked for; see doubts
 }
 
 // maxPeers bounds the domains that are known at once. Those without streams and with
@@ -171,7 +172,7 @@ func (p *peer) streams() []*conn {
 }
 
 // authorize returns a stream on which we may send for a domain of ours: one that there
-// is, one that is asked to take another pair (XEP-0220 §2.5), or a new one. The error is
+// is, one that is asked to take another pair (XEP-0220 §2.6), or a new one. The error is
 // a *Failure.
 func (p *peer) authorize(ctx context.Context, ours string) (*conn, error) {
 	pair := Pair{ours, p.domain}
@@ -189,6 +190,10 @@ func (p *peer) authorize(ctx context.Context, ours string) (*conn, error) {
 			}
 			tried[c] = true
 		}
+		if c := p.shared(ctx, pair, tried); c != nil {
+			c.attach(p)
+			return c, nil
+		}
 		c, err := p.open(ctx, ours, tried)
 		switch {
 		case err != nil:
@@ -199,12 +204,40 @@ func (p *peer) authorize(ctx context.Context, ours string) (*conn, error) {
 			return c, nil
 		}
 		tried[c] = true
-		if err = c.claim(ctx, pair); err != nil {
-			c.closeUnused()
-			return nil, failed(StepDialback, err)
+		switch err = c.claim(ctx, pair); {
+		case err == nil:
+			return c, nil
+		case p.doubts(c): // XEP-0178 §4 step 12: dialback is left, on a new stream
+			continue
 		}
-		return c, nil
+		c.closeUnused()
+		return nil, failed(StepDialback, err)
 	}
+}
+
+// doubts says whether the peer has refused our certificate and then ended the stream: the
+// next ones are opened without asking for SASL EXTERNAL, for doubtTime. It says so once.
+func (p *peer) doubts(c *conn) bool {
+	if c.refused == nil || !c.isOver() {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	now := time.Now()
+	if now.Before(p.doubted) {
+		return false
+	}
+	p.doubted = now.Add(doubtTime)
+	return true
+}
+
+// doubtTime is after what our certificate may have become one that the peer takes.
+const doubtTime = time.Hour
+
+func (p *peer) isDoubted() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return time.Now().Before(p.doubted)
 }
 
 // open opens a stream for a domain of ours. It returns nil where there is one that was
@@ -220,7 +253,7 @@ func (p *peer) open(ctx context.Context, ours string, tried map[*conn]bool) (*co
 	}
 	outgoing := 0
 	for _, c := range p.streams() {
-		if !tried[c] {
+		if !tried[c] && !c.isOver() {
 			return nil, nil
 		}
 		if !c.incoming {
@@ -232,10 +265,13 @@ func (p *peer) open(ctx context.Context, ours string, tried map[*conn]bool) (*co
 	case pol.Deny:
 		return nil, failed(StepPolicy, errDenied)
 	case outgoing >= pol.Connections:
-		return nil, failed(StepPolicy, fmt.Errorf("there are %d connections to the domain already (max_outbound_connections)", outgoing))
+		return nil, failed(StepPolicy, fmt.Errorf("%w (max_outbound_connections = %d)", errConnections, outgoing))
 	}
-	return p.dial(ctx, Pair{ours, p.domain}, pol)
+	return p.dial(ctx, ours, pol)
 }
+
+// errConnections passes: one of them becomes free, or idle.
+var errConnections = errors.New("there are as many connections to the domain as may be")
 
 var errDenied = errors.New("streams with the domain are not allowed here (xmpp_role, s2s_default)")
 

@@ -248,10 +248,11 @@ func (c *conn) unanswered(p *proof, err error) {
 
 // speaker is a domain of ours that may speak on the stream to the peer's; empty: none.
 func (c *conn) speaker() string {
+	theirs := c.JID().Domain()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for p, cl := range c.out {
-		if p.Theirs == c.JID().Domain() && cl.valid() {
+		if p.Theirs == theirs && cl.valid() {
 			return p.Ours
 		}
 	}

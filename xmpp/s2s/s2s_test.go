@@ -19,6 +19,7 @@ import (
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/stream"
 	"mcmt2xmpp/xmpp/xmlwire"
 	"mcmt2xmpp/xmpp/xmpptest"
 )
@@ -70,6 +71,7 @@ type site struct {
 	router  *router.Router
 	domains map[string]bool
 	up      chan string
+	address string
 }
 
 type siteOptions struct {
@@ -79,10 +81,12 @@ type siteOptions struct {
 	noTLS   bool
 	policy  func(domain string) Policy
 	limits  ConnOptions
+	streams stream.Limits // of those that it opens
 	proof   time.Duration
+	kept    chan *stanza.Stanza // where what is given back goes; nil: to the router
 }
 
-func newSite(t *testing.T, n *names, o siteOptions) *site {
+func newSite(t testing.TB, n *names, o siteOptions) *site {
 	t.Helper()
 	s := &site{domains: make(map[string]bool), up: make(chan string, 100)}
 	for _, d := range o.domains {
@@ -96,8 +100,12 @@ func newSite(t *testing.T, n *names, o siteOptions) *site {
 		o.proof = 5 * time.Second
 	}
 	s.router = router.New(router.Options{Domains: serves, Remote: later{s}})
+	var rt Router = s.router
+	if o.kept != nil {
+		rt = recorder{s.router, o.kept}
+	}
 	s.Server = New(Options{
-		Router: s.router, Resolver: func() Resolver { return n }, Serves: serves, Policy: o.policy,
+		Router: rt, Limits: o.streams, Resolver: func() Resolver { return n }, Serves: serves, Policy: o.policy,
 		Secret: func(d string) string { return o.secret + d }, Certificate: func(string) *tls.Certificate { return o.cert },
 		Up:  func(d string) { s.up <- d },
 		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel), ProofTime: o.proof,
@@ -110,6 +118,7 @@ func newSite(t *testing.T, n *names, o siteOptions) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.address = ln.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Listener(nil, 0, func(net.Addr) ConnOptions { return conn }).Serve(ctx, ln) }()
@@ -152,7 +161,7 @@ func (c *client) Send(_ context.Context, st *stanza.Stanza) error {
 	return nil
 }
 
-func (s *site) bind(t *testing.T, full string) *client {
+func (s *site) bind(t testing.TB, full string) *client {
 	t.Helper()
 	c := &client{full: jid.MustParse(full), got: make(chan *stanza.Stanza, 1000)}
 	if err := s.router.Bind(c); err != nil {
@@ -161,7 +170,7 @@ func (s *site) bind(t *testing.T, full string) *client {
 	return c
 }
 
-func (c *client) next(t *testing.T) *stanza.Stanza {
+func (c *client) next(t testing.TB) *stanza.Stanza {
 	t.Helper()
 	select {
 	case st := <-c.got:
@@ -252,12 +261,12 @@ func TestTwoServers(t *testing.T) {
 }
 
 // issue makes a certificate for a domain, own one that nobody trusts.
-func issue(t *testing.T, ca *xmpptest.Authority, domain string) *tls.Certificate {
+func issue(t testing.TB, ca *xmpptest.Authority, domain string) *tls.Certificate {
 	cert := ca.Issue(t, xmpptest.Leaf{DNS: []string{domain}})
 	return &cert
 }
 
-func own(t *testing.T, domain string) *tls.Certificate {
+func own(t testing.TB, domain string) *tls.Certificate {
 	return issue(t, xmpptest.NewAuthority(t), domain)
 }
 

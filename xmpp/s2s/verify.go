@@ -38,14 +38,16 @@ func (c *conn) claimed(ctx context.Context, p Pair, key string) error {
 	switch {
 	case known:
 		return c.result(ctx, p, typeValid, "", "")
-	case proves(c.s.TLS(), c.v.policy(p.Theirs), p.Theirs) == nil:
+	case c.asked >= maxPairs:
+		// A certificate may prove any number, as *.example does.
+		return c.result(ctx, p, "", stanza.ResourceConstraint, "too many domains on one stream")
+	}
+	c.asked++
+	if proves(c.s.TLS(), c.v.policy(p.Theirs), p.Theirs) == nil {
 		// A certificate that names the domain is more than its word by another stream.
 		c.s.Prove(domainJID(p.Theirs), byCertificate)
 		c.allow(p, byCertificate)
 		return c.result(ctx, p, typeValid, "", "")
-	}
-	if c.asked++; c.asked > maxPairs {
-		return c.result(ctx, p, "", stanza.ResourceConstraint, "too many domains on one stream")
 	}
 	select {
 	case c.checking <- struct{}{}:
@@ -92,15 +94,15 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 
 // check asks the authoritative server about a key and tells the peer.
 func (c *conn) check(ctx context.Context, p Pair, key string) error {
-	valid, by, err := c.v.verify(ctx, p, c.s.ID(), key)
-	if by != nil && c.bidi {
+	valid, by, err := c.verify(ctx, p, key)
+	if by != nil && c.isBidi() {
 		defer by.closeUnused() // what we have to say goes the other way on this one
 	}
 	switch {
 	case err != nil:
 		condition := verifyCondition(err)
 		c.log.Warn().Str("domain", p.Theirs).Str("to", p.Ours).Err(err).Msg("dialback key not verified")
-		return c.result(ctx, p, "", condition, err.Error())
+		return c.result(ctx, p, "", condition, conditionText[condition])
 	case valid:
 		c.prove(p.Theirs, byDialback)
 		c.allow(p, byDialback)
@@ -120,12 +122,23 @@ func (c *conn) check(ctx context.Context, p Pair, key string) error {
 
 var errInvalidKey = &stream.Error{Condition: stream.NotAuthorized, Text: "the dialback key is invalid"}
 
-// verifyCondition is what the peer is told of an error of verify (XEP-0220 §2.4.1).
+// conditionText is what an error of verify is in words. Its own, with the addresses that
+// we have tried, stay here.
+var conditionText = map[stanza.Condition]string{
+	stanza.RemoteServerNotFound: "the domain has no server, or that does not know the domain",
+	stanza.RemoteServerTimeout:  "the server of the domain gives no verdict on the key",
+	stanza.ResourceConstraint:   "too many domains at once",
+	remoteConnectionFailed:      "the server of the domain cannot be reached",
+}
+
+// verifyCondition is what the peer is told of an error of verify (XEP-0220 §2.5).
 func verifyCondition(err error) stanza.Condition {
 	var d *dns.Error
 	var said *stanza.Error
 	var closed *stream.PeerError
 	switch {
+	case errors.Is(err, errTooMany):
+		return stanza.ResourceConstraint
 	case errors.As(err, &d) && (d.Kind == dns.NoDomain || d.Kind == dns.NoService), errors.As(err, &said):
 		return stanza.RemoteServerNotFound
 	case errors.As(err, &closed) && closed.Err.Condition == stream.HostUnknown:
@@ -136,7 +149,7 @@ func verifyCondition(err error) stanza.Condition {
 	return remoteConnectionFailed
 }
 
-// remoteConnectionFailed is no condition of RFC 6120 §8.3.3, but XEP-0220 §2.4.1 has it.
+// remoteConnectionFailed is no condition of RFC 6120 §8.3.3, but XEP-0220 §2.5 has it.
 const remoteConnectionFailed stanza.Condition = "remote-connection-failed"
 
 // result answers a claim: by a type, or with an error.
@@ -151,39 +164,48 @@ func (c *conn) result(ctx context.Context, p Pair, typ string, condition stanza.
 }
 
 // verify asks the authoritative server of a domain about a key, on a stream that we have
-// opened to it, by: never on the one that the key came in on (XEP-0220 §2.1.2).
-func (v *Server) verify(ctx context.Context, p Pair, id, key string) (valid bool, by *conn, err error) {
+// opened to it, by: never on the one that the key came in on (XEP-0288 §2.2).
+func (c *conn) verify(ctx context.Context, p Pair, key string) (valid bool, by *conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, verdictTime/2) // the peer waits as long as we would
 	defer cancel()
-	other, err := v.peer(p.Theirs)
+	other, err := c.v.peer(p.Theirs)
 	if err != nil {
 		return false, nil, err
 	}
-	by, err = other.authority(ctx, p.Ours)
-	if err != nil {
-		return false, nil, err
+	for {
+		by, err = other.authority(ctx, p.Ours, c)
+		if err != nil {
+			return false, nil, err
+		}
+		valid, err = by.ask(ctx, question{p, c.s.ID()}, key)
+		by.release()
+		if err == nil || !other.doubts(by) {
+			return valid, by, err
+		}
 	}
-	valid, err = by.ask(ctx, question{p, id}, key)
-	return valid, by, err
 }
 
-// authority is an open stream to the domain's servers, made if there is none.
-func (p *peer) authority(ctx context.Context, ours string) (*conn, error) {
+// authority is an open stream to the domain's servers, other than one, made if there is
+// none. It is held.
+func (p *peer) authority(ctx context.Context, ours string, other *conn) (*conn, error) {
 	tried := make(map[*conn]bool)
 	for {
 		for _, c := range p.streams() {
-			if !c.incoming && !c.isOver() {
+			if !c.incoming && c != other && c.hold() {
 				return c, nil
 			}
 			tried[c] = true
 		}
 		c, err := p.open(ctx, ours, tried)
-		if err != nil {
+		switch {
+		case err != nil:
 			p.v.stats.failed(failed(StepTCP, err).Step)
 			return nil, err
-		}
-		if c != nil {
+		case c == nil: // there is one that was not tried
+		case c.hold():
 			return c, nil
+		default:
+			return nil, failed(StepUse, errEnded)
 		}
 	}
 }

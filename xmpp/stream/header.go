@@ -63,7 +63,7 @@ func (s *Stream) appendHeader(b []byte) []byte {
 		b = append(b, s.o.Content...)
 		b = append(b, "' xmlns:stream='"+xmlwire.Streams+"'"...)
 		if s.o.Content == stanza.Server {
-			b = append(b, " xmlns:db='"+xmlwire.Dialback+"'"...) // XEP-0220 §2.3.1
+			b = append(b, " xmlns:db='"+xmlwire.Dialback+"'"...) // XEP-0220 §2.4.1
 		}
 	}
 	for i := 0; i < len(attrs); i += 2 {

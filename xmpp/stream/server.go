@@ -34,7 +34,7 @@ func (s *Stream) Prove(domain jid.JID, mechanism string) {
 	}
 }
 
-// Dialback says whether the peer's header declares the namespace of XEP-0220 §2.3.1.
+// Dialback says whether the peer's header declares the namespace of XEP-0220 §2.4.1.
 func (s *Stream) Dialback() bool { return s.dialback }
 
 // AcceptServer negotiates as the receiving server for as long as features are asked

@@ -18,7 +18,7 @@ const Dialback = "jabber:server:dialback"
 // Elements of the Streams namespace get the prefix stream, because peers look
 // for "stream:features" and "stream:error" by that name (RFC 6120 §4.8.5). The
 // stream header declares it, so it is declared here only where ns is "". Those of
-// Dialback get db for the same reason (XEP-0220 §2.3.1), and declare it.
+// Dialback get db for the same reason (XEP-0220 §2.4.1), and declare it.
 //
 // Text and values are escaped; a rune that XML cannot hold becomes U+FFFD. Names
 // are written as they are: who builds an element answers for them. An attribute

@@ -8,10 +8,12 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// header is what expected elements are parsed in: the prefixes of a stream.
-const header = "<stream:stream xmlns='jabber:client' xmlns:stream='" + xmlwire.Streams + "'>"
+// parse reads an element as within a client's stream, parseIn as within one whose
+// content namespace that is: with the prefixes of streams.
+func parse(text string) (*xmlwire.Element, error) { return parseIn("jabber:client", text) }
 
-func parse(text string) (*xmlwire.Element, error) {
+func parseIn(content, text string) (*xmlwire.Element, error) {
+	header := "<stream:stream xmlns='" + content + "' xmlns:stream='" + xmlwire.Streams + "' xmlns:db='" + xmlwire.Dialback + "'>"
 	dec := xmlwire.NewDecoder(strings.NewReader(header+text), xmlwire.Limits{})
 	if _, err := dec.Header(); err != nil {
 		return nil, err

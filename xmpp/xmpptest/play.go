@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -59,31 +58,22 @@ func (s *Script) Play(ctx context.Context, address string) error {
 // PlayAt is Play with an address for each actor. It begins with what {names} stand for
 // already, nil for none, and returns what they stand for at the end.
 func (s *Script) PlayAt(ctx context.Context, address func(actor string) string, known map[string]string) (map[string]string, error) {
-	p := &player{actors: make(map[string]*actor), matcher: matcher{make(map[string]string)}}
-	maps.Copy(p.captured, known)
-	defer p.close()
-	for _, st := range s.steps {
-		a, err := p.actor(ctx, st.actor, address(st.actor))
-		if err == nil {
-			err = p.play(a, st)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("line %d: %s%s: %w", st.line, st.verb, st.actor, err)
-		}
-	}
-	return p.captured, nil
+	return s.PlayOn(ctx, Stage{Address: address, Known: known})
 }
 
 type player struct {
 	matcher
+	stage  Stage
 	actors map[string]*actor
 }
 
-// actor is one client.
+// actor is one client, or server.
 type actor struct {
+	name      string
 	raw, conn net.Conn
 	dec       *xmlwire.Decoder
 	opened    bool // the server's header was read
+	accepted  bool // the server has connected to it
 }
 
 func (p *player) close() {
@@ -92,17 +82,21 @@ func (p *player) close() {
 	}
 }
 
-func (p *player) actor(ctx context.Context, name, address string) (*actor, error) {
+func (p *player) actor(ctx context.Context, name string) (*actor, error) {
 	if a := p.actors[name]; a != nil {
 		return a, nil
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", address)
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", p.stage.Address(name))
 	if err != nil {
 		return nil, err
 	}
-	a := &actor{raw: conn, conn: conn, dec: xmlwire.NewDecoder(conn, xmlwire.Limits{})}
+	return p.enter(name, conn), nil
+}
+
+func (p *player) enter(name string, conn net.Conn) *actor {
+	a := &actor{name: name, raw: conn, conn: conn, dec: xmlwire.NewDecoder(conn, xmlwire.Limits{})}
 	p.actors[name] = a
-	return a, nil
+	return a
 }
 
 func (p *player) play(a *actor, st step) error {
@@ -136,7 +130,15 @@ func (p *player) compare(text string, got *xmlwire.Element) error {
 	if strings.HasPrefix(text, "<stream:stream") {
 		text += "</stream:stream>"
 	}
-	want, err := parse(text)
+	return p.compareIn(p.stage.content(), text, got)
+}
+
+func (p *player) compareIn(content, text string, got *xmlwire.Element) error {
+	text, err := expandKeys(text, p.captured)
+	if err != nil {
+		return err
+	}
+	want, err := parseIn(content, text)
 	if err != nil {
 		return fmt.Errorf("transcript: %w", err)
 	}
@@ -149,6 +151,9 @@ func (p *player) compare(text string, got *xmlwire.Element) error {
 // read reads what the server sends next: its header if that is wanted.
 func (a *actor) read(want string) (*xmlwire.Element, error) {
 	if strings.HasPrefix(want, "<stream:stream") {
+		if a.accepted && a.opened {
+			a.dec.Reset(a.conn) // the server begins a new stream
+		}
 		a.opened = true
 		return a.dec.Header()
 	}
@@ -177,9 +182,11 @@ func (p *player) client(a *actor, text string) error {
 	verb, rest, _ := strings.Cut(text, " ")
 	switch verb {
 	case "TLS":
-		return a.handshake()
+		return a.handshake(p.stage.certificate(rest))
 	case "OPEN":
-		return a.open(rest)
+		return p.open(a, rest)
+	case "HEADER":
+		return p.header(a, rest)
 	case "AUTH", "LOGIN":
 		address, password, _ := strings.Cut(rest, " ")
 		return p.login(a, address, password, verb == "LOGIN")
@@ -196,7 +203,7 @@ func (p *player) client(a *actor, text string) error {
 }
 
 func (a *actor) send(text string) error {
-	if a.opened && strings.Contains(text, "<stream:stream") {
+	if a.opened && !a.accepted && strings.Contains(text, "<stream:stream") {
 		a.dec.Reset(a.conn)
 		a.opened = false
 	}
@@ -214,11 +221,14 @@ func (a *actor) finish() error {
 	return a.raw.(*net.TCPConn).CloseWrite()
 }
 
-func (a *actor) handshake() error {
+func (a *actor) handshake(shown []tls.Certificate) error {
 	if n := a.dec.Buffered(); n > 0 {
 		return fmt.Errorf("%d bytes before the handshake", n)
 	}
-	conn := tls.Client(a.raw, &tls.Config{InsecureSkipVerify: true}) // #nosec G402: who the server is, is not what is tested
+	conn := tls.Client(a.raw, &tls.Config{InsecureSkipVerify: true, Certificates: shown}) // #nosec G402: who the server is, is not what is tested
+	if a.accepted {
+		conn = tls.Server(a.raw, &tls.Config{Certificates: shown, ClientAuth: tls.RequestClientCert})
+	}
 	if err := conn.Handshake(); err != nil {
 		return err
 	}
@@ -227,9 +237,11 @@ func (a *actor) handshake() error {
 	return nil
 }
 
-// open opens a stream and holds the server's header to RFC 6120 §4.7.
-func (a *actor) open(domain string) error {
-	err := a.send("<?xml version='1.0'?><stream:stream to='" + domain + "' version='1.0' xmlns='jabber:client' xmlns:stream='" + xmlwire.Streams + "'>")
+// open opens a stream to a domain, between servers from another one, and holds the
+// server's header to RFC 6120 §4.7.
+func (p *player) open(a *actor, rest string) error {
+	domain, from, _ := strings.Cut(rest, " ")
+	err := a.send(p.stage.header("to", domain, "from", from))
 	if err != nil {
 		return err
 	}
@@ -237,9 +249,10 @@ func (a *actor) open(domain string) error {
 	switch {
 	case err != nil:
 		return err
-	case h.Attr("from") != domain || h.Attr("version") != "1.0" || len(h.Attr("id")) < 16:
+	case h.Attr("from") != domain || h.Attr("to") != from && from != "" || h.Attr("version") != "1.0" || len(h.Attr("id")) < 16:
 		return fmt.Errorf("header is %s", h)
 	}
+	p.captured["id"+a.name] = h.Attr("id")
 	return nil
 }
 
@@ -254,17 +267,17 @@ func (p *player) login(a *actor, address, password string, bind bool) error {
 		return err
 	}
 	const ns = "urn:ietf:params:xml:ns:xmpp-"
-	if err := a.open(j.Domain()); err != nil {
+	if err := p.open(a, j.Domain()); err != nil {
 		return err
 	}
 	features, err := a.read("")
 	if err != nil {
 		return err
 	}
-	open := func() error { return errors.Join(a.open(j.Domain()), a.expect("features")) }
+	open := func() error { return errors.Join(p.open(a, j.Domain()), a.expect("features")) }
 	var steps []func() error
 	if features.Child(xmlwire.Name{Space: ns + "tls", Local: "starttls"}) != nil {
-		steps = append(steps, func() error { return a.ask("<starttls xmlns='"+ns+"tls'/>", "proceed") }, a.handshake, open)
+		steps = append(steps, func() error { return a.ask("<starttls xmlns='"+ns+"tls'/>", "proceed") }, func() error { return a.handshake(nil) }, open)
 	}
 	steps = append(steps,
 		func() error { return a.ask("<auth xmlns='"+ns+"sasl' mechanism='PLAIN'>"+plain+"</auth>", "success") },

@@ -23,8 +23,20 @@
 // and hold {plain USER PASSWORD} for the base64 of a PLAIN response, {base64 TEXT}
 // with %00 for a NUL, {hex C3 28} for bytes,
 // {handshake NAME SECRET} for a component's proof that it knows the secret (XEP-0114 §3),
-// where NAME stands for the stream id, and {x*1000} for a thousand times x, which
-// may be a tag.
+// where NAME stands for the stream id, {key RECEIVING ORIGINATING NAME SECRET} for a
+// key of dialback (XEP-0185 §2), and {x*1000} for a thousand times x, which may be a tag.
+//
+// Between servers an actor may be one that the server under test connects to, and that
+// has users of its own:
+//
+//	DIAL2 b.example           the server connects to b.example, which is actor 2 from now on
+//	C2: HEADER b.example a.example 42   its stream header: from, to and id
+//	C: OPEN a.example b.example   as above, from b.example; its id is {id}, of actor 2 {id2}
+//	C: TLS b.example          handshake with the certificate of that name
+//	SEND <message .../>       a user of the server sends
+//	GOT <message .../>        a user of the server has got
+//	KEPT <message .../>       what was sent is given back to be kept
+//	CALL                      the test looks at the server
 //
 // The server's element is compared as XML: prefixes, quotes and the order of
 // attributes do not matter. A value or text * stands for any that is not empty; {name}
@@ -38,12 +50,14 @@ import (
 	"bufio"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
 	"strconv"
 	"strings"
 
+	"mcmt2xmpp/xmpp/dialback"
 	"mcmt2xmpp/xmpp/stream"
 )
 
@@ -57,11 +71,11 @@ type Script struct {
 type step struct {
 	line  int
 	actor string
-	verb  string // C, S or EOF
+	verb  string // C, S, EOF, DIAL, SEND, GOT, KEPT or CALL
 	text  string
 }
 
-var lead = regexp.MustCompile(`^(C|S)([0-9A-Za-z]*):[ \t]?(.*)$|^(EOF)([0-9A-Za-z]*)$|^(USE)[ \t]+(.*)$`)
+var lead = regexp.MustCompile(`^(C|S)([0-9A-Za-z]*):[ \t]?(.*)$|^(EOF)([0-9A-Za-z]*)$|^(USE)[ \t]+(.*)$|^(DIAL)([0-9A-Za-z]*)[ \t]+(.*)$|^(SEND|GOT|KEPT|CALL)(?:[ \t]+(.*))?$`)
 
 // Parse reads a transcript. The error names the line.
 func Parse(r io.Reader) (*Script, error) {
@@ -87,6 +101,10 @@ func Parse(r io.Reader) (*Script, error) {
 			s.Uses = append(s.Uses, strings.Fields(m[7])...)
 		case m[4] != "":
 			s.steps = append(s.steps, step{n, m[5], "EOF", ""})
+		case m[8] != "":
+			s.steps = append(s.steps, step{n, m[9], m[8], m[10]})
+		case m[11] != "":
+			s.steps = append(s.steps, step{n, "", m[11], m[12]})
 		default:
 			s.steps = append(s.steps, step{n, m[2], m[1], m[3]})
 		}
@@ -94,7 +112,7 @@ func Parse(r io.Reader) (*Script, error) {
 	return s, in.Err()
 }
 
-var macro = regexp.MustCompile(`\{(plain|base64|hex|handshake) ([^}]*)\}|\{(.|</?[a-z]+>)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
+var macro = regexp.MustCompile(`\{(plain|base64|hex|handshake|key) ([^}]*)\}|\{(.|</?[a-z]+>)\*([0-9]+)\}|\{([a-z][a-z0-9]*)\}`)
 
 // expand fills in a client step.
 func expand(text string, captured map[string]string) (string, error) {
@@ -116,6 +134,13 @@ func expand(text string, captured map[string]string) (string, error) {
 		case p[1] == "handshake":
 			id, secret, _ := strings.Cut(p[2], " ")
 			return stream.Handshake(captured[id], secret)
+		case p[1] == "key":
+			f := strings.Fields(p[2])
+			if len(f) != 4 || captured[f[2]] == "" {
+				err = fmt.Errorf("no key: %s", m)
+				return ""
+			}
+			return dialback.Key(f[3], f[0], f[1], captured[f[2]])
 		case p[3] != "":
 			n, _ := strconv.Atoi(p[4])
 			return strings.Repeat(p[3], n)
@@ -127,4 +152,18 @@ func expand(text string, captured map[string]string) (string, error) {
 		return v
 	})
 	return out, err
+}
+
+// expandKeys fills in the keys of what is expected.
+func expandKeys(text string, captured map[string]string) (string, error) {
+	var err error
+	text = macro.ReplaceAllStringFunc(text, func(m string) string {
+		if !strings.HasPrefix(m, "{key ") {
+			return m
+		}
+		key, bad := expand(m, captured)
+		err = errors.Join(err, bad)
+		return key
+	})
+	return text, err
 }
