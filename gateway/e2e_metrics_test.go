@@ -54,20 +54,22 @@ func (s samples) value(t *testing.T, name string) float64 {
 
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
-	"stage":    regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
-	"outcome":  regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed)$`),
-	"filter":   regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
-	"request":  regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
-	"verdict":  regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
-	"limit":    regexp.MustCompile(`^[a-z_]+$`),
-	"command":  regexp.MustCompile(`^(mail|rcpt)$`),
-	"change":   regexp.MustCompile(`^(taken_over|given_up|lost)$`),
-	"result":   regexp.MustCompile(`^(verified|refused|absent)$`),
-	"listener": regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
-	"pool":     regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
-	"le":       regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
-	"quantile": regexp.MustCompile(`^[0-9.]+$`),
-	"version":  regexp.MustCompile(`^(go)?\d+\.\d+`), // of the program and of Go
+	"stage":     regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
+	"outcome":   regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed|proven|invalid)$`),
+	"filter":    regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
+	"request":   regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
+	"verdict":   regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
+	"limit":     regexp.MustCompile(`^[a-z_]+$`),
+	"command":   regexp.MustCompile(`^(mail|rcpt)$`),
+	"direction": regexp.MustCompile(`^(in|out|both|unproven)$`),
+	"step":      regexp.MustCompile(`^(policy|dns|tcp|tls|certificate|stream|sasl|dialback|use)$`),
+	"change":    regexp.MustCompile(`^(taken_over|given_up|lost)$`),
+	"result":    regexp.MustCompile(`^(verified|refused|absent)$`),
+	"listener":  regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
+	"pool":      regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
+	"le":        regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
+	"quantile":  regexp.MustCompile(`^[0-9.]+$`),
+	"version":   regexp.MustCompile(`^(go)?\d+\.\d+`), // of the program and of Go
 }
 
 // afterTraffic are the numbers that the traffic of TestMetricsAndLog adds up to.

@@ -74,7 +74,7 @@ func (f *Failure) stanzaError() *stanza.Error {
 	case errors.Is(f.Err, errInvalid): // XEP-0220 §2.1.1
 		return &stanza.Error{Type: stanza.Wait, Condition: stanza.InternalServerError, Text: f.Error()}
 	case errors.As(f.Err, &d) && !d.Temporary():
-		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound, Text: d.Error()}
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.RemoteServerNotFound, Text: f.Error()}
 	}
 	return &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: f.Error()}
 }

@@ -3,6 +3,7 @@ package s2s
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -147,7 +148,7 @@ func (l *lane) session(ctx context.Context) (*conn, error) {
 	select {
 	case <-settled:
 	case <-patience.C:
-		return nil, errMaking
+		return nil, l.p.making()
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
@@ -163,6 +164,17 @@ func (l *lane) session(ctx context.Context) (*conn, error) {
 }
 
 var errMaking = errors.New("a stream to the server is being made")
+
+// making is the error of who waits no longer for a stream that is being made, with the
+// reason why there was none before.
+func (p *peer) making() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.failure == nil || p.failures == 0 {
+		return errMaking
+	}
+	return fmt.Errorf("%w; the last attempt: %w", errMaking, p.failure)
+}
 
 // bounce tells the sender of a stanza that it could not be sent (RFC 6120 §10.4): of an
 // IQ request or a request for subscription, and of a message that says something.

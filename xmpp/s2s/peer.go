@@ -138,13 +138,12 @@ func (p *peer) reached() {
 }
 
 // heard is for a domain that has just shown that it is there: what waits for it need
-// not wait any longer.
+// not wait any longer, here or for a schedule of its own.
 func (p *peer) heard() {
 	p.mu.Lock()
-	resting := time.Now().Before(p.next)
 	p.next = time.Time{}
 	p.mu.Unlock()
-	if resting && p.v.o.Up != nil {
+	if p.v.o.Up != nil {
 		p.v.o.Up(p.domain)
 	}
 }

@@ -27,8 +27,10 @@ func (v *Server) Session(ctx context.Context, from, to string) (router.Session, 
 	}
 	c, err := l.session(ctx)
 	if err != nil {
+		// What the other server calls an error for good is none of ours: its operator may
+		// mend it.
 		var f *Failure
-		if errors.As(err, &f) && !f.Temporary() {
+		if errors.As(err, &f) {
 			return nil, f.stanzaError()
 		}
 		return nil, err
