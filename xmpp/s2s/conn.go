@@ -55,19 +55,20 @@ type conn struct {
 	proofs   proofs
 	checking chan struct{} // capacity: keys that are asked about at the same time
 
-	mu       sync.Mutex
-	over     bool
-	unused   bool // it is about to be closed, as nobody uses it
-	users    int  // who are about to ask about a key on it
-	enabling bool
-	first    jid.JID         // domain that was proven first
-	due      *due            // nil: nothing
-	awake    context.Context // of the read that goes on
-	wake     context.CancelCauseFunc
-	in       map[Pair]string // who may speak to whom on it, by what that is proven
-	out      map[Pair]*claim // likewise for us
-	asking   map[question]chan verdict
-	carries  map[*peer]struct{} // that have it among their carriers
+	mu        sync.Mutex
+	over      bool
+	unused    bool // it is about to be closed, as nobody uses it
+	users     int  // who are about to ask about a key on it
+	enabling  bool
+	first     jid.JID         // domain that was proven first
+	due       *due            // nil: nothing
+	awake     context.Context // of the read that goes on
+	wake      context.CancelCauseFunc
+	verifying map[Pair]struct{} // claims whose keys are asked about
+	in        map[Pair]string   // who may speak to whom on it, by what that is proven
+	out       map[Pair]*claim   // likewise for us
+	asking    map[question]chan verdict
+	carries   map[*peer]struct{} // that have it among their carriers
 }
 
 var _ router.Session = (*conn)(nil)
@@ -82,7 +83,7 @@ const (
 func newConn(v *Server, s *stream.Stream, log zerolog.Logger) *conn {
 	c := &conn{
 		v: v, s: s, log: log, since: time.Now(), returned: make(chan struct{}), checking: make(chan struct{}, maxChecks),
-		in: make(map[Pair]string), out: make(map[Pair]*claim), asking: make(map[question]chan verdict), carries: make(map[*peer]struct{}),
+		in: make(map[Pair]string), verifying: make(map[Pair]struct{}), out: make(map[Pair]*claim), asking: make(map[question]chan verdict), carries: make(map[*peer]struct{}),
 	}
 	c.life, c.end = context.WithCancelCause(v.life)
 	c.proofs.c = c

@@ -34,8 +34,13 @@ func (c *conn) claimed(ctx context.Context, p Pair, key string) error {
 	}
 	c.mu.Lock()
 	known := c.in[p] != ""
+	_, running := c.verifying[p]
 	c.mu.Unlock()
 	switch {
+	case running:
+		// The verdict on the first key is that on the pair: an answer of the authoritative
+		// server does not say which key of a stream it is about.
+		return nil
 	case known:
 		return c.result(ctx, p, typeValid, "", "")
 	case c.asked >= maxPairs:
@@ -54,6 +59,9 @@ func (c *conn) claimed(ctx context.Context, p Pair, key string) error {
 	default:
 		return c.result(ctx, p, "", stanza.ResourceConstraint, "too many domains at once on one stream")
 	}
+	c.mu.Lock()
+	c.verifying[p] = struct{}{}
+	c.mu.Unlock()
 	// Stanzas and other claims go on meanwhile.
 	if !c.v.spawn(func() {
 		defer func() { <-c.checking }()
@@ -95,6 +103,9 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 // check asks the authoritative server about a key and tells the peer.
 func (c *conn) check(ctx context.Context, p Pair, key string) error {
 	valid, by, err := c.verify(ctx, p, key)
+	c.mu.Lock()
+	delete(c.verifying, p) // before the peer hears, and may claim again
+	c.mu.Unlock()
 	if by != nil && c.isBidi() {
 		defer by.closeUnused() // what we have to say goes the other way on this one
 	}
