@@ -76,8 +76,8 @@ SEND <iq type='get' id='2' from='alice@a2.example/x' to='b.example'><ping xmlns=
 CALL
 `, func(s *site) error {
 		_, err := s.Session(t.Context(), "a2.example", "b.example")
-		var f *Failure
-		if !errors.As(err, &f) || !f.Temporary() || !errors.Is(err, errConnections) {
+		var e *stanza.Error
+		if !errors.As(err, &e) || !e.Temporary() || e.Condition != stanza.ResourceConstraint {
 			return fmt.Errorf("session: %w", err)
 		}
 		return nil
