@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -42,7 +43,12 @@ func (n *names) set(domain, address string) {
 	n.of[domain] = address
 }
 
-func (n *names) Targets(_ context.Context, domain string, _ dns.Service) ([]dns.Target, error) {
+// Targets knows the names; for those in hang.example no server of the DNS answers.
+func (n *names) Targets(ctx context.Context, domain string, _ dns.Service) ([]dns.Target, error) {
+	if strings.HasSuffix(domain, ".hang.example") {
+		<-ctx.Done()
+		return nil, context.Cause(ctx)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	address, ok := n.of[domain]
@@ -83,6 +89,7 @@ type siteOptions struct {
 	limits  ConnOptions
 	streams stream.Limits // of those that it opens
 	proof   time.Duration
+	level   zerolog.Level       // of the log; zero: debug
 	kept    chan *stanza.Stanza // where what is given back goes; nil: to the router
 }
 
@@ -108,7 +115,7 @@ func newSite(t testing.TB, n *names, o siteOptions) *site {
 		Router: rt, Limits: o.streams, Resolver: func() Resolver { return n }, Serves: serves, Policy: o.policy,
 		Secret: func(d string) string { return o.secret + d }, Certificate: func(string) *tls.Certificate { return o.cert },
 		Up:  func(d string) { s.up <- d },
-		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(zerolog.InfoLevel), ProofTime: o.proof,
+		Log: zerolog.New(zerolog.NewTestWriter(t)).Level(max(o.level, zerolog.InfoLevel)), ProofTime: o.proof,
 	})
 	conn := o.limits
 	if o.cert != nil && !o.noTLS {
@@ -192,7 +199,7 @@ func message(from, to, body string) *stanza.Stanza {
 }
 
 // send sends as a client does.
-func (s *site) send(t *testing.T, c *client, to, body string) {
+func (s *site) send(t testing.TB, c *client, to, body string) {
 	t.Helper()
 	if err := s.router.Route(t.Context(), c, message(c.full.String(), to, body)); err != nil {
 		t.Fatal(err)

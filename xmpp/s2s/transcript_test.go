@@ -157,7 +157,7 @@ func next(ctx context.Context, from <-chan *stanza.Stanza) (*xmlwire.Element, er
 }
 
 // far has the servers of others listen.
-func far(t *testing.T, n *names) map[string]*net.TCPListener {
+func far(t testing.TB, n *names) map[string]*net.TCPListener {
 	t.Helper()
 	all := make(map[string]*net.TCPListener)
 	for _, domain := range []string{"b.example", "c.example", "silent.example", "refused.example"} {
