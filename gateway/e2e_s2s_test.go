@@ -36,7 +36,7 @@ func TestServers(t *testing.T) {
 			g := newServer(t, n, ours, c.config(n)+clients("p1.example", "e1.example"))
 			t.Run("prosody", func(t *testing.T) { converse(t, g, n.Prosody, "p1.example") })
 			t.Run("ejabberd", func(t *testing.T) { converse(t, g, n.Ejabberd, "e1.example") })
-			// Domains of one server share streams, or have their own: XEP-0220 §2.7.
+			// Domains of one server share streams, or have their own: XEP-0220 §2.6.
 			t.Run("second domain", func(t *testing.T) {
 				ann, bob := meet(t, g.xmpp(), "ann@"+ours+"/second"), meet(t, n.Prosody.C2S, "bob@p2.example/b")
 				ann.says(bob, "there")

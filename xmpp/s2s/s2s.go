@@ -7,7 +7,8 @@
 //	route.go     stanzas on their way out, as router.Remote
 //	open.go      a stream that we open: DNS, TCP, TLS, SASL EXTERNAL (XEP-0178)
 //	accept.go    a stream that comes in
-//	conn.go      a stream of either kind after its negotiation; bidi.go XEP-0288
+//	conn.go      a stream of either kind after its negotiation: read.go its reader,
+//	             inbound.go stanzas that come, session.go those that go
 //	dialback.go  claims, and keys that others ask about (XEP-0220)
 //	verify.go    keys that we ask about
 //	manage.go    stream management (XEP-0198), prove.go that something has arrived

@@ -134,8 +134,8 @@ func (f External) Advertise(s *Stream) *xmlwire.Element {
 }
 
 // Negotiate proves the peer. An authorization identity that is another domain is
-// refused (XEP-0178 §4 step 11); without one it is that of the header. The stream
-// ends after a refusal: the peer may come again, and then use dialback.
+// refused (XEP-0178 §4 step 11); without one it is that of the header. After a refusal
+// dialback is left.
 func (f External) Negotiate(ctx context.Context, s *Stream, req *xmlwire.Element) (Next, error) {
 	condition := sasl.Condition("")
 	authzid, err := decodeInitial(req.Text())
