@@ -48,7 +48,7 @@ func TestClientLink(t *testing.T) {
 			if st := ann.message("an answer"); st.From != alice.c.JID() || st.To.Bare() != ann.c.JID().Bare() {
 				t.Errorf("the answer came as %s", st.Element)
 			}
-			restartLinked(t, g, c.server, alice)
+			restartLinked(t, g, c.server, alice, c.server == n.Prosody)
 		})
 	}
 }
