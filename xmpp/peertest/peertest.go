@@ -97,9 +97,12 @@ type Network struct {
 	records []string          // of the DNS
 }
 
-// Start starts the servers and waits until they listen.
+// Start starts the servers and waits until they listen. It skips short runs.
 func Start(t testing.TB, o Options) *Network {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("real servers are asked in full runs only: under the race detector they take longer than all else")
+	}
 	n := &Network{addrs: make(map[string]string)}
 	var servers []*Server
 	if len(o.Prosody) > 0 {
