@@ -87,10 +87,7 @@ http_listener { listen "127.0.0.1:0" {} }
 // TestExternalOpenSSL: the same with a certificate that another program has made.
 func TestExternalOpenSSL(t *testing.T) {
 	t.Parallel()
-	openssl, err := exec.LookPath("openssl")
-	if err != nil {
-		t.Skip("no openssl")
-	}
+	openssl := peer(t, "openssl", "openssl")
 	g := newGatewayOf(t, "")
 	file := func(name string) string { return filepath.Join(g.dir, name) }
 	ext := g.write("ext", "subjectAltName=otherName:1.3.6.1.5.5.7.8.5;UTF8:Alice@LOCALHOST,otherName:1.3.6.1.5.5.7.8.5;UTF8:bob@localhost\n")
