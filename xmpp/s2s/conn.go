@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/ping"
 	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/stream"
@@ -49,10 +50,10 @@ type conn struct {
 	end      context.CancelCauseFunc
 	life     context.Context
 	returned chan struct{} // closed when what was not delivered has been given back
-	proofs   proofs
 	checking chan struct{} // capacity: keys that are asked about at the same time
 
 	mu        sync.Mutex
+	pings     *ping.Prover // nil: nothing was to be proven yet
 	over      bool
 	unused    bool // it is about to be closed, as nobody uses it
 	users     int  // who are about to ask about a key on it
@@ -83,7 +84,6 @@ func newConn(v *Server, s *stream.Stream, log zerolog.Logger) *conn {
 		in: make(map[Pair]string), verifying: make(map[Pair]struct{}), out: make(map[Pair]*claim), asking: make(map[question]chan verdict), carries: make(map[*peer]struct{}),
 	}
 	c.life, c.end = context.WithCancelCause(v.life)
-	c.proofs.c = c
 	c.touch()
 	return c
 }
@@ -158,7 +158,7 @@ func (c *conn) serve(ctx context.Context) {
 	err := c.read(ctx)
 	defer c.v.remove(c)
 	c.detach(err)
-	c.proofs.close()
+	c.closePings()
 	c.giveBack(ctx)
 	close(c.returned) // what is newer need not wait for the peer to close
 	event := c.log.Info()

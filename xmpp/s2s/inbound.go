@@ -74,7 +74,7 @@ func (c *conn) stanza(ctx context.Context, e *xmlwire.Element) error {
 		if answer := st.ErrorReply(bad); answer != nil {
 			_ = c.v.Route(ctx, answer) // it cannot be helped
 		}
-	case !c.v.pings.answered(st):
+	case !c.v.answered(st):
 		c.v.o.Router.Receive(ctx, st)
 	}
 	c.handled++

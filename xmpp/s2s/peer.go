@@ -26,7 +26,6 @@ type peer struct {
 	failure  *Failure         // the last one; it stays when it is over
 	failures int              // in a row, until now
 	next     time.Time        // nothing is tried before
-	mute     bool             // it is known not to answer pings
 	plain    bool             // it has refused stream management (XEP-0198)
 	doubted  time.Time        // until then SASL EXTERNAL is not asked for; see doubts
 }

@@ -79,7 +79,6 @@ type Options struct {
 type Server struct {
 	o     Options
 	stats counters
-	pings pings
 
 	mu     sync.Mutex
 	peers  map[string]*peer
