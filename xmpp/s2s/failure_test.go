@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"mcmt2xmpp/xmpp/dns"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
+	"mcmt2xmpp/xmpp/xmpptest"
 )
 
 // TestFailure: what passes by itself must not have a message returned for good.
@@ -84,5 +87,73 @@ CALL
 	})
 	if err != nil {
 		t.Error(err)
+	}
+}
+
+// TestCheck: an active test says what there is at each step, and does not count as a
+// stream or a failure of the domain.
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	ca := xmpptest.NewAuthority(t)
+	n := new(names)
+	a := newSite(t, n, siteOptions{domains: []string{"a.example"}, cert: own(t, "a.example"), policy: trusting(ca.Pool())})
+	newSite(t, n, siteOptions{domains: []string{"b.example"}, cert: issue(t, ca, "b.example")})
+	n.set("c.example", "127.0.0.1:1") // where nobody listens
+	for _, c := range []struct {
+		domain string
+		ok     bool
+		steps  []Step
+	}{
+		{"b.example", true, []Step{StepDNS, StepTCP, StepTLS, StepCertificate, StepStream, StepDialback}},
+		{"c.example", false, []Step{StepDNS, StepTCP}},
+		{"nowhere.example", false, []Step{StepDNS}},
+		{"a.example", false, []Step{StepPolicy}},
+	} {
+		check, err := a.Check(t.Context(), "a.example", c.domain)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var steps []Step
+		for i, s := range check.Steps {
+			steps = append(steps, s.Step)
+			if last := i == len(check.Steps)-1; s.OK != (c.ok || !last) || s.Text == "" || (s.Advice != "") == s.OK {
+				t.Errorf("%s: step %+v", c.domain, s)
+			}
+		}
+		if check.OK != c.ok || !slices.Equal(steps, c.steps) {
+			t.Errorf("%s: ok %v, steps %v", c.domain, check.OK, check.Steps)
+		}
+	}
+	for _, st := range a.States() {
+		if st.Failure != nil {
+			t.Errorf("left behind: %+v", st)
+		}
+	}
+}
+
+// TestRecheck: a domain that is denied from now on loses its streams, with the reason.
+func TestRecheck(t *testing.T) {
+	t.Parallel()
+	n := new(names)
+	var denied atomic.Bool
+	a := newSite(t, n, siteOptions{domains: []string{"a.example"}, policy: func(string) Policy { return Policy{Deny: denied.Load()} }})
+	b := newSite(t, n, siteOptions{domains: []string{"b.example"}})
+	alice, bob := a.bind(t, "alice@a.example/x"), b.bind(t, "bob@b.example/y")
+	a.send(t, alice, "bob@b.example", "before")
+	bob.next(t)
+	a.Recheck()
+	if st := a.open(t, "b.example"); st.State != "open" {
+		t.Errorf("state %+v", st)
+	}
+	s, err := a.Session(t.Context(), "a.example", "b.example")
+	if err != nil {
+		t.Fatal(err)
+	}
+	denied.Store(true)
+	a.Recheck()
+	<-s.(*conn).returned // the stream is over
+	var refused *stanza.Error
+	if _, err := a.Session(t.Context(), "a.example", "b.example"); !errors.As(err, &refused) || refused.Condition != stanza.NotAllowed {
+		t.Errorf("session: %v", err)
 	}
 }

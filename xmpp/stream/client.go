@@ -83,9 +83,6 @@ func Dial(ctx context.Context, o ClientOptions) (*Client, error) {
 // Connect is Dial on a connection that exists. It closes conn on error.
 func Connect(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, error) {
 	s := New(conn, Options{Limits: o.Limits, Wire: o.Wire})
-	// A server's features and challenges are its to choose: the budget is for peers
-	// that come to us.
-	s.in.left = -1
 	c := &Client{s: s}
 	domain, err := jid.New("", o.JID.Domain(), "")
 	if err == nil {

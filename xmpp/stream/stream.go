@@ -125,6 +125,9 @@ func New(conn net.Conn, o Options) *Stream {
 	}
 	s := &Stream{o: o, raw: conn, start: time.Now()}
 	s.in = &meter{conn: conn, left: o.Limits.BytesBefore, last: s.start}
+	if !o.Receiving {
+		s.in.left = -1 // what whom we ask says is its to choose: the budget is for peers that come to us
+	}
 	s.in.bytes.of, s.stanzas.of = o.Limits.Bytes, o.Limits.Stanzas
 	s.dec = xmlwire.NewDecoder(s.in, o.Limits.Before)
 	s.out = newWriter(conn, o.Content, o.Limits.Queue, o.Limits.Write)
