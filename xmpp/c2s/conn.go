@@ -130,7 +130,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, errServed) {
 		level = zerolog.DebugLevel // a port scan, or a client that thought better of it
 	}
-	k.log.WithLevel(level).Str("reason", reason(err)).Msg("connection ended before a session")
+	k.log.WithLevel(level).Str("reason", stream.Reason(err, "client")).Msg("connection ended before a session")
 	v.stats.ended(err)
 	if o.Direct && s.TLS() == nil || o.WebSocket != nil && !s.Framed() {
 		_ = s.Hangup(context.WithoutCancel(ctx)) // a stream error is nothing that the client can read
@@ -166,9 +166,9 @@ func (k *link) carry(ctx context.Context) (wake chan struct{}, rests bool) {
 	log := c.log // a connection that carries the session on changes it
 	wake = c.depart(ctx, err)
 	if wake == nil {
-		c.tellEnd(reason(err))
+		c.tellEnd(stream.Reason(err, "client"))
 	} else {
-		log.Info().Str("reason", reason(err)).Msg("session suspended")
+		log.Info().Str("reason", stream.Reason(err, "client")).Msg("session suspended")
 	}
 	k.v.stats.ended(err)
 	closed = true
@@ -393,17 +393,4 @@ func (k *link) throttled() func(time.Duration) {
 			k.log.Warn().Dur("wait", wait).Msg("client sends faster than it may, throttled")
 		}
 	}
-}
-
-// reason is why a connection ended, in the words of the log.
-func reason(err error) string {
-	switch {
-	case err == nil:
-		return "closed"
-	case errors.Is(err, io.EOF):
-		return "closed by the client"
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection lost"
-	}
-	return err.Error()
 }

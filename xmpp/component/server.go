@@ -11,7 +11,6 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"runtime/debug"
 	"sync"
@@ -118,7 +117,7 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	if err == nil {
 		err = c.run(ctx)
 	} else {
-		c.log.Info().Str("reason", reason(err)).Msg("component refused")
+		c.log.Info().Str("reason", stream.Reason(err, "component")).Msg("component refused")
 	}
 	v.stats.ended(err)
 	ended = true
@@ -159,7 +158,7 @@ func (c *session) run(ctx context.Context) error {
 	c.v.o.Domains.joined(c)
 	err := c.read(ctx)
 	c.drop()
-	c.log.Info().Str("reason", reason(err)).Msg("component left")
+	c.log.Info().Str("reason", stream.Reason(err, "component")).Msg("component left")
 	return err
 }
 
@@ -200,17 +199,4 @@ func (c *session) take(ctx context.Context, st *stanza.Stanza, bad error) error 
 		c.v.o.Receive(ctx, st)
 	}
 	return nil
-}
-
-// reason is why a connection ended, in the words of the log.
-func reason(err error) string {
-	switch {
-	case err == nil:
-		return "closed"
-	case errors.Is(err, io.EOF):
-		return "closed by the component"
-	case errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection lost"
-	}
-	return err.Error()
 }

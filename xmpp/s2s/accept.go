@@ -98,7 +98,7 @@ func (l *Listener) handle(ctx context.Context, nc net.Conn, _ func(func())) {
 		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			event = log.Debug() // a port scan
 		}
-		event.Str("reason", reason(err)).Msg("connection ended before a stream")
+		event.Str("reason", stream.Reason(err, "peer")).Msg("connection ended before a stream")
 		v.stats.ended(err)
 		_ = s.End(context.WithoutCancel(ctx), err)
 		return

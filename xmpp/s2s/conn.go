@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/netip"
 	"slices"
@@ -165,19 +164,11 @@ func (c *conn) serve(ctx context.Context) {
 	if errors.Is(err, errIdle) {
 		event = c.log.Debug()
 	}
-	event.Str("domain", c.JID().Domain()).Bool("incoming", c.incoming).Uint64("sent", c.sent.Load()).Uint64("received", c.received.Load()).Str("reason", reason(err)).Msg("stream with server ended")
+	event.Str("domain", c.JID().Domain()).Bool("incoming", c.incoming).Uint64("sent", c.sent.Load()).Uint64("received", c.received.Load()).Str("reason", stream.Reason(err, "peer")).Msg("stream with server ended")
 	c.v.stats.ended(err)
 	end := err
 	if errors.Is(err, errIdle) || errors.Is(err, errUnmanaged) || errors.Is(err, context.Canceled) {
 		end = nil
 	}
 	_ = c.s.End(context.WithoutCancel(ctx), end) // it has its own deadline
-}
-
-// reason is why a stream ended, for a person.
-func reason(err error) string {
-	if errors.Is(err, io.EOF) {
-		return "closed by the peer"
-	}
-	return err.Error()
 }

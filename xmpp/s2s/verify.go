@@ -103,8 +103,12 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 // check asks the authoritative server about a key and tells the peer.
 func (c *conn) check(ctx context.Context, p Pair, key string) error {
 	valid, by, err := c.verify(ctx, p, key)
+	if err == nil && valid {
+		c.prove(p.Theirs, byDialback)
+		c.allow(p, byDialback)
+	}
 	c.mu.Lock()
-	delete(c.verifying, p) // before the peer hears, and may claim again
+	delete(c.verifying, p) // not before the pair is known, and before the peer hears and may claim again
 	c.mu.Unlock()
 	if by != nil && c.isBidi() {
 		defer by.closeUnused() // what we have to say goes the other way on this one
@@ -115,8 +119,6 @@ func (c *conn) check(ctx context.Context, p Pair, key string) error {
 		c.log.Warn().Str("domain", p.Theirs).Str("to", p.Ours).Err(err).Msg("dialback key not verified")
 		return c.result(ctx, p, "", condition, conditionText[condition])
 	case valid:
-		c.prove(p.Theirs, byDialback)
-		c.allow(p, byDialback)
 		return c.result(ctx, p, typeValid, "", "")
 	}
 	c.v.stats.spoofed.Add(1)

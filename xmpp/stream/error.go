@@ -3,6 +3,7 @@ package stream
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -148,4 +149,18 @@ func conditionOf(k xmlwire.Kind) Condition {
 func IsTimeout(err error) bool {
 	var ne net.Error
 	return errors.As(err, &ne) && ne.Timeout()
+}
+
+// Reason is why a connection ended, in the words of the log. peer is what the other
+// side is called in them, such as "client". Nil is an end without an error.
+func Reason(err error, peer string) string {
+	switch {
+	case err == nil:
+		return "closed"
+	case errors.Is(err, io.EOF):
+		return "closed by the " + peer
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection lost"
+	}
+	return err.Error()
 }
