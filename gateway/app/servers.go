@@ -108,6 +108,12 @@ func (a *App) serves(domain string) bool {
 	return rules.Role(domain) == convert.Server || domain == rules.Converter.Gateway().Domain() || a.components.Serves(domain)
 }
 
+// The words of tls and tls_verify; others are the zero values.
+var (
+	tlsPolicies    = map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}
+	verifyPolicies = map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}
+)
+
 // policy is what the configuration says of a domain now.
 func (v *servers) policy(domain string) s2s.Policy {
 	cfg := v.app.state.Load().cfg
@@ -116,9 +122,8 @@ func (v *servers) policy(domain string) s2s.Policy {
 		Deny:       (d == nil || d.Role == config.RoleNone) && cfg.DenyUnknown || v.barred.Barred(domain),
 		Prohibited: out.Streams.Prohibited, Connections: out.Streams.MaxConnections, Idle: out.Streams.IdleTimeout,
 		Retry: min(out.RetryInterval, firstRetry), MaxRetry: out.MaxRetryInterval,
-		TLS:    map[string]s2s.TLSPolicy{"no": s2s.TLSNever, "required": s2s.TLSRequired}[out.Streams.TLS],
-		Verify: map[string]s2s.VerifyPolicy{"ca": s2s.VerifyCA, "host": s2s.VerifyHost}[out.Streams.Verify],
-		Roots:  v.roots(out.Streams.CA),
+		TLS: tlsPolicies[out.Streams.TLS], Verify: verifyPolicies[out.Streams.Verify],
+		Roots: v.roots(out.Streams.CA),
 	}
 	for _, r := range out.Streams.Routes {
 		p.Routes = append(p.Routes, dns.Target{Host: r.Host, Port: r.Port, Direct: r.Direct, Given: true})

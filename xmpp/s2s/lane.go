@@ -64,7 +64,7 @@ func (l *lane) send(ctx context.Context, st *stanza.Stanza) error {
 		}
 		l.carrier(ctx) // it has ended just now
 	}
-	if f := l.p.resting(); f != nil {
+	if f := l.p.hindered(); f != nil {
 		return f.stanzaError()
 	}
 	if len(l.waiting) >= maxWaiting {
@@ -133,7 +133,7 @@ func (l *lane) session(ctx context.Context) (*conn, error) {
 		l.mu.Unlock()
 		return c, nil
 	}
-	if f := l.p.resting(); f != nil {
+	if f := l.p.hindered(); f != nil {
 		l.mu.Unlock()
 		return nil, f
 	}

@@ -105,6 +105,15 @@ func (p *peer) resting() *Failure {
 	return nil
 }
 
+// hindered is why no stream may be opened now, nil where one may. It is for where there is
+// none: what has one is not asked about its policy with each stanza, as Recheck ends it.
+func (p *peer) hindered() *Failure {
+	if p.v.policy(p.domain).Deny {
+		return failed(StepPolicy, errDenied)
+	}
+	return p.resting()
+}
+
 // fail notes a failure to reach the domain, and when it is tried again.
 func (p *peer) fail(f *Failure) {
 	if f.Step == StepPolicy {

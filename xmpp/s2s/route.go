@@ -48,12 +48,15 @@ func (v *Server) Ready(ctx context.Context, from, to string) (bool, error) {
 	case err != nil:
 		return false, nil
 	}
-	if f := l.p.resting(); f != nil && !f.Temporary() {
-		return false, f.stanzaError()
-	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.carrier(ctx) != nil, nil
+	if l.carrier(ctx) != nil {
+		return true, nil
+	}
+	if f := l.p.hindered(); f != nil && !f.Temporary() {
+		return false, f.stanzaError()
+	}
+	return false, nil
 }
 
 // Reachable implements router.Remote: a domain that could not be reached a moment ago is
@@ -67,11 +70,8 @@ func (v *Server) Reachable(domain string) bool {
 
 // lane finds the way between two domains. The error is a *stanza.Error.
 func (v *Server) lane(ours, theirs string) (*lane, error) {
-	switch {
-	case !v.o.Serves(ours):
+	if !v.o.Serves(ours) {
 		return nil, &stanza.Error{Type: stanza.Cancel, Condition: stanza.NotAllowed, Text: "the sender is in no domain of this server"}
-	case v.policy(theirs).Deny:
-		return nil, failed(StepPolicy, errDenied).stanzaError()
 	}
 	p, err := v.peer(theirs)
 	if err != nil {
