@@ -139,7 +139,7 @@ func (v *Server) checkTarget(ctx context.Context, k *Check, p *peer, t dns.Targe
 		return k.add(StepStream, target, err, "")
 	}
 	c.offered(list)
-	suits := p.suits(s, pol) == nil
+	fits := suits(s, pol, p.domain) == nil
 	k.add(StepStream, target, nil, offers(c, list))
 	pair := Pair{k.From, k.Domain}
 	if s.Mechanism() != "" {
@@ -154,12 +154,12 @@ func (v *Server) checkTarget(ctx context.Context, k *Check, p *peer, t dns.Targe
 	}
 	defer c.end(errIdle)
 	if c.may(pair) {
-		return suits
+		return fits
 	}
 	if !c.dialback {
 		return k.add(StepSASL, target, c.errUnproven(), "")
 	}
-	return k.add(StepDialback, target, c.claim(ctx, pair), "they take our dialback key") && suits
+	return k.add(StepDialback, target, c.claim(ctx, pair), "they take our dialback key") && fits
 }
 
 // addTLS says what TLS there is, and what the certificate is worth.
@@ -174,7 +174,7 @@ func (k *Check) addTLS(p *peer, s *stream.Stream, pol Policy, target string, neg
 	k.add(StepTLS, target, nil, fmt.Sprintf("%s, %s", tls.VersionName(state.Version), tls.CipherSuiteName(state.CipherSuite)))
 	text := certificate.Describe(state.PeerCertificates)
 	if err := proves(state, pol, p.domain); err != nil {
-		if p.suits(s, pol) != nil {
+		if suits(s, pol, p.domain) != nil {
 			k.add(StepCertificate, target, err, "")
 			return
 		}

@@ -90,7 +90,7 @@ func (p *peer) shared(ctx context.Context, pair Pair, tried map[*conn]bool) *con
 		return nil
 	}
 	for _, c := range those {
-		if c.addr.Port() == t.Port && slices.Contains(addrs, c.addr.Addr()) && p.suits(c.s, pol) == nil && c.claim(ctx, pair) == nil {
+		if c.addr.Port() == t.Port && slices.Contains(addrs, c.addr.Addr()) && suits(c.s, pol, p.domain) == nil && c.claim(ctx, pair) == nil {
 			return c
 		}
 	}
@@ -147,7 +147,7 @@ func (p *peer) negotiate(ctx context.Context, c *conn, t dns.Target, pol Policy)
 	external := &stream.LoginExternal{Refused: func(f *sasl.Failure) { c.refused = f }}
 	features := []stream.Initiator{
 		step{StepTLS, p.startTLS(cfg, pol)},
-		step{StepCertificate, suited{p, pol}},
+		step{StepCertificate, suited{p.domain, pol}},
 		step{StepStream, &bidirectional{c: c}},
 	}
 	if p.v.certificate(c.s.Local().Domain()) != nil && !p.isDoubted() {
@@ -188,8 +188,9 @@ func (p *peer) tlsConfig(c *conn) *tls.Config {
 	}
 }
 
-// suits says whether a stream is as a policy wants it: what is wrong is the error.
-func (p *peer) suits(s *stream.Stream, pol Policy) error {
+// suits says whether a stream is as the policy of a domain wants it: what is wrong is the
+// error, a *Failure.
+func suits(s *stream.Stream, pol Policy, domain string) error {
 	state := s.TLS()
 	switch {
 	case state == nil && pol.TLS == TLSRequired:
@@ -201,7 +202,7 @@ func (p *peer) suits(s *stream.Stream, pol Policy) error {
 			return failed(StepCertificate, err)
 		}
 	case pol.Verify == VerifyHost:
-		if err := proves(state, pol, p.domain); err != nil {
+		if err := proves(state, pol, domain); err != nil {
 			return failed(StepCertificate, err)
 		}
 	}
@@ -219,12 +220,12 @@ func proves(state *tls.ConnectionState, pol Policy, domain string) error {
 
 // suited refuses, once TLS is there, a peer that does not suit.
 type suited struct {
-	p   *peer
-	pol Policy
+	domain string
+	pol    Policy
 }
 
 func (f suited) Initiate(_ context.Context, s *stream.Stream, _ *xmlwire.Element) (stream.Next, error) {
-	return stream.Continue, f.p.suits(s, f.pol)
+	return stream.Continue, suits(s, f.pol, f.domain)
 }
 
 // nothing is a feature that is not asked for.

@@ -91,8 +91,7 @@ func (c *conn) unwelcome(p Pair) (condition stanza.Condition, text string) {
 	case c.s.TLS() == nil:
 		return stanza.NotAuthorized, "a certificate is required"
 	}
-	p2 := peer{v: c.v, domain: p.Theirs}
-	if err := p2.suits(c.s, pol); err != nil {
+	if err := suits(c.s, pol, p.Theirs); err != nil {
 		var f *Failure
 		errors.As(err, &f)
 		return stanza.NotAuthorized, f.Err.Error()
