@@ -59,6 +59,14 @@ func hosts(urls []string) string {
 	return strings.Join(list, ", ")
 }
 
+// peerOffline says whether a stream was not made because a server of the cluster is
+// not heard from.
+func peerOffline(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && server.ErrorIdentifier(api.ErrorCode) == server.JSClusterNoPeersErrF &&
+		strings.Contains(api.Description, "peer offline")
+}
+
 // streamError says why a stream cannot be made as the options want it.
 func streamError(o Options, cfg jetstream.StreamConfig, err error) error {
 	var api *jetstream.APIError

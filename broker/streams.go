@@ -131,11 +131,17 @@ func (b *Broker) ensureStreams(ctx context.Context) error {
 	return nil
 }
 
-// ensureStream makes or changes one stream.
+// ensureStream makes or changes one stream. A cluster that is being started knows of
+// servers that it has not heard from yet: those are waited for.
 func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (jetstream.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, createTimeout/2)
 	defer cancel()
-	return b.admin.js.CreateOrUpdateStream(ctx, cfg)
+	for {
+		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
+		if !peerOffline(err) || !pause(ctx, 500*time.Millisecond) {
+			return s, err
+		}
+	}
 }
 
 // createTimeout is how long a cluster has to make a consumer, and half of it a

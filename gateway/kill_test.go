@@ -112,11 +112,7 @@ func (b *inbox) session(ctx context.Context, addr, user string) {
 // of acceptance, and a copy bears the same stanza id.
 func TestKill(t *testing.T) {
 	t.Parallel()
-	rounds := *kills
-	if testing.Short() {
-		rounds = min(rounds, 10)
-	}
-	testKill(t, rounds, "")
+	testKill(t, *kills, "")
 }
 
 // TestKillPowerSafe: the same with every answer and acknowledgement behind a
@@ -127,6 +123,9 @@ func TestKillPowerSafe(t *testing.T) {
 }
 
 func testKill(t *testing.T, rounds int, extra string) {
+	if testing.Short() {
+		t.Skip("kills processes again and again")
+	}
 	g := newGateway(t, extra)
 	g.start()
 	// Two are online throughout, two only at the end.

@@ -22,6 +22,9 @@ const onDisk = "NATSTEST_ON_DISK"
 // anything it is skipped, but in CI that is a failure.
 func OnDisk(t *testing.T, size int64, test func(t *testing.T, dir string)) {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("fills a disk")
+	}
 	if os.Getenv(onDisk) == t.Name() {
 		test(t, mount(t, size))
 		return

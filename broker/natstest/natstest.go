@@ -76,9 +76,12 @@ type Cluster struct {
 }
 
 // New starts n servers and waits until they are ready: one by itself, or a
-// cluster with JetStream.
+// cluster with JetStream, which short runs do without.
 func New(t testing.TB, n int, o Options) *Cluster {
 	t.Helper()
+	if n > 1 && testing.Short() {
+		t.Skip("starts servers of a cluster")
+	}
 	c := &Cluster{t: t, dir: t.TempDir(), o: o, links: make(map[[2]int]*relay)}
 	var err error
 	if c.access, c.secrets, err = issue(c.dir, o); err != nil {

@@ -54,6 +54,7 @@ func TestContactElsewhere(t *testing.T) {
 	dave.gets("dave@localhost/d presence")
 	dave.send(stanza.NewPresence(jid.MustParse("carol@localhost"), jid.JID{}, "subscribe"))
 	carol.gets("dave@localhost presence subscribe")
+	b.sees("dave@localhost", "d 0") // else an approval finds nobody there to be told
 	carol.send(stanza.NewPresence(jid.MustParse("dave@localhost"), jid.JID{}, "subscribed"))
 	dave.gets("carol@localhost presence subscribed")
 	dave.gets("carol@localhost/c presence at work")
