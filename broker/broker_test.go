@@ -42,7 +42,7 @@ func clusterOptions(c *natstest.Cluster, log zerolog.Logger) Options {
 }
 
 // patience bounds every wait of these tests.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 func testContext(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)

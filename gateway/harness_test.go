@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for something that must happen. Only a
 // failure waits so long.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // gateway is a child process running `serve`.
 type gateway struct {

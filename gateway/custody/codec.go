@@ -71,6 +71,11 @@ func (r *Record) fields(c *coder) {
 	c.time("revived", &r.Revived, optional)
 	c.number("src", &r.Source, math.MaxUint64)
 	c.text("reason", &r.Reason, optional)
+	stanza := uint64(max(0, r.Stanza)) //nolint:gosec // at least that
+	c.number("stanza", &stanza, math.MaxInt32)
+	r.Stanza = int(stanza) //nolint:gosec // at most that
+	c.text("author", &r.Author, optional)
+	c.text("origin", &r.Origin, optional)
 }
 
 // What becomes of a member that is zero: it is written, or left out.

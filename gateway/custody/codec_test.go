@@ -23,6 +23,8 @@ func arbitrary(t *testing.T, r *rand.Rand) Record {
 			f.SetString(texts[r.IntN(len(texts))])
 		case bool:
 			f.SetBool(r.IntN(2) == 0)
+		case int:
+			f.SetInt(int64(r.Uint32() >> 1 >> r.IntN(31)))
 		case uint64, mcmt.Reception:
 			f.SetUint(r.Uint64() >> r.IntN(64) >> (64 - f.Type().Bits()))
 		case time.Time:

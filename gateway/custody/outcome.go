@@ -24,7 +24,7 @@ const (
 // Outcome is the record of a message that has ended, as the journal keeps it.
 type Outcome struct {
 	Record
-	Address  string    `json:"jid"` // Record.JID
+	Address  string    `json:"jid"` // Record.Recipient
 	End      End       `json:"end"`
 	Proof    string    `json:"proof,omitempty"` // how a delivery is known
 	Why      string    `json:"why,omitempty"`   // of any other end
@@ -35,7 +35,7 @@ type Outcome struct {
 
 // Encode returns what is written into the journal.
 func (o Outcome) Encode() []byte {
-	o.Address, o.Why = o.JID.String(), clip(o.Why)
+	o.Address, o.Why = o.Recipient(), clip(o.Why)
 	out := rooms.Get().(*[]byte)
 	defer rooms.Put(out)
 	c := coder{next: '{', out: (*out)[:0]}

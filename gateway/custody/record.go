@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -50,8 +51,47 @@ type Record struct {
 	Part      string    `json:"part,omitempty"`   // what the stanza was made from
 	Parked    time.Time `json:"parked,omitzero"`  // when it began to wait; zero: it never did
 	Revived   time.Time `json:"revived,omitzero"` // when an operator sent it once more; zero: never
-	Source    uint64    `json:"src,omitempty"`    // its position in DELIVER before it was parked
+	Source    uint64    `json:"src,omitempty"`    // its position in DELIVER, or MAIL, before it was parked
 	Reason    string    `json:"reason,omitempty"`
+
+	// Of mail, and of what may become mail.
+	Stanza int    `json:"stanza,omitempty"` // length of the stanza at the beginning of the body; what follows is the e-mail for the fallback. Zero: the body is one thing
+	Author string `json:"author,omitempty"` // the Jabber user who wrote what goes out as mail; empty: it came as mail
+	Origin string `json:"origin,omitempty"` // the JID that could not be reached, of mail that is sent instead
+}
+
+// mailto begins the routes of mail. No JID begins so: a localpart has no colon (RFC 7622
+// §3.3.1).
+const mailto = "mailto:"
+
+// MailRoute is the route of mail to an address, which also is its recipient.
+func MailRoute(address string) string {
+	i := strings.LastIndexByte(address, '@')
+	return mailto + address[:i+1] + strings.ToLower(address[i+1:])
+}
+
+// IsMail says whether a route is one of mail.
+func IsMail(route string) bool { return strings.HasPrefix(route, mailto) }
+
+// Recipient is whom the message is for, as the broker and the journal have it: a JID, or
+// the route of mail.
+func (r Record) Recipient() string {
+	switch {
+	case !r.JID.IsZero():
+		return r.JID.String()
+	case r.To.Address == "":
+		return "" // of a record that could not be read
+	}
+	return MailRoute(r.To.Address)
+}
+
+// Domain is that of the recipient.
+func (r Record) Domain() string {
+	if r.JID.IsZero() {
+		route := MailRoute(r.To.Address)
+		return route[strings.LastIndexByte(route, '@')+1:]
+	}
+	return r.JID.Domain()
 }
 
 // Stamp is when the message was sent, as far as is known.
@@ -75,43 +115,51 @@ func (r Record) Expires(after time.Duration) time.Time {
 // the recipient's bare JID so that one recipient's messages stay in order. n
 // counts the recipients of the message from zero.
 func Ingest(r Record, n int, to jid.JID, raw []byte) (broker.Message, error) {
-	return message(broker.Ingest, r, to, string(r.ID)+"."+strconv.Itoa(n), raw)
+	return message(broker.Ingest, r, bare(to), to.String(), string(r.ID)+"."+strconv.Itoa(n), raw)
 }
 
 // Deliver is the message that the DELIVER stream holds: a stanza, routed by
 // where it goes. src is the id of the message that it was made from; the same
 // source makes the same id, so that a repetition after a crash is recognised.
 func Deliver(r Record, src string, stanza []byte) (broker.Message, error) {
-	return message(broker.Deliver, r, r.JID, "d."+src, stanza)
+	return message(broker.Deliver, r, bare(r.JID), r.JID.String(), "d."+src, stanza)
+}
+
+// Mail is the message that the MAIL stream holds, for r.To: an e-mail, or a stanza where
+// Part is "xmpp". src is as that of Deliver.
+func Mail(r Record, src string, body []byte) (broker.Message, error) {
+	r.JID, r.Stanza = jid.JID{}, 0
+	return message(broker.Mail, r, r.Recipient(), r.Recipient(), "m."+src, body)
 }
 
 // Park is the message that the PARK stream holds: what d was, waiting for d's
 // route since now for the given reason.
 func Park(d *broker.Delivery, r Record, reason string, now time.Time) (broker.Message, error) {
 	r.Parked, r.Reason = now, clip(reason)
-	if d.Stage == broker.Deliver {
+	if d.Stage == broker.Deliver || d.Stage == broker.Mail {
 		r.Source = d.Seq
 	}
-	msg, err := message(broker.Park, r, r.JID, "p."+d.ID, d.Body)
-	msg.Route = d.Route // where whoever parks it counts it
-	return msg, err
+	return message(broker.Park, r, d.Route, r.Recipient(), "p."+d.ID, d.Body) // the route where whoever parks it counts it
 }
 
-func message(stage broker.Stage, r Record, to jid.JID, id string, body []byte) (broker.Message, error) {
+// bare is the route of who is at an address.
+func bare(to jid.JID) string {
+	if to.IsBare() {
+		return to.String()
+	}
+	return to.Bare().String()
+}
+
+func message(stage broker.Stage, r Record, route, recipient, id string, body []byte) (broker.Message, error) {
 	r.MessageID = clip(r.MessageID)
 	data, err := r.encode()
 	if err != nil {
 		return broker.Message{}, fmt.Errorf("custody: record of %s: %w", r.ID, err)
 	}
-	full := to.String()
-	bare := full
-	if !to.IsBare() {
-		bare = to.Bare().String()
-	}
 	return broker.Message{
 		Stage:     stage,
-		Route:     bare,
-		Recipient: full,
+		Route:     route,
+		Recipient: recipient,
 		ID:        id,
 		Header:    map[string]string{header: data},
 		Body:      body,
@@ -152,6 +200,9 @@ func Read(d *broker.Delivery) (Record, error) {
 	if r.ID == "" || d.ID == "" {
 		return bad(errors.New("there is no id"))
 	}
+	if IsMail(d.Recipient) {
+		return r, nil
+	}
 	to, err := jid.Parse(d.Recipient)
 	if err != nil {
 		return bad(fmt.Errorf("recipient: %w", err))
@@ -182,12 +233,15 @@ func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
 		}
 		r.Revived, r.Parked, r.Reason, r.Source = now, time.Time{}, "", 0
 		stage := p.From
-		if stage == broker.Park {
+		switch {
+		case stage == broker.Park && IsMail(p.Route):
+			stage = broker.Mail
+		case stage == broker.Park:
 			stage = broker.Deliver
 		}
 		// Under another id: the old one may be remembered as stored.
-		msg, err := message(stage, r, r.JID, fmt.Sprintf("r%d.%s", now.UnixNano(), p.FromID), nil)
-		msg.Route, msg.BodyOf = p.Route, &p.Delivery
+		msg, err := message(stage, r, p.Route, r.Recipient(), fmt.Sprintf("r%d.%s", now.UnixNano(), p.FromID), nil)
+		msg.BodyOf = &p.Delivery
 		return msg, err
 	}
 }

@@ -23,6 +23,7 @@ func full() Record {
 		Reception: mcmt.Allow, Listener: "esmtp_listener [::1]:25", Peer: "[2001:db8::1]:9", User: "app", Trusted: true, PartFrom: true,
 		EnvelopeID: "E\x01", Return: "FULL", Accepted: at, Same: "m1", JID: alice, Sent: at.Add(-time.Hour), MessageID: "m@corp", StanzaID: "s1", Part: "smpp",
 		Parked: at.Add(time.Minute), Revived: at.Add(time.Hour), Source: 6, Reason: "away",
+		Stanza: 4, Author: "bob@localhost", Origin: "carol@localhost",
 	}
 }
 
@@ -88,6 +89,13 @@ func TestStages(t *testing.T) {
 	got, err := Read(handed(park))
 	if err != nil || !got.Parked.Equal(now) || got.Reason != "gone" || got.Source != 7 {
 		t.Errorf("parked: %+v, %v", got, err)
+	}
+	mail, err := Mail(r, "q1.3", []byte("raw"))
+	if err != nil || mail.Stage != broker.Mail || mail.ID != "m.q1.3" || mail.Route != "mailto:alice@localhost" || mail.Recipient != mail.Route || !IsMail(mail.Route) {
+		t.Errorf("mail: %+v, %v", mail, err)
+	}
+	if got, err := Read(handed(mail)); err != nil || !got.JID.IsZero() || got.Recipient() != mail.Recipient || got.Domain() != "localhost" || got.Stanza != 0 {
+		t.Errorf("mail: %+v, %v", got, err)
 	}
 	elsewhere := handed(deliver)
 	elsewhere.Route = "localhost"

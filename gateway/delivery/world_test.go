@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // patience bounds every wait. It is shorter than the first retry interval, so that
 // what only that would bring about counts as missing.
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 var (
 	alice = jid.MustParse("alice@localhost")

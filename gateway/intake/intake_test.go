@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
 
-const patience = 20 * time.Second
+const patience = 2 * time.Minute
 
 const mail = "From: news@corp.example\r\nSubject: Hi\r\n\r\nhello\r\n"
 

@@ -16,7 +16,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // listen opens a listener that the end of the test closes.
 func listen(t *testing.T, o Options) *Listener {

@@ -25,7 +25,7 @@ import (
 )
 
 // sessionPatience bounds what must happen; only a failure waits so long.
-const sessionPatience = 60 * time.Second
+const sessionPatience = 3 * time.Minute
 
 func soon(t testing.TB) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), sessionPatience)

@@ -17,7 +17,7 @@ import (
 	"mcmt2xmpp/mcmt"
 )
 
-const patience = 10 * time.Second
+const patience = time.Minute
 
 var noDeadline time.Time
 

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a step waits for the server.
-const patience = 5 * time.Second
+const patience = time.Minute
 
 // Run plays every file that matches pattern as a subtest of its name. serve
 // starts the server that a transcript wants, knowing its USE words, and returns
