@@ -5,7 +5,7 @@ import "time"
 // Letter is a message with what custody knows of it. Body is not to be changed.
 type Letter struct {
 	Record
-	Source string // id of the message in the broker, for those that are made of it
+	Key  string // the message in the broker: the ids of messages made of it follow from it
 	Body   []byte
 }
 
