@@ -58,6 +58,9 @@ func Term(reason string) Disposition { return Disposition{kind: kindTerm, reason
 // Dead says whether this is a Term.
 func (d Disposition) Dead() bool { return d.kind == kindTerm }
 
+// Again says whether this gives the message again.
+func (d Disposition) Again() bool { return d.kind == kindRetry }
+
 // Move stores msgs and then acknowledges the message they come from. Give them
 // IDs that follow from its ID, so that a repetition after a crash is recognised.
 // While the store does not take them the route waits; the handler is not asked

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"os"
+	"slices"
 
 	"github.com/rs/zerolog"
 
@@ -123,6 +124,7 @@ func (a *App) newIntake() *intake.Intake {
 			linked, _ := a.linkedTo(domain)
 			return linked || !a.servers.policy(domain).Deny
 		},
+		Relays:   func(domain string) bool { return slices.Contains(a.state.Load().cfg.RelayDomains, domain) },
 		PartFrom: a.partFrom,
 		Limits:   Limits,
 		Trace:    a.trace,

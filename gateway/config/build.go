@@ -22,6 +22,7 @@ func (t *tree) build() *Config {
 		outgoing:          g.outgoing(),
 		DenyUnknown:       g.text("s2s_default") == "deny",
 		Resolvers:         g.words("resolvers"),
+		RelayDomains:      g.words("relay_domains"),
 		ThreadPools:       make(map[string]int),
 		domains:           make(map[string]*Domain),
 		tree:              t,
@@ -115,6 +116,8 @@ func (v view) outgoing() Outgoing {
 		RetryInterval:    v.duration("retry_interval"),
 		MaxRetryInterval: v.duration("max_retry_interval"),
 		Expiration:       v.duration("message_expiration"),
+		Fallback:         v.text("fallback") == "email",
+		FallbackAfter:    v.duration("fallback_after"),
 		Throttle:         v.rate("outbound_throttle_messages"),
 		Streams:          v.streams(),
 	}

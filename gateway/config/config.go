@@ -74,6 +74,9 @@ type Config struct {
 	// Resolvers are the DNS servers to ask, as host:port. None: the system's.
 	Resolvers []string
 
+	// RelayDomains are those that anybody may relay mail to.
+	RelayDomains []string
+
 	RecipientMaps []RecipientMap // first match wins
 	Filters       []filters.Spec // in the order they are applied
 	ThreadPools   map[string]int // name to concurrency; 0 is no bound
@@ -236,6 +239,10 @@ type Outgoing struct {
 	RetryInterval, MaxRetryInterval time.Duration
 	// Expiration is how long a message may be on its way.
 	Expiration time.Duration
+	// Fallback sends the e-mail of a message that cannot be delivered, after it has waited
+	// for FallbackAfter or when it was refused for good.
+	Fallback      bool
+	FallbackAfter time.Duration
 	// Throttle bounds the messages sent to the domain.
 	Throttle Rate
 	// Streams is how streams with its servers are opened and accepted.

@@ -19,6 +19,10 @@ const (
 	Failed    End = "failed"    // refused for good; kept as a dead message
 	Expired   End = "expired"   // too old; kept as a dead message
 	Dropped   End = "dropped"   // by an operator
+
+	// Diverted is no end: it was decided that the e-mail of the message goes out
+	// instead, whose end takes the place of this.
+	Diverted End = "diverted"
 )
 
 // Outcome is the record of a message that has ended, as the journal keeps it.

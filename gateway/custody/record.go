@@ -85,6 +85,14 @@ func (r Record) Recipient() string {
 	return MailRoute(r.To.Address)
 }
 
+// Name is the recipient under whom the journal has the message: whom it was for at first.
+func (r Record) Name() string {
+	if r.Origin != "" {
+		return r.Origin
+	}
+	return r.Recipient()
+}
+
 // Domain is that of the recipient.
 func (r Record) Domain() string {
 	if r.JID.IsZero() {
@@ -112,10 +120,15 @@ func (r Record) Expires(after time.Duration) time.Time {
 }
 
 // Ingest is the message that the INGEST stream holds: raw as accepted, routed by
-// the recipient's bare JID so that one recipient's messages stay in order. n
-// counts the recipients of the message from zero.
-func Ingest(r Record, n int, to jid.JID, raw []byte) (broker.Message, error) {
-	return message(broker.Ingest, r, bare(to), to.String(), string(r.ID)+"."+strconv.Itoa(n), raw)
+// the recipient's bare JID so that one recipient's messages stay in order, or by his
+// address where he has none. n counts the recipients of the message from zero.
+func Ingest(r Record, n int, raw []byte) (broker.Message, error) {
+	recipient := r.Recipient()
+	route := recipient
+	if !r.JID.IsZero() && !r.JID.IsBare() {
+		route = r.JID.Bare().String()
+	}
+	return message(broker.Ingest, r, route, recipient, string(r.ID)+"."+strconv.Itoa(n), raw)
 }
 
 // Deliver is the message that the DELIVER stream holds: a stanza, routed by

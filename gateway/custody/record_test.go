@@ -59,7 +59,7 @@ func TestRoundTrip(t *testing.T) {
 func TestStages(t *testing.T) {
 	t.Parallel()
 	r := full()
-	ingest, err := Ingest(r, 3, alice, []byte("raw"))
+	ingest, err := Ingest(r, 3, []byte("raw"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,28 +17,30 @@ import (
 // long queue was never sent.
 const lookUps = 16384
 
-// endedBefore says whether a former owner has ended a message for which the journal
-// has a record: it died between that and the acknowledgement. A journal that
-// cannot be read makes a copy, under the same stanza id, and never a loss.
-func (dl *Delivery) endedBefore(ctx context.Context, d *broker.Delivery, rec custody.Record) bool {
+// endedBefore says how a former owner has ended a message for which the journal
+// has a record, empty where it has not: it died between that and the acknowledgement.
+// A journal that cannot be read makes a copy, under the same stanza id, and never a loss.
+func (dl *Delivery) endedBefore(ctx context.Context, d *broker.Delivery, rec custody.Record) custody.End {
 	if !d.Redelivered || d.Attempt > 1 {
-		return false
+		return ""
 	}
 	o := dl.ownerOf(d.Route)
 	if o == nil || o.lookedUp.Add(1) > lookUps {
-		return false
+		return ""
 	}
-	at, err := o.former.ended(ctx, dl.broker, string(rec.ID), rec.JID.String(), d.Stored)
+	end, at, err := o.former.ended(ctx, dl.broker, string(rec.ID), rec.Name(), d.Stored)
 	if err != nil {
 		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Msg("not known whether it was delivered before")
-		return false
+		return ""
 	}
-	// One that was revived has the record of its death until it ends again.
-	return at.After(rec.Revived)
+	if !at.After(rec.Revived) {
+		return "" // one that was revived has the record of its death until it ends again
+	}
+	return end
 }
 
 // former are the ends that former owners of a slice have recorded: of messages that
-// were delivered, or dropped by an operator. To look up one takes the journal as
+// were delivered, relayed or diverted, or dropped by an operator. To look up one takes the journal as
 // long as reading all of them, so they are read when the first is asked for. The
 // zero value is ready.
 type former struct {
@@ -48,7 +50,8 @@ type former struct {
 	most        int       // in each; zero: maxEnds
 }
 
-// ends are when messages ended, in nanoseconds since 1970, by endKey.
+// ends are when messages ended, in nanoseconds since 1970, by endKey; less than zero:
+// when they were diverted.
 type ends map[[16]byte]int64
 
 // The journal is read in pages of so many records, and from so long before a message
@@ -61,23 +64,26 @@ const (
 	maxEnds = 1 << 18
 )
 
-// ended is when a message ended that was stored at a time, before which it cannot
-// have; zero: it has not.
-func (f *former) ended(ctx context.Context, b Broker, id, recipient string, stored time.Time) (time.Time, error) {
+// ended is how and when a message ended that was stored at a time, before which it cannot
+// have; empty: it has not. Diverted is told from the others, which are all Delivered.
+func (f *former) ended(ctx context.Context, b Broker, id, recipient string, stored time.Time) (custody.End, time.Time, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if since := stored.Add(-skew); f.since.IsZero() || since.Before(f.since) {
 		if err := f.read(ctx, b, since); err != nil {
-			return time.Time{}, err
+			return "", time.Time{}, err
 		}
 	}
 	key := endKey(id, recipient)
 	for _, e := range []ends{f.ends, f.older} {
-		if ns, ok := e[key]; ok {
-			return time.Unix(0, ns), nil
+		switch ns, ok := e[key]; {
+		case ok && ns < 0:
+			return custody.Diverted, time.Unix(0, -ns), nil
+		case ok:
+			return custody.Delivered, time.Unix(0, ns), nil
 		}
 	}
-	return time.Time{}, nil
+	return "", time.Time{}, nil
 }
 
 // read reads the journal from since on.
@@ -89,13 +95,20 @@ func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
 			return fmt.Errorf("journal: %w", err)
 		}
 		for _, r := range page {
-			switch out, err := custody.DecodeOutcome(r.Data); {
-			case err != nil:
-			case out.End == custody.Delivered || out.End == custody.Dropped:
+			out, err := custody.DecodeOutcome(r.Data)
+			if err != nil {
+				continue
+			}
+			ended := out.Ended.UnixNano()
+			switch out.End {
+			case custody.Diverted:
+				ended = -ended
+				fallthrough
+			case custody.Delivered, custody.Dropped, custody.Relayed:
 				if len(newest) >= cmp.Or(f.most, maxEnds) {
 					newest, older = make(ends), newest
 				}
-				newest[endKey(r.ID, r.Recipient)] = out.Ended.UnixNano()
+				newest[endKey(r.ID, r.Recipient)] = ended
 			default: // in place of an earlier one
 				delete(newest, endKey(r.ID, r.Recipient))
 				delete(older, endKey(r.ID, r.Recipient))

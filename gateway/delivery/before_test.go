@@ -44,7 +44,7 @@ func TestFormer(t *testing.T) {
 	var f former
 	ended := func(id, recipient string, stored time.Time) bool {
 		t.Helper()
-		at, err := f.ended(t.Context(), w.broker, id, recipient, stored)
+		_, at, err := f.ended(t.Context(), w.broker, id, recipient, stored)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -95,7 +95,7 @@ func consume(b *testing.B, w *world, stage broker.Stage, h broker.HandlerFunc) (
 // done to them: the ceiling.
 func BenchmarkPipeline(b *testing.B) {
 	raw := benchMessage(b)
-	ingest := func(r custody.Record, _ int) (broker.Message, error) { return custody.Ingest(r, 0, r.JID, raw) }
+	ingest := func(r custody.Record, _ int) (broker.Message, error) { return custody.Ingest(r, 0, raw) }
 	b.Run("raw", func(b *testing.B) {
 		w := newWorld(b)
 		fill(b, w, b.N, raw, ingest)

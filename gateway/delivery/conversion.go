@@ -30,21 +30,28 @@ type Rules struct {
 type Conversion struct {
 	Rules  func() Rules
 	Limits mcmt.Limits
-	Trace  *trace.Bus
+	// Keeps says whether the e-mail of a message for a domain is kept with its stanza,
+	// to go out should that not arrive. Nil: for none.
+	Keeps func(domain string) bool
+	// Reporter tells who sent a message that cannot be converted, by messages that Store
+	// stores. Nil: nobody does.
+	Reporter Reporter
+	Store    func(ctx context.Context, msgs ...broker.Message) error
+	Trace    *trace.Bus
 	Node   string // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
 	Log zerolog.Logger
 
-	converted, filtered, failed atomic.Uint64
+	converted, passed, filtered, failed atomic.Uint64
 }
 
-// ConversionStats are counts since the start.
-type ConversionStats struct{ Converted, Filtered, Failed uint64 }
+// ConversionStats are counts since the start. Passed is mail that is not for Jabber.
+type ConversionStats struct{ Converted, Passed, Filtered, Failed uint64 }
 
 // Stats returns the counts since the start.
 func (c *Conversion) Stats() ConversionStats {
-	return ConversionStats{c.converted.Load(), c.filtered.Load(), c.failed.Load()}
+	return ConversionStats{c.converted.Load(), c.passed.Load(), c.filtered.Load(), c.failed.Load()}
 }
 
 // filterRetry is the pause after a filter said not now.
@@ -72,19 +79,23 @@ func (c *Conversion) Handle(ctx context.Context, ds []*broker.Delivery) []broker
 func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery) (_ broker.Disposition, again bool) {
 	rec, err := custody.Read(d)
 	if err != nil {
-		return c.fail(rec, d, err)
+		return c.fail(ctx, rec, d, err)
+	}
+	if rec.JID.IsZero() {
+		return c.relay(ctx, rec, d)
 	}
 	var st *stanza.Stanza
+	var email []byte
 	var action filters.Action
 	var why string
 	err = guard(func() (err error) {
-		if st, err = c.convert(rules, &rec, d); err == nil {
+		if st, email, err = c.convert(rules, &rec, d); err == nil {
 			st, action, why = c.filter(ctx, rules, rec, st)
 		}
 		return err
 	})
 	if err != nil {
-		return c.fail(rec, d, err)
+		return c.fail(ctx, rec, d, err)
 	}
 	switch action {
 	case filters.Drop:
@@ -95,17 +106,34 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 		return broker.Retry(filterRetry), true
 	}
 	// Mostly somewhat less than the message it was made from.
-	msg, err := custody.Deliver(rec, d.ID, st.Append(make([]byte, 0, len(d.Body)), ""))
+	body := st.Append(make([]byte, 0, len(d.Body)+len(email)), "")
+	if email != nil {
+		rec.Stanza = len(body)
+		body = append(body, email...)
+	}
+	msg, err := custody.Deliver(rec, d.ID, body)
 	if err != nil {
-		return c.fail(rec, d, err)
+		return c.fail(ctx, rec, d, err)
 	}
 	c.converted.Add(1)
 	return broker.Move(msg), false
 }
 
+// relay hands on what is not for Jabber, untouched.
+func (c *Conversion) relay(ctx context.Context, rec custody.Record, d *broker.Delivery) (_ broker.Disposition, again bool) {
+	rec.Part = "email"
+	msg, err := custody.Mail(rec, d.ID, nil)
+	if err != nil {
+		return c.fail(ctx, rec, d, err)
+	}
+	msg.BodyOf = d
+	c.passed.Add(1)
+	return broker.Move(msg), false
+}
+
 // convert parses the message as its listener's mcmt_reception said, makes the
-// stanza and notes in rec what it is.
-func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (*stanza.Stanza, error) {
+// stanza and notes in rec what it is. With it comes the e-mail where that is to be kept.
+func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (_ *stanza.Stanza, email []byte, err error) {
 	start := time.Now()
 	parse := mcmt.Parse
 	if rec.Reception == mcmt.PassThrough {
@@ -113,14 +141,14 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	msg, err := parse(d.Body, c.Limits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	res, err := rules.Converter.Convert(convert.Input{
 		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: rec.To.Address, Message: msg,
 		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
@@ -130,7 +158,10 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
-	return res.Stanza, nil
+	if c.Keeps != nil && c.Keeps(rec.JID.Domain()) {
+		email = msg.Email.Raw
+	}
+	return res.Stanza, email, nil
 }
 
 // filter returns the stanza as the filters leave it, what they decided and why, and
@@ -156,14 +187,18 @@ func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record
 
 // fail decides about a message that could not be converted: it is given again
 // where that can help, else it is kept as a dead message with the reason.
-func (c *Conversion) fail(rec custody.Record, d *broker.Delivery, err error) (_ broker.Disposition, again bool) {
+func (c *Conversion) fail(ctx context.Context, rec custody.Record, d *broker.Delivery, err error) (_ broker.Disposition, again bool) {
 	var temporary interface{ Temporary() bool }
 	if !errors.As(err, &temporary) || temporary.Temporary() {
 		c.deferred(rec, d, err.Error())
 		return broker.Retry(0).Because(err), true
 	}
-	c.failed.Add(1)
 	rec = known(rec, d)
+	if err := c.report(ctx, rec, d, err); err != nil {
+		c.deferred(rec, d, err.Error())
+		return broker.Retry(0).Because(err), true
+	}
+	c.failed.Add(1)
 	reason := failure(err)
 	var bug *panicError
 	if errors.As(err, &bug) {
@@ -171,6 +206,21 @@ func (c *Conversion) fail(rec custody.Record, d *broker.Delivery, err error) (_ 
 	}
 	c.Trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: c.Node}), false
+}
+
+// report tells who sent a message that it was not converted.
+func (c *Conversion) report(ctx context.Context, rec custody.Record, d *broker.Delivery, why error) error {
+	if c.Reporter == nil {
+		return nil
+	}
+	reports, _ := c.Reporter.Report(ctx, custody.Letter{Record: rec, Key: d.ID, Body: d.Body}, custody.Ending{End: custody.Failed, Err: why})
+	if len(reports) == 0 {
+		return nil
+	}
+	if err := c.Store(ctx, reports...); err != nil {
+		return fmt.Errorf("author not told: %w", err)
+	}
+	return nil
 }
 
 // failure is the reason of a dead message: its kind, a colon, and what a person

@@ -76,11 +76,11 @@ func rules(t testing.TB, specs ...filters.Spec) Rules {
 func accepted(t testing.TB, raw []byte, change ...func(*custody.Record)) *broker.Delivery {
 	t.Helper()
 	rec := custody.Record{ID: "q1", From: "news@corp.example", To: mcmt.Recipient{Address: "alice@localhost"},
-		Reception: mcmt.Allow, Accepted: time.Now()}
+		Reception: mcmt.Allow, Accepted: time.Now(), JID: alice}
 	for _, f := range change {
 		f(&rec)
 	}
-	msg, err := custody.Ingest(rec, 0, alice, raw)
+	msg, err := custody.Ingest(rec, 0, raw)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +284,7 @@ func TestConversionRetries(t *testing.T) {
 	c, events := converter(rules(t))
 	d := accepted(t, []byte(mail))
 	err := errors.New("not now")
-	if out, again := c.fail(custody.Record{ID: "q1"}, d, err); !again || !reflect.DeepEqual(out, broker.Retry(0).Because(err)) {
+	if out, again := c.fail(t.Context(), custody.Record{ID: "q1"}, d, err); !again || !reflect.DeepEqual(out, broker.Retry(0).Because(err)) {
 		t.Errorf("disposition %+v, again %v", out, again)
 	}
 	if len(events.of(trace.Failed)) != 0 || len(events.of(trace.Deferred)) != 1 {
@@ -356,8 +356,8 @@ func TestPipeline(t *testing.T) {
 	client := w.login("alice@localhost/a")
 	ingest := func(id mcmt.ID, raw []byte) {
 		rec := custody.Record{ID: id, From: "news@corp.example", To: mcmt.Recipient{Address: "alice@localhost"}, Reception: mcmt.Allow,
-			Accepted: time.Now().Add(-time.Hour)}
-		msg, err := custody.Ingest(rec, 0, alice, raw)
+			Accepted: time.Now().Add(-time.Hour), JID: alice}
+		msg, err := custody.Ingest(rec, 0, raw)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -51,6 +51,8 @@ type Broker interface {
 	Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error)
 	RoutesIn(ctx context.Context, stage broker.Stage, in func(partition int) bool) (map[string]int, error)
 	Last(ctx context.Context, stage broker.Stage, route string) (*broker.Delivery, error)
+	Peek(ctx context.Context, stage broker.Stage, route string, from uint64, limit int) ([]broker.Peeked, uint64, error)
+	Record(ctx context.Context, r broker.Record) error
 	Records(ctx context.Context, id, recipient string, since time.Time, limit int) ([]broker.Record, error)
 }
 
@@ -80,10 +82,15 @@ type States interface {
 // Holds says what an operator holds back: recipients by their bare JID, domains.
 type Holds interface{ Held(names ...string) bool }
 
-// Options are what a Delivery is made of. Broker and Router are required.
+// Options are what a Delivery is made of. Broker is required, and Router or Carrier.
 type Options struct {
 	Broker Broker
 	Router Router
+	// Carrier makes it the delivery of mail: of the MAIL stage, with what of it is parked.
+	// Nil: it is that of stanzas, of the DELIVER stage, to the Router.
+	Carrier Carrier
+	// Reporter tells who sent mail; nil: nobody does.
+	Reporter Reporter
 	// States and Holds; nil: schedules begin anew with the process, and nothing
 	// is held.
 	States States
@@ -101,11 +108,13 @@ type Options struct {
 // defaultOutgoing are the defaults of the options.
 var defaultOutgoing = config.Outgoing{RetryInterval: 30 * time.Second, MaxRetryInterval: 30 * time.Minute, Expiration: 14 * 24 * time.Hour}
 
-// Delivery owns the way from the DELIVER stage to the router.
+// Delivery owns the way from the DELIVER stage to the router, or from the MAIL stage to a
+// Carrier.
 type Delivery struct {
 	o        Options
+	stage    broker.Stage
 	broker   Broker
-	router   Router
+	router   Router // nil: of mail
 	trace    *trace.Bus
 	log      zerolog.Logger
 	throttle throttle
@@ -115,13 +124,13 @@ type Delivery struct {
 	routes map[string]*route
 	owned  []*owned
 
-	delivered, deferred, failed, expired, dropped atomic.Uint64
+	delivered, relayed, fellBack, deferred, failed, expired, dropped atomic.Uint64
 }
 
 // Stats are counts since the start; Parked is what waits now.
 type Stats struct {
-	Delivered, Deferred, Failed, Expired, Dropped uint64
-	Parked, ParkedRoutes                          int
+	Delivered, Relayed, FellBack, Deferred, Failed, Expired, Dropped uint64
+	Parked, ParkedRoutes                                             int
 }
 
 // New returns a Delivery; Run makes it work.
@@ -129,7 +138,11 @@ func New(o Options) *Delivery {
 	if o.Outgoing == nil {
 		o.Outgoing = func(string) config.Outgoing { return defaultOutgoing }
 	}
-	return &Delivery{o: o, broker: o.Broker, router: o.Router, trace: o.Trace, log: o.Log, routes: make(map[string]*route)}
+	stage := broker.Deliver
+	if o.Carrier != nil {
+		stage, o.Router = broker.Mail, nil
+	}
+	return &Delivery{o: o, stage: stage, broker: o.Broker, router: o.Router, trace: o.Trace, log: o.Log, routes: make(map[string]*route)}
 }
 
 // Run delivers until ctx ends, then finishes what it began, for o.Grace at
@@ -139,7 +152,7 @@ func (dl *Delivery) Run(ctx context.Context, o broker.ConsumeOptions) error {
 		o.Grace = grace
 	}
 	o.Own = dl.own
-	return dl.broker.Consume(ctx, broker.Deliver, dl, o)
+	return dl.broker.Consume(ctx, dl.stage, dl, o)
 }
 
 // keptListener is where messages of Jabber users come from.
@@ -168,7 +181,7 @@ func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 
 // Stats returns the counts since the start, and what waits now.
 func (dl *Delivery) Stats() Stats {
-	s := Stats{Delivered: dl.delivered.Load(), Deferred: dl.deferred.Load(), Failed: dl.failed.Load(),
+	s := Stats{Delivered: dl.delivered.Load(), Relayed: dl.relayed.Load(), FellBack: dl.fellBack.Load(), Deferred: dl.deferred.Load(), Failed: dl.failed.Load(),
 		Expired: dl.expired.Load(), Dropped: dl.dropped.Load()}
 	dl.mu.Lock()
 	defer dl.mu.Unlock()
@@ -184,9 +197,7 @@ func (dl *Delivery) Stats() Stats {
 // event fills in what is known of the message.
 func event(stage trace.Stage, r custody.Record, e trace.Event) trace.Event {
 	e.Stage, e.ID, e.StanzaID, e.From, e.To = stage, string(r.ID), r.StanzaID, r.From, r.To.Address
-	if !r.JID.IsZero() {
-		e.JID = r.JID.String()
-	}
+	e.JID = r.Recipient()
 	if !r.Accepted.IsZero() {
 		e.Since = time.Since(r.Accepted)
 	}

@@ -132,6 +132,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	case err == nil:
 		// It is empty: the count is exact again, whatever it was.
 		rt.parked.Store(0)
+		rt.diverted = nil
 		return
 	case ctx.Err() != nil:
 	case errors.Is(err, broker.ErrPutOff) && h.wait > 0:
@@ -148,7 +149,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 // absence is why nothing is sent to who cannot be reached now: of a domain of others, why
 // the last attempt failed.
 func (dl *Delivery) absence(rt *route) string {
-	if dl.router.Serves(rt.domain()) {
+	if dl.serves(rt.domain()) {
 		return "recipient has no available resource"
 	}
 	dl.mu.Lock()
@@ -192,7 +193,11 @@ func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []brok
 	done, notNow := h.dl.deliver(ctx, ds[:n], !h.steady)
 	h.steady = len(done) == n && notNow == nil
 	h.reason, h.rt.expires = unproven, time.Time{}
-	if notNow != nil {
+	var joined *waitError
+	switch {
+	case errors.As(notNow, &joined):
+		h.wait = joined.wait
+	case notNow != nil:
 		h.reason = notNow.Error()
 	}
 	if len(done) == n && n < len(ds) {
@@ -211,15 +216,17 @@ func (h *drainHandler) giveUp(ctx context.Context, ds []*broker.Delivery) (done 
 	for _, d := range ds {
 		rec, err := custody.Read(d)
 		if err != nil {
-			done = append(done, h.dl.bury(rec, d, "unreadable: "+err.Error()))
+			done = append(done, h.dl.bury(ctx, rec, d, "unreadable: "+err.Error()))
 			continue
 		}
-		reason := h.dl.outlived(rec, now)
-		if reason == "" {
-			h.rt.expires = rec.Expires(h.dl.o.Outgoing(rec.JID.Domain()).Expiration)
+		out, over := h.dl.overdue(ctx, rec, d, now)
+		if !over {
+			h.rt.expires = h.dl.deadline(rec)
 			break
 		}
-		done = append(done, h.dl.expire(ctx, rec, d, reason))
+		if done = append(done, out); out.Again() {
+			break
+		}
 	}
 	h.dl.note(h.rt, ds[:len(done)])
 	return done

@@ -64,6 +64,10 @@ func (dl *Delivery) live(ctx context.Context, rt *route, ds []*broker.Delivery) 
 		return []broker.Disposition{broker.Retry(wait)}, true, nil
 	}
 	settled, err = dl.deliver(ctx, ds[:n], ds[0].Attempt > 1)
+	var joined *waitError
+	if errors.As(err, &joined) {
+		return append(settled, broker.Retry(joined.wait)), true, nil
+	}
 	// It is parked only after the dead before it are stored: see alreadyParked.
 	over = err == nil || ctx.Err() != nil || slices.ContainsFunc(settled, broker.Disposition.Dead)
 	return settled, over, err
@@ -101,7 +105,8 @@ func (dl *Delivery) parkAll(ctx context.Context, rt *route, ds []*broker.Deliver
 func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, reason string) (broker.Disposition, bool) {
 	rec, err := custody.Read(d)
 	if err != nil {
-		return dl.bury(rec, d, "unreadable: "+err.Error()), true
+		out := dl.bury(ctx, rec, d, "unreadable: "+err.Error())
+		return out, !out.Again()
 	}
 	msg, err := custody.Park(d, rec, reason, time.Now())
 	if err == nil {
@@ -110,20 +115,21 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	switch {
 	case err == nil:
 		if rt.parked.Add(1) == 1 {
-			rt.expires = rec.Expires(dl.o.Outgoing(rec.JID.Domain()).Expiration)
+			rt.expires = dl.deadline(rec)
 		}
 		dl.deferred.Add(1)
 		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 		return broker.Ack(), true
 	case errors.Is(err, broker.ErrInvalid):
-		return dl.bury(rec, d, "invalid: "+err.Error()), true
+		out := dl.bury(ctx, rec, d, "invalid: "+err.Error())
+		return out, !out.Again()
 	case !errors.Is(err, broker.ErrFull):
 		// It may be in PARK all the same. To have it delivered once it must be
 		// parked again, which its id makes harmless, before either copy is sent.
 		rt.unsure = true
 		rt.parked.Store(max(1, rt.parked.Load()))
 	}
-	dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.JID.String()).Msg("not parked, trying again")
+	dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.Recipient()).Msg("not parked, trying again")
 	return broker.Disposition{}, false
 }
 
@@ -136,7 +142,7 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 // covers them all.
 func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery, careful bool) (done []broker.Disposition, notNow error) {
 	n := len(ds)
-	if careful {
+	if careful && dl.o.Carrier == nil {
 		n = 1
 	}
 	for proven := true; proven && notNow == nil && len(done) < len(ds); n *= 2 {
@@ -151,6 +157,9 @@ func (dl *Delivery) deliver(ctx context.Context, ds []*broker.Delivery, careful 
 // burst sends messages in order and waits once for the proof of all of them.
 // proven is false where one is not: the last disposition is to try that again.
 func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition, proven bool, notNow error) {
+	if dl.o.Carrier != nil {
+		return dl.carry(ctx, ds)
+	}
 	start := time.Now()
 	sent := make([]outgoing, 0, len(ds))
 	for _, d := range ds {
@@ -167,7 +176,9 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 	for i, out := range sent {
 		var err error
 		if out.end != nil {
-			done = append(done, out.end())
+			if done = append(done, out.end()); done[len(done)-1].Again() {
+				return done, false, nil
+			}
 			continue
 		}
 		proof := router.ProofAck
@@ -180,11 +191,11 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 			return done, true, err
 		}
 		if err != nil {
-			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.JID.String()).Int("messages", len(sent)-i).
+			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.Recipient()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")
 			return append(done, broker.Retry(retry).Because(err)), false, nil
 		}
-		done = append(done, dl.arrived(out.rec, string(proof), ds[i].Attempt, time.Since(start)))
+		done = append(done, dl.arrived(ctx, out.rec, ds[i], string(proof), time.Since(start)))
 	}
 	return done, true, notNow
 }

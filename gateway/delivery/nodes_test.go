@@ -407,7 +407,7 @@ func (c *nodes) accept(h *history, i int) bool {
 	rec := custody.Record{ID: h.id(i), From: "news@corp.example", To: mcmt.Recipient{Address: to.String()},
 		Reception: mcmt.Allow, Accepted: time.Now(), JID: to}
 	raw := strings.ReplaceAll(mail, "from the mail", h.body(i))
-	msg, err := custody.Ingest(rec, 0, to, []byte(raw))
+	msg, err := custody.Ingest(rec, 0, []byte(raw))
 	if err != nil {
 		c.t.Fatal(err)
 	}

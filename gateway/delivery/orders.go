@@ -17,11 +17,8 @@ import (
 type Exchange interface {
 	Answer(subject string, f func(ctx context.Context, data []byte) []byte) (stop func(), err error)
 	Ask(ctx context.Context, subject string, data []byte) ([]byte, error)
-	// Peek and Remove look at a stage and take a message out of it; Record notes in
-	// the journal how it ended.
-	Peek(ctx context.Context, stage broker.Stage, route string, from uint64, limit int) ([]broker.Peeked, uint64, error)
+	// Remove takes a message out of a stage.
 	Remove(ctx context.Context, stage broker.Stage, seq uint64) (removed bool, err error)
-	Record(ctx context.Context, r broker.Record) error
 }
 
 // order is what an operator wants done with parked messages. What PARK holds of a
@@ -42,7 +39,12 @@ type carried struct {
 }
 
 // orderSubject is where the owner of a partition listens.
-func orderSubject(partition string) string { return "deliver." + partition + ".order" }
+func (dl *Delivery) orderSubject(partition string) string {
+	if dl.stage == broker.Mail {
+		return "relay." + partition + ".order"
+	}
+	return "deliver." + partition + ".order"
+}
 
 // answerOrders answers the orders for a slice until stop is called.
 func (dl *Delivery) answerOrders(o *owned) (stop func(), err error) {
@@ -63,7 +65,7 @@ func (dl *Delivery) answerOrders(o *owned) (stop func(), err error) {
 		}
 	}
 	for _, p := range partitions {
-		s, err := dl.o.Exchange.Answer(orderSubject(p), dl.carryOut)
+		s, err := dl.o.Exchange.Answer(dl.orderSubject(p), dl.carryOut)
 		if err != nil {
 			stop()
 			return nil, fmt.Errorf("delivery: orders: %w", err)
@@ -111,7 +113,7 @@ func (dl *Delivery) drop(ctx context.Context, name string, ids []string) (n int,
 	rt := dl.lock(name)
 	defer dl.unlock(rt)
 	for from := uint64(0); ; {
-		found, next, err := dl.o.Exchange.Peek(ctx, broker.Park, name, from, 100)
+		found, next, err := dl.broker.Peek(ctx, broker.Park, name, from, 100)
 		if err != nil {
 			return n, fmt.Errorf("drop: %w", err)
 		}
@@ -146,7 +148,7 @@ func (dl *Delivery) dropOne(ctx context.Context, rt *route, p *broker.Peeked, wa
 	dl.dropped.Add(1)
 	const why = "dropped by an operator"
 	dl.trace.Emit(event(trace.Dropped, rec, trace.Event{Reason: why}))
-	return true, dl.o.Exchange.Record(ctx, journal(custody.Outcome{Record: rec, End: custody.Dropped, Why: why, Node: dl.o.Node}))
+	return true, dl.broker.Record(ctx, journal(custody.Outcome{Record: rec, End: custody.Dropped, Why: why, Node: dl.o.Node}))
 }
 
 // Retry has the parked messages of routes tried now, by whoever owns them, and
@@ -184,7 +186,7 @@ func (dl *Delivery) ask(ctx context.Context, partition int, o order) (int, error
 	if err != nil {
 		return 0, err
 	}
-	out, err := dl.o.Exchange.Ask(ctx, orderSubject(strconv.Itoa(partition)), data)
+	out, err := dl.o.Exchange.Ask(ctx, dl.orderSubject(strconv.Itoa(partition)), data)
 	if err != nil {
 		return 0, fmt.Errorf("no process delivers for partition %d now: %w", partition, err)
 	}

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -20,23 +21,78 @@ func settled(d broker.Disposition, o custody.Outcome) broker.Disposition {
 // journal is the record of a message that ends now.
 func journal(o custody.Outcome) broker.Record {
 	o.Ended = time.Now().UTC()
-	return broker.Record{ID: string(o.ID), Recipient: o.JID.String(), Data: o.Encode(), At: o.Ended}
+	return broker.Record{ID: string(o.ID), Recipient: o.Name(), Data: o.Encode(), At: o.Ended}
+}
+
+// outcome is how a message ends, for its record.
+func (dl *Delivery) outcome(rec custody.Record, d *broker.Delivery, end custody.End) custody.Outcome {
+	return custody.Outcome{Record: rec, End: end, Attempts: d.Attempt, Node: dl.o.Node}
 }
 
 // arrived ends a message that is proven to have reached a client.
-func (dl *Delivery) arrived(rec custody.Record, proof string, attempt int, took time.Duration) broker.Disposition {
+func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.Delivery, proof string, took time.Duration) broker.Disposition {
 	dl.delivered.Add(1)
-	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: attempt}))
-	return settled(broker.Ack(), custody.Outcome{Record: rec, End: custody.Delivered, Proof: proof, Attempts: attempt, Node: dl.o.Node})
+	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: d.Attempt}))
+	end := broker.Ack()
+	if len(rec.To.Notify) > 0 { // else its author hears of failures only (RFC 3461 §4.1)
+		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
+		end = broker.Move(reports...)
+	}
+	out := dl.outcome(rec, d, custody.Delivered)
+	out.Proof = proof
+	return settled(end, out)
+}
+
+// report is what tells the author of a message how it has ended.
+func (dl *Delivery) report(ctx context.Context, rec custody.Record, d *broker.Delivery, e custody.Ending) (reports []broker.Message, told bool) {
+	if dl.o.Reporter == nil {
+		return nil, false
+	}
+	return dl.o.Reporter.Report(ctx, custody.Letter{Record: rec, Key: d.ID, Body: d.Body}, e)
 }
 
 // bury gives a message up. What stands before the colon of the reason names its
 // kind among the dead messages.
-func (dl *Delivery) bury(rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	rec = known(rec, d)
-	dl.failed.Add(1)
-	dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+func (dl *Delivery) bury(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	return dl.giveUp(ctx, known(rec, d), d, custody.Failed, reason, errors.New(reason))
+}
+
+// giveUp ends a message that does not arrive, when its author was told: who wrote in
+// Jabber has the message, and it is not among the dead.
+func (dl *Delivery) giveUp(ctx context.Context, rec custody.Record, d *broker.Delivery, end custody.End, reason string, err error) broker.Disposition {
+	reports, told := dl.report(ctx, rec, d, custody.Ending{End: end, Err: err})
+	if len(reports) > 0 {
+		if err := dl.broker.Store(ctx, reports...); err != nil {
+			dl.log.Warn().Err(err).Str("id", string(rec.ID)).Msg("author not told yet, trying again")
+			return broker.Retry(0).Because(err)
+		}
+	}
+	if end == custody.Expired {
+		dl.expired.Add(1)
+		dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	} else {
+		dl.failed.Add(1)
+		dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	}
+	out := dl.outcome(rec, d, end)
+	out.Why = reason
+	if told {
+		return settled(broker.Ack(), out)
+	}
+	return settled(broker.Term(reason), out)
+}
+
+// refused ends a message that the router has refused for good: its e-mail goes out
+// instead, or its author hears of it.
+func (dl *Delivery) refused(ctx context.Context, rec custody.Record, d *broker.Delivery, st *stanza.Stanza, why *stanza.Error) broker.Disposition {
+	reason := "refused: " + why.Error()
+	if dl.diverts(rec) {
+		return dl.divert(ctx, rec, d, reason, false)
+	}
+	if dl.tell(ctx, rec, st, why) {
+		return dl.returned(rec, d, custody.Failed, reason)
+	}
+	return dl.giveUp(ctx, rec, d, custody.Failed, reason, why)
 }
 
 // tell tells the Jabber user who wrote a message that was kept for its recipient that it
@@ -54,13 +110,22 @@ func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Sta
 // returned ends a message whose author has been told that it does not arrive: he has it,
 // and it is not among the dead.
 func (dl *Delivery) returned(rec custody.Record, d *broker.Delivery, end custody.End, reason string) broker.Disposition {
-	return settled(broker.Ack(), custody.Outcome{Record: rec, End: end, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+	if end == custody.Expired {
+		dl.expired.Add(1)
+		dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	} else {
+		dl.failed.Add(1)
+		dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	}
+	out := dl.outcome(rec, d, end)
+	out.Why = reason
+	return settled(broker.Ack(), out)
 }
 
 // outlived is the reason to give a message up for its age, empty where there is
 // none.
 func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
-	after := dl.o.Outgoing(rec.JID.Domain()).Expiration
+	after := dl.o.Outgoing(rec.Domain()).Expiration
 	if now.Before(rec.Expires(after)) {
 		return ""
 	}
@@ -73,11 +138,46 @@ func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
 
 // expire gives a message up that has outlived its time.
 func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	dl.expired.Add(1)
-	dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	st, err := read(d, rec, time.Now())
-	if err == nil && dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason}) {
-		return dl.returned(rec, d, custody.Expired, reason)
+	if dl.diverts(rec) {
+		return dl.divert(ctx, rec, d, reason, false)
 	}
-	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Expired, Why: reason, Attempts: d.Attempt, Node: dl.o.Node})
+	if rec.Listener == keptListener && dl.router != nil {
+		st, err := read(d, rec, time.Now())
+		if err == nil && dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason}) {
+			return dl.returned(rec, d, custody.Expired, reason)
+		}
+	}
+	return dl.giveUp(ctx, rec, d, custody.Expired, reason, errors.New(reason))
+}
+
+// deadline is when a message that waits is given up, or goes out as mail instead.
+func (dl *Delivery) deadline(rec custody.Record) time.Time {
+	out := dl.o.Outgoing(rec.Domain())
+	at := rec.Expires(out.Expiration)
+	if f := rec.Expires(out.FallbackAfter); dl.diverts(rec) && f.Before(at) {
+		return f
+	}
+	return at
+}
+
+// overdue ends a message of somebody absent whose time is over.
+func (dl *Delivery) overdue(ctx context.Context, rec custody.Record, d *broker.Delivery, now time.Time) (_ broker.Disposition, over bool) {
+	if now.Before(dl.deadline(rec)) {
+		return broker.Disposition{}, false
+	}
+	switch dl.endedBefore(ctx, d, rec) {
+	case "":
+	case custody.Diverted:
+		return dl.divert(ctx, rec, d, "", true), true
+	default:
+		return broker.Ack(), true
+	}
+	if reason := dl.outlived(rec, now); reason != "" {
+		return dl.expire(ctx, rec, d, reason), true
+	}
+	reason := "not delivered within " + dl.o.Outgoing(rec.Domain()).FallbackAfter.String()
+	if rec.Reason != "" {
+		reason += ": " + rec.Reason
+	}
+	return dl.divert(ctx, rec, d, reason, false), true
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/store"
 )
 
@@ -64,11 +65,14 @@ func (dl *Delivery) takeOver(ctx context.Context, o *owned) error {
 	defer dl.mu.Unlock()
 	dl.owned = append(dl.owned, o)
 	for name, n := range parked {
+		if custody.IsMail(name) != (dl.stage == broker.Mail) {
+			continue // the other's
+		}
 		rt := &route{name: name, recovered: true, RouteState: states[name]}
 		rt.parked.Store(int64(n))
 		longest := dl.o.Outgoing(rt.domain()).MaxRetryInterval
 		switch {
-		case rt.Next.IsZero() && dl.router.Serves(rt.domain()):
+		case rt.Next.IsZero() && dl.serves(rt.domain()):
 			rt.Next = now.Add(rand.N(longest)) // only to see whether they are too old: not all at once
 		case rt.Next.After(now.Add(longest)):
 			rt.Next = now.Add(longest) // the clock was set back

@@ -24,8 +24,10 @@ type route struct {
 	parked atomic.Int64
 	// Guarded by mu.
 	unsure  bool      // the first live message may be in PARK too
-	expires time.Time // of the first parked message; zero: not known
+	expires time.Time // when the first parked message is given up or diverted; zero: not known
 	marked  bool      // the mark of resume.go was looked for
+	// diverted are messages that may be among the mail already, see divert.go.
+	diverted map[string]bool
 
 	// Guarded by Delivery.mu.
 	users            int  // goroutines that hold or wait for mu
@@ -134,6 +136,9 @@ func (dl *Delivery) WakeDomains(leads func(domain string) bool) {
 // reachable asks the router without sending: a schedule of thousands of absent
 // recipients, or of those in a domain that is down, must not touch the broker.
 func (dl *Delivery) reachable(rt *route) bool {
+	if dl.router == nil {
+		return true // mail servers are asked by sending
+	}
 	to, err := jid.Parse(rt.name)
 	return err == nil && dl.router.Reachable(to)
 }
@@ -141,8 +146,11 @@ func (dl *Delivery) reachable(rt *route) bool {
 // reachableLocally says whether the recipient is a user of ours, and there.
 func (dl *Delivery) reachableLocally(rt *route) bool {
 	to, err := jid.Parse(rt.name)
-	return err == nil && dl.router.Serves(rt.domain()) && dl.router.Reachable(to)
+	return err == nil && dl.serves(rt.domain()) && dl.router.Reachable(to)
 }
+
+// serves says whether the users of a domain are ours, and delivery is to them.
+func (dl *Delivery) serves(domain string) bool { return dl.router != nil && dl.router.Serves(domain) }
 
 func (dl *Delivery) held(rt *route) bool {
 	return dl.o.Holds != nil && dl.o.Holds.Held(rt.name, rt.domain())

@@ -36,7 +36,11 @@ func (dl *Delivery) putOff(rt *route, reason string) {
 		rt.First = now
 	}
 	rt.Reason = reason
-	dl.setNext(rt, now.Add(pause(first, out.MaxRetryInterval, rt.Attempts)))
+	next := now.Add(pause(first, out.MaxRetryInterval, rt.Attempts))
+	if out.Fallback && rt.expires.After(now) && rt.expires.Before(next) {
+		next = rt.expires
+	}
+	dl.setNext(rt, next)
 	dl.mu.Unlock()
 }
 

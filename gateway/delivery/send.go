@@ -37,9 +37,13 @@ var errNobody = errors.New("nobody is there to see a headline")
 func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time) (outgoing, error) {
 	rec, err := custody.Read(d)
 	if err != nil {
-		return dl.dead(rec, d, "unreadable: "+err.Error()), nil
+		return dl.dead(ctx, rec, d, "unreadable: "+err.Error()), nil
 	}
-	if dl.endedBefore(ctx, d, rec) {
+	switch dl.endedBefore(ctx, d, rec) {
+	case "":
+	case custody.Diverted:
+		return outgoing{rec: rec, end: func() broker.Disposition { return dl.divert(ctx, rec, d, "", true) }}, nil
+	default:
 		return outgoing{rec: rec, end: broker.Ack}, nil
 	}
 	if reason := dl.outlived(rec, now); reason != "" {
@@ -47,7 +51,7 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	}
 	st, err := read(d, rec, now)
 	if err != nil {
-		return dl.dead(rec, d, "unreadable: "+err.Error()), nil
+		return dl.dead(ctx, rec, d, "unreadable: "+err.Error()), nil
 	}
 	var sessions []router.Session
 	var had bool
@@ -60,19 +64,13 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	switch {
 	case errors.As(err, &bug):
 		dl.log.Error().Str("id", string(rec.ID)).Interface("panic", bug.value).Bytes("stack", bug.stack).Msg("delivery panicked")
-		return dl.dead(rec, d, bug.Error()), nil
+		return dl.dead(ctx, rec, d, bug.Error()), nil
 	case errors.Is(err, router.ErrOffline):
 		return outgoing{}, err
 	// Not any error that says it is permanent: a broken connection does, and
 	// means only that this session is gone.
 	case errors.As(err, &refused) && !refused.Temporary():
-		return outgoing{rec: rec, end: func() broker.Disposition {
-			end := dl.bury(rec, d, "refused: "+refused.Error())
-			if dl.tell(ctx, rec, st, refused) {
-				return dl.returned(rec, d, custody.Failed, "refused: "+refused.Error())
-			}
-			return end
-		}}, nil
+		return outgoing{rec: rec, end: func() broker.Disposition { return dl.refused(ctx, rec, d, st, refused) }}, nil
 	case err != nil:
 		return outgoing{}, err
 	case had:
@@ -82,17 +80,21 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	case st.Type == stanza.TypeHeadline && (st.To.IsBare() || !dl.router.Reachable(st.To.Bare())):
 		return outgoing{}, errNobody
 	}
-	return dl.dead(rec, d, fmt.Sprintf("ignored: no resource takes a message of type %.20q", st.Type)), nil
+	return dl.dead(ctx, rec, d, fmt.Sprintf("ignored: no resource takes a message of type %.20q", st.Type)), nil
 }
 
 // dead is a message that is given up.
-func (dl *Delivery) dead(rec custody.Record, d *broker.Delivery, reason string) outgoing {
-	return outgoing{rec: rec, end: func() broker.Disposition { return dl.bury(rec, d, reason) }}
+func (dl *Delivery) dead(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) outgoing {
+	return outgoing{rec: rec, end: func() broker.Disposition { return dl.bury(ctx, rec, d, reason) }}
 }
 
 // read returns the stanza as it is to leave now.
 func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza, error) {
-	st, err := stanza.ParseBytes(d.Body, storedLimits(d.Body))
+	body := d.Body
+	if rec.Stanza > 0 && rec.Stanza <= len(body) {
+		body = body[:rec.Stanza]
+	}
+	st, err := stanza.ParseBytes(body, storedLimits(body))
 	if err != nil {
 		return nil, err
 	}

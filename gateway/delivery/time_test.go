@@ -43,6 +43,12 @@ func (s *stubBroker) Last(context.Context, broker.Stage, string) (*broker.Delive
 	return nil, nil
 }
 
+func (*stubBroker) Peek(context.Context, broker.Stage, string, uint64, int) ([]broker.Peeked, uint64, error) {
+	return nil, 0, nil
+}
+
+func (*stubBroker) Record(context.Context, broker.Record) error { return nil }
+
 func (s *stubBroker) Records(context.Context, string, string, time.Time, int) ([]broker.Record, error) {
 	return nil, nil
 }

@@ -31,9 +31,15 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server/ats.Register.func1"))
 }
 
-// patience bounds every wait. It is shorter than the first retry interval, so that
-// what only that would bring about counts as missing.
+// patience bounds every wait. It is shorter than the first retry interval of these
+// tests, so that what only that would bring about counts as missing.
 const patience = 2 * time.Minute
+
+func patientOutgoing(string) config.Outgoing {
+	out := defaultOutgoing
+	out.RetryInterval = 2 * patience
+	return out
+}
 
 var (
 	alice = jid.MustParse("alice@localhost")
@@ -53,7 +59,7 @@ type world struct {
 	events *recorder
 	count  int // messages put
 
-	outgoing func(domain string) config.Outgoing // nil: the defaults
+	outgoing func(domain string) config.Outgoing
 	states   States                              // nil: schedules begin anew with each Delivery
 }
 
@@ -107,6 +113,9 @@ func newWorld(t testing.TB) *world { return newWorldOf(t, nil) }
 func newWorldOf(t testing.TB, outgoing func(domain string) config.Outgoing) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), outgoing: outgoing}
+	if outgoing == nil {
+		w.outgoing = patientOutgoing
+	}
 	w.open()
 	return w
 }

@@ -40,17 +40,21 @@ func (in *Intake) ours(addr string) bool {
 }
 
 // Recipient refuses an address that is neither in an XMPP domain nor mapped to
-// one, and one on a domain of ours that has no account.
-func (in *Intake) Recipient(ctx context.Context, _ mcmt.Envelope, addr string) error {
-	_, err := in.resolve(ctx, addr)
+// one, and one on a domain of ours that has no account. Mail for others is relayed for
+// those who may.
+func (in *Intake) Recipient(ctx context.Context, env mcmt.Envelope, addr string) error {
+	_, err := in.resolve(ctx, env, addr)
 	return err
 }
 
-// resolve returns the JID that addr leads to, or a *mcmt.Refusal.
-func (in *Intake) resolve(ctx context.Context, addr string) (jid.JID, error) {
+// resolve returns the JID that addr leads to, none where it is an address of mail, or a
+// *mcmt.Refusal.
+func (in *Intake) resolve(ctx context.Context, env mcmt.Envelope, addr string) (jid.JID, error) {
 	to, err := in.o.Converter().Recipient(addr)
 	var bad *convert.AddressError
 	switch {
+	case errors.As(err, &bad) && bad.Fault == convert.UnknownDomain && in.relays(env, addr):
+		return jid.JID{}, nil
 	case errors.As(err, &bad) && bad.Fault == convert.UnknownDomain:
 		return jid.JID{}, refuse(550, [3]int{5, 1, 2}, 422, "no such domain here", err)
 	case err != nil:
@@ -70,4 +74,14 @@ func (in *Intake) resolve(ctx context.Context, addr string) (jid.JID, error) {
 		return jid.JID{}, refuse(550, [3]int{5, 1, 2}, 422, "messages to the domain "+to.Domain()+" are not allowed here", nil)
 	}
 	return to, nil
+}
+
+// relays says whether mail to an address that is not ours may be sent on for who sends it:
+// this is no open relay. A phone number has no mail.
+func (in *Intake) relays(env mcmt.Envelope, addr string) bool {
+	i := strings.LastIndexByte(addr, '@')
+	if i < 0 || in.ours(addr) {
+		return false
+	}
+	return env.Trusted || in.o.Relays != nil && in.o.Relays(strings.ToLower(addr[i+1:]))
 }

@@ -55,6 +55,9 @@ type Options struct {
 	// Reachable says whether stanzas may leave for a domain that is not ours.
 	// nil: none can.
 	Reachable func(domain string) bool
+	// Relays says whether anybody may send mail to a domain (relay_domains). Who is
+	// trusted may to all. Nil: nobody else may.
+	Relays func(domain string) bool
 	// PartFrom says whether a peer may set the XMPP part's own from
 	// (xmpp_part_from = "keep"). nil: none may.
 	PartFrom func(env mcmt.Envelope) bool

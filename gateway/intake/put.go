@@ -42,7 +42,12 @@ type submission struct {
 // target is a recipient and where it leads.
 type target struct {
 	mcmt.Recipient
-	jid jid.JID
+	jid jid.JID // zero: it is an address of mail
+}
+
+// leads is where.
+func (t target) leads() string {
+	return custody.Record{To: t.Recipient, JID: t.jid}.Recipient()
 }
 
 func (in *Intake) put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.ID, error) {
@@ -55,7 +60,7 @@ func (in *Intake) put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.
 	if err != nil {
 		return "", err
 	}
-	if sub.to, err = in.targets(ctx, env.To); err != nil {
+	if sub.to, err = in.targets(ctx, env); err != nil {
 		return "", err
 	}
 	sub.same = in.identify(sub, msg)
@@ -73,26 +78,30 @@ func (in *Intake) put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.
 
 // targets finds the JID of each recipient. One that several lead to gets the
 // message once, by the first of them: a second copy would bear the same stanza id.
-func (in *Intake) targets(ctx context.Context, to []mcmt.Recipient) ([]target, error) {
+func (in *Intake) targets(ctx context.Context, env mcmt.Envelope) ([]target, error) {
+	to := env.To
 	if len(to) == 0 {
 		return nil, refuse(554, [3]int{5, 5, 1}, 422, "there are no recipients", nil)
 	}
 	all := make([]target, 0, len(to))
-	var seen map[jid.JID]bool
+	var seen map[string]bool
 	if len(to) > 1 {
-		seen = make(map[jid.JID]bool, len(to))
+		seen = make(map[string]bool, len(to))
 	}
 	for _, rcpt := range to {
-		j, err := in.resolve(ctx, rcpt.Address)
+		j, err := in.resolve(ctx, env, rcpt.Address)
 		if err != nil {
 			return nil, err
 		}
-		if !seen[j] {
-			if seen != nil {
-				seen[j] = true
+		next := target{rcpt, j}
+		if len(to) > 1 {
+			if leads := next.leads(); seen[leads] {
+				continue
+			} else {
+				seen[leads] = true
 			}
-			all = append(all, target{rcpt, j})
 		}
+		all = append(all, next)
 	}
 	return all, nil
 }
@@ -126,7 +135,7 @@ func (in *Intake) store(ctx context.Context, sub submission) error {
 	recs := make([]custody.Record, len(sub.to))
 	for i, to := range sub.to {
 		recs[i] = in.record(sub, to)
-		msg, err := custody.Ingest(recs[i], i, to.jid, sub.raw)
+		msg, err := custody.Ingest(recs[i], i, sub.raw)
 		if err != nil {
 			return err
 		}

@@ -323,7 +323,7 @@ func BenchmarkAgain(b *testing.B) {
 		b.Fatal(err)
 	}
 	sub := submission{env: smtp("alice@localhost"), raw: raw}
-	if sub.to, err = d.targets(b.Context(), sub.env.To); err != nil {
+	if sub.to, err = d.targets(b.Context(), sub.env); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"mcmt2xmpp/mcmt"
-	"mcmt2xmpp/xmpp/jid"
 )
 
 const (
@@ -32,7 +31,7 @@ type unseen struct {
 // messageTo is a message for one recipient.
 type messageTo struct {
 	message identity
-	to      jid.JID
+	to      string // where it leads
 }
 
 // stored is one submission.
@@ -48,7 +47,7 @@ func (u *unseen) find(message identity, to []target, now time.Time) (id mcmt.ID,
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	for _, t := range to {
-		if s := u.byCopy[messageTo{message, t.jid}]; s != nil && now.Sub(s.at) < unseenFor {
+		if s := u.byCopy[messageTo{message, t.leads()}]; s != nil && now.Sub(s.at) < unseenFor {
 			id = s.id
 		} else {
 			rest = append(rest, t)
@@ -66,7 +65,7 @@ func (u *unseen) add(id mcmt.ID, message identity, to []target, now time.Time) {
 		u.byID, u.byCopy = make(map[mcmt.ID]*list.Element), make(map[messageTo]*stored)
 	}
 	for i, t := range to {
-		s.copies[i] = messageTo{message, t.jid}
+		s.copies[i] = messageTo{message, t.leads()}
 		u.byCopy[s.copies[i]] = s // whatever the answer was that counted before
 	}
 	u.byID[id] = u.oldest.PushBack(s)

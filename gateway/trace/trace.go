@@ -18,7 +18,9 @@ const (
 	Converted Stage = "converted" // it became a stanza
 	Filtered  Stage = "filtered"  // a filter gave a verdict
 	Deferred  Stage = "deferred"  // it waits for its recipient
+	Diverted  Stage = "diverted"  // its e-mail goes out instead
 	Delivered Stage = "delivered" // proven to have reached a client
+	Relayed   Stage = "relayed"   // a mail server took it
 	Failed    Stage = "failed"    // it never will; kept as a dead message
 	Expired   Stage = "expired"   // it was too old; likewise
 	Dropped   Stage = "dropped"   // by an operator
