@@ -8,6 +8,9 @@
 //	live.go        DELIVER stage: a run of messages for one recipient
 //	kept.go        the order of messages between users, some of which took this way
 //	send.go        one message to the router, and what it means when it is not taken
+//	carry.go       MAIL stage: a run of mail for one recipient
+//	divert.go      the e-mail of a message that is not delivered
+//	mail.go        who carries mail, and who tells of ends
 //	prove.go       what sessions say about what they got
 //	owned.go       a slice of the stage that this process owns, and its routes
 //	route.go       the routes that are in use or have parked messages

@@ -59,6 +59,15 @@ func (dl *Delivery) divert(ctx context.Context, rec custody.Record, d *broker.De
 	return broker.Move(msg)
 }
 
+// late is a message that cannot be sent now, and whose e-mail is due.
+func (dl *Delivery) late(ctx context.Context, d *broker.Delivery, now time.Time, why error) (outgoing, error) {
+	rec, err := custody.Read(d)
+	if err != nil || !dl.diverts(rec) || now.Before(dl.deadline(rec)) {
+		return outgoing{}, why
+	}
+	return outgoing{rec: rec, end: func() broker.Disposition { return dl.divert(ctx, rec, d, why.Error(), false) }}, nil
+}
+
 // instead is the e-mail of a message, as mail.
 func (dl *Delivery) instead(rec custody.Record, d *broker.Delivery) (broker.Message, error) {
 	if rec.Stanza > len(d.Body) {

@@ -179,11 +179,11 @@ func (h *drainHandler) Handle(ctx context.Context, ds []*broker.Delivery) []brok
 	if h.over.Err() != nil || h.dl.held(h.rt) {
 		return nil
 	}
-	if h.absent {
-		return h.giveUp(ctx, ds)
-	}
 	for _, d := range ds {
 		d.Redelivered = d.Redelivered || h.rt.recovered // by a former owner
+	}
+	if h.absent {
+		return h.giveUp(ctx, ds)
 	}
 	n, wait := h.dl.throttle.allow(h.rt.domain(), h.dl.o.Outgoing(h.rt.domain()).Throttle, len(ds))
 	if n == 0 {

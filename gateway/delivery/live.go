@@ -165,6 +165,9 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 	for _, d := range ds {
 		out, err := dl.send(ctx, d, start)
 		if err != nil {
+			out, err = dl.late(ctx, d, start, err)
+		}
+		if err != nil {
 			notNow = err
 			break
 		}

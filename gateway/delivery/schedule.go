@@ -37,8 +37,12 @@ func (dl *Delivery) putOff(rt *route, reason string) {
 	}
 	rt.Reason = reason
 	next := now.Add(pause(first, out.MaxRetryInterval, rt.Attempts))
-	if out.Fallback && rt.expires.After(now) && rt.expires.Before(next) {
+	if out.Fallback && !rt.expires.IsZero() && rt.expires.Before(next) {
+		// Its mail goes out then, or did not now.
 		next = rt.expires
+		if soon := now.Add(pause(retry, out.MaxRetryInterval, rt.Attempts)); next.Before(soon) {
+			next = soon
+		}
 	}
 	dl.setNext(rt, next)
 	dl.mu.Unlock()
