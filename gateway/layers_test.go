@@ -42,7 +42,7 @@ var confined = map[string][]string{
 	"github.com/spf13/cobra":              {"gateway"},
 	"github.com/prometheus/client_golang": {"gateway/admin"},
 	"github.com/k3a/html2text":            {"gateway/convert"},
-	"github.com/xdg-go/scram":             {"xmpp/sasl"},
+	"github.com/xdg-go/scram":             {"xmpp/sasl", "mcmt/relay"},
 	"github.com/emersion/go-message":      {"mcmt"},
 	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench"},
 	"net/smtp":                            {},

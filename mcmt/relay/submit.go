@@ -1,4 +1,3 @@
-// Package relay sends mail out over SMTP.
 package relay
 
 import (
