@@ -24,16 +24,6 @@ var plannedOptions = []*option{
 	{name: "relay_domains", kind: kindDomain, list: true, scopes: inGlobal, planned: everywhere,
 		doc: "domains that anybody may relay mail to"},
 
-	// The smart host.
-	{name: "retry_interval", kind: kindDuration, def: "1200", min: 1, scopes: inRelay, planned: everywhere,
-		doc: "pause before the first retry of a mail; doubles, with jitter"},
-	{name: "max_retry_interval", kind: kindDuration, def: "43200", min: 1, scopes: inRelay, planned: everywhere,
-		doc: "longest pause between retries of a mail"},
-	{name: "user", kind: kindString, scopes: inRelay, planned: everywhere,
-		doc: "user name at the smart host"},
-	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: inRelay,
-		doc: "password at the other server"},
-
 	// Scripts.
 	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
 		doc: "the Lua file"},
