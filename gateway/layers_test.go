@@ -29,7 +29,7 @@ var layers = [][]string{
 // layers, like the tests themselves: of ours they may import what their side of
 // the tree may, and outside dependencies are not confined for them, since
 // nothing of them ships.
-var testOnly = []string{"xmpp/xmpptest", "xmpp/dnstest", "xmpp/peertest", "broker/natstest"}
+var testOnly = []string{"xmpp/xmpptest", "xmpp/dnstest", "xmpp/peertest", "broker/natstest", "mcmt/mailtest"}
 
 // confined names, for each outside dependency, the packages that may import it
 // in code that ships. A package that is not here may be imported anywhere.

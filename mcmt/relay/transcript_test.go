@@ -508,7 +508,7 @@ var certificates = sync.OnceValue(func() (all struct {
 	}
 	ca, key := issue("authority", nil, nil)
 	all.roots.AddCert(ca)
-	for _, name := range []string{"mx.p1.example", "mx2.p1.example", "smart.example"} {
+	for _, name := range []string{"mx.p1.example", "mx2.p1.example", "smart.example", "localhost"} {
 		issue(name, ca, key)
 	}
 	issue("self", nil, nil)
