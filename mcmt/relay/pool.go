@@ -63,8 +63,9 @@ func (p *pool) of(t target) *destination {
 	return d
 }
 
-// room makes place for one more: of the hosts without connections those go of which
-// nothing is remembered, and if that is not enough, others.
+// room makes place: of the hosts without connections those go of which nothing is
+// remembered, and if that is not enough, others, so many that the next look is a
+// while away.
 func (p *pool) room() {
 	if len(p.all) < maxDestinations {
 		return
@@ -76,7 +77,7 @@ func (p *pool) room() {
 		}
 	}
 	for t, d := range p.all {
-		if len(p.all) < maxDestinations {
+		if len(p.all) < maxDestinations*3/4 {
 			break
 		}
 		if d.unused() {
