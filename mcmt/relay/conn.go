@@ -53,16 +53,16 @@ func (d deadlined) Write(b []byte) (int, error) {
 	return d.Conn.Write(b)
 }
 
-// during runs f, and closes the connection when ctx ends before f does. The error
-// is then that of ctx.
+// during runs f, and closes the connection when ctx ends before f does. The cause of
+// the error is then that of ctx.
 func (c *conn) during(ctx context.Context, f func() error) error {
 	stop := context.AfterFunc(ctx, func() { _ = c.raw.Close() })
 	err := f()
 	c.broken = c.broken || c.r.Buffered() > 0 // see say
 	if !stop() {
 		c.broken = true
-		if err != nil {
-			return c.failed(KindLost, "send", ctx.Err())
+		if host, ok := errors.AsType[*HostError](err); ok {
+			host.Kind, host.Err = KindLost, ctx.Err()
 		}
 	}
 	return err

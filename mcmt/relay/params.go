@@ -51,7 +51,7 @@ func wellFormed(addr string) bool {
 func (c *conn) mailCommand(m Message) (string, error) {
 	line := "MAIL FROM:<" + m.From + ">"
 	size, _ := writeData(io.Discard, m.Raw) // which does not fail
-	eight := !ascii([]string{string(m.Raw)})
+	eight := !plain(m.Raw)
 	switch {
 	case m.needsUTF8() && !c.offers("SMTPUTF8"):
 		return "", refuse(550, 6, 7, "host "+c.host, "the host does not take addresses and headers in UTF-8 (SMTPUTF8)")
@@ -86,10 +86,10 @@ func (c *conn) mailCommand(m Message) (string, error) {
 // needsUTF8 says whether the message can go only where SMTPUTF8 is (RFC 6531 §3.4).
 // What came with it may not need it.
 func (m *Message) needsUTF8() bool {
-	if !ascii([]string{m.From, m.To.Address}) {
+	if !plain(m.From) || !plain(m.To.Address) {
 		return true
 	}
-	return m.UTF8 && !ascii([]string{string(header(m.Raw))})
+	return m.UTF8 && !plain(header(m.Raw))
 }
 
 // header is the part of a message before the first empty line.
@@ -154,7 +154,7 @@ func xtext(s string) string {
 // unitext writes characters beyond ASCII as "\x{…}" (RFC 6533 §3), which hosts
 // without SMTPUTF8 take too.
 func unitext(s string) string {
-	if ascii([]string{s}) {
+	if plain(s) {
 		return s
 	}
 	var b strings.Builder
@@ -166,4 +166,14 @@ func unitext(s string) string {
 		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// plain says whether there is nothing but ASCII.
+func plain[T string | []byte](s T) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }

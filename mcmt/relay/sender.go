@@ -33,6 +33,10 @@ import (
 // after so many without a word.
 const maxUses = 100
 
+// silentTime is how long a host may be silent before that is held against it where a
+// caller waits no longer.
+const silentTime = 10 * time.Second
+
 var errClosed = errors.New("relay: the sender is closed")
 
 // Sender sends messages to the hosts that take the mail of their recipients, over
@@ -115,10 +119,7 @@ func (s *Sender) send(ctx context.Context, m Message) (Result, error) {
 	}
 	o := s.options.Load()
 	domain := strings.ToLower(m.To.Address[strings.LastIndexByte(m.To.Address, '@')+1:])
-	if o.SmartHost != "" {
-		domain = ""
-	}
-	targets, err := s.routes.get(ctx, domain, func() ([]target, error) { return s.route(ctx, o, domain) })
+	targets, err := s.targets(ctx, o, domain)
 	if err != nil {
 		return Result{}, err
 	}
@@ -144,6 +145,14 @@ func (s *Sender) send(ctx context.Context, m Message) (Result, error) {
 		return Result{}, refuse(554, 7, 1, "domain "+domain, "all addresses of its hosts are in prohibited_hosts")
 	}
 	return Result{}, join(failed)
+}
+
+// targets are the hosts for a domain, those of the DNS as it said not long ago.
+func (s *Sender) targets(ctx context.Context, o *Options, domain string) ([]target, error) {
+	if o.SmartHost != "" {
+		return s.route(ctx, o, domain)
+	}
+	return s.routes.get(ctx, domain, func() ([]target, error) { return s.route(ctx, o, domain) })
 }
 
 func notProhibited(err error) bool {
@@ -190,17 +199,25 @@ func (s *Sender) obtain(ctx context.Context, o *Options, t target) (*conn, error
 		if c != nil || err != nil {
 			return c, err
 		}
+		began := time.Now()
 		c, err = s.open(ctx, o, t)
 		if err == nil {
 			s.pool.made(t)
 			return c, nil
 		}
-		// That a caller gave up says nothing of the host.
-		host, _ := errors.AsType[*HostError](err)
-		if again := s.pool.failed(t, err, ctx.Err() == nil && host != nil && host.Kind != KindProhibited, o); !again {
+		if again := s.pool.failed(t, err, telling(ctx, err, time.Since(began)), o); !again {
 			return nil, err
 		}
 	}
+}
+
+// telling says whether an error that came after some time says something of the host:
+// not that a caller gave up, unless he waited for long enough.
+func telling(ctx context.Context, err error, took time.Duration) bool {
+	if host, ok := errors.AsType[*HostError](err); !ok || host.Kind == KindProhibited {
+		return false
+	}
+	return ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) && took >= silentTime
 }
 
 // open makes a connection, in clear text where TLS is wanted but the host turns out

@@ -68,7 +68,7 @@ func (c *conn) data(raw []byte) (reply, error) {
 		err = c.w.Flush()
 	}
 	if err != nil {
-		return c.early(err)
+		return c.early(err) // not all of it was written, so the host has no end
 	}
 	r, err := c.read(endTimeout, "message")
 	if host, ok := errors.AsType[*HostError](err); ok {

@@ -40,7 +40,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 //	USE smarthost=mx.example:25 tls=required   Options
 //	DNS p1.example MX 10 mx.p1.example         a record; A, MX, or SERVFAIL or SILENT
 //	REFUSE 192.0.2.1                           the address refuses connections; SILENT: it never answers
-//	SEND FROM TO [utf8] [ret=FULL] [envid=x] [notify=NEVER,…] [orcpt=rfc822;x] [text=…]
+//	SEND FROM TO [utf8] [ret=FULL] [envid=x] [notify=NEVER,…] [orcpt=rfc822;x] [text=…] [within=1m]
 //	ACCEPT 192.0.2.1:25                        a connection comes in
 //	S: 220 mx.example                          the host says
 //	C: EHLO us.example                         the Sender says
@@ -315,9 +315,12 @@ func match(want, got string) error {
 func (st *stage) send(name, text string) error {
 	words := strings.Fields(text)
 	m := Message{From: strings.Trim(words[0], "<>"), To: mcmt.Recipient{Address: words[1]}, Raw: []byte("Subject: x\r\n\r\nhello\r\n")}
+	within := 24 * time.Hour
 	for _, w := range words[2:] {
 		key, value, _ := strings.Cut(w, "=")
 		switch key {
+		case "within":
+			within, _ = time.ParseDuration(value)
 		case "utf8":
 			m.UTF8 = true
 		case "ret":
@@ -338,7 +341,7 @@ func (st *stage) send(name, text string) error {
 			return fmt.Errorf("%q is no part of a message", w)
 		}
 	}
-	ctx, cancel := context.WithCancel(st.t.Context())
+	ctx, cancel := context.WithTimeout(st.t.Context(), within)
 	s := &sending{cancel: cancel, done: make(chan string, 1)}
 	st.sends[name], st.last = s, s
 	sender := st.sender()
