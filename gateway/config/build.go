@@ -38,6 +38,7 @@ func (t *tree) build() *Config {
 	t.buildDomains(c)
 	t.buildListeners(c)
 	t.buildLinks(c)
+	t.buildRelay(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
 	return c

@@ -8,7 +8,7 @@
 //	table*.go, scopes.go       every option and scope as data
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
-//	build*.go, filter.go       the typed result; streams.go, links.go that for other servers
+//	build*.go, filter.go       the typed result; streams.go, links.go, relay.go that for other servers
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -59,6 +59,9 @@ type Config struct {
 
 	// Links are those to existing servers, in the order they are written.
 	Links []Link
+
+	// Relay is how mail is sent.
+	Relay Relay
 
 	// MailGatewayDomain is the domain of the addresses that stand for mail users
 	// on the Jabber side; we answer for it. Empty when the configuration has no

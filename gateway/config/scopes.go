@@ -106,7 +106,7 @@ var scopes = []*scope{
 	{name: "xmpp_logger", bit: inXMPPLogger, parents: inGlobal, label: labelOptional, means: "a name of your choice",
 		doc: "a log of stanzas in the field's format", planned: true},
 	{name: "relay", bit: inRelay, parents: inGlobal, once: true,
-		doc: "the smart host for mail", planned: true},
+		doc: "how mail is sent: by a smart host, or to the MX hosts of its domain"},
 	{name: "link", bit: inLink, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "an account on, or a component of, an existing server, through which domains are reached"},
 	{name: "scriptlet", bit: inScriptlet, parents: inGlobal, label: labelOptional, means: "a name of your choice",

@@ -36,13 +36,13 @@ type Route struct {
 
 // streamOptions hold for streams between servers.
 var streamOptions = []*option{
-	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink, planned: inRelay,
-		doc: "host:port to connect to, instead of asking the DNS"},
-	{name: "idle_timeout", kind: kindDuration, def: "600", min: 1, scopes: inOutgoing, planned: inRelay,
+	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink,
+		doc: "host:port to connect to, instead of asking the DNS; of relay the smart host, where port 465 has TLS from the first byte, and without it mail goes to the MX hosts of its domain"},
+	{name: "idle_timeout", kind: kindDuration, def: "600", min: 1, scopes: inGlobal | inDomain,
 		doc: "silence after which an outgoing connection is closed"},
-	{name: "max_outbound_connections", kind: kindNumber, def: "20", min: 1, max: maxSmall, scopes: inOutgoing, planned: inRelay,
-		doc: "connections at once to one domain"},
-	{name: "prohibited_hosts", kind: kindCIDR, list: true, scopes: inOutgoing, planned: inRelay,
+	{name: "max_outbound_connections", kind: kindNumber, def: "20", min: 1, max: maxSmall, scopes: inOutgoing,
+		doc: "connections at once to one domain; of relay to one mail server"},
+	{name: "prohibited_hosts", kind: kindCIDR, list: true, scopes: inOutgoing,
 		doc: "addresses that are never connected to, whatever the DNS says"},
 	{name: "resolvers", kind: kindAddress, list: true, defDoc: "the system's", scopes: inGlobal,
 		doc: "DNS servers to ask"},
@@ -50,11 +50,11 @@ var streamOptions = []*option{
 		doc: "servers of the domain, as \"xmpp-server://host:port\", \"xmpps-server\" for TLS from the first byte; instead of asking the DNS"},
 	{name: "s2s_default", kind: kindEnum, words: []string{"allow", "deny"}, def: "allow", scopes: inGlobal,
 		doc: "streams from and to domains without an xmpp_role"},
-	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink, planned: inRelay,
-		doc: "TLS with other servers, in streams that we open and in theirs; of a link, where it is not set, required for an account and no for a component, which has TLS from the first byte or none"},
-	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink, planned: inRelay,
-		doc: "their certificates: \"no\", any will do where dialback proves the domain; \"ca\", signed by an authority; \"host\", naming the domain too; of a link with TLS required, where it is not set, host"},
-	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink, planned: inRelay,
+	{name: "tls", kind: kindEnum, words: tlsWords, def: "ifavailable", scopes: inOutgoing | inLink,
+		doc: "TLS with other servers, in streams that we open and in theirs; of relay, where it is not set, required if there is a user; of a link, where it is not set, required for an account and no for a component, which has TLS from the first byte or none"},
+	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink,
+		doc: "their certificates: \"no\", any will do where dialback proves the domain; \"ca\", signed by an authority; \"host\", naming the domain too, or the mail server; of a link with TLS required, and of relay with a user, where it is not set, host"},
+	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink,
 		doc: "PEM file of the authorities that sign others' certificates"},
 }
 

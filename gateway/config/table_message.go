@@ -58,7 +58,7 @@ var domainOptions = []*option{
 		scopes: inGlobal | inDomain,
 		doc:    "longest pause between retries towards an XMPP domain or one of its users"},
 	{name: "message_expiration", kind: kindDuration, def: "1209600", min: 1,
-		scopes: inGlobal | inDomain | inRelay, planned: inRelay,
+		scopes: inGlobal | inDomain | inRelay,
 		doc: "how long a message may be on its way before it is given up; the global one is also how long a dead one is kept"},
 	{name: "fallback", kind: kindEnum, words: []string{"none", "email"}, def: "none",
 		scopes: inGlobal | inDomain,
@@ -67,7 +67,7 @@ var domainOptions = []*option{
 		scopes: inGlobal | inDomain,
 		doc:    "how long a message waits for its recipient to be there before the fallback"},
 	{name: "outbound_throttle_messages", kind: kindRate, defDoc: "no bound",
-		scopes: inOutgoing, planned: inRelay,
+		scopes: inOutgoing,
 		doc: "messages that one process sends to one domain in some seconds, as \"60/3\"; what is over waits"},
 }
 

@@ -18,16 +18,6 @@ var plannedOptions = []*option{
 	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inOutgoing, planned: everywhere,
 		doc: "form of mail made from Jabber messages"},
 
-	// The smart host.
-	{name: "retry_interval", kind: kindDuration, def: "1200", min: 1, scopes: inRelay, planned: everywhere,
-		doc: "pause before the first retry of a mail; doubles, with jitter"},
-	{name: "max_retry_interval", kind: kindDuration, def: "43200", min: 1, scopes: inRelay, planned: everywhere,
-		doc: "longest pause between retries of a mail"},
-	{name: "user", kind: kindString, scopes: inRelay, planned: everywhere,
-		doc: "user name at the smart host"},
-	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: inRelay,
-		doc: "password at the other server"},
-
 	// Scripts.
 	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
 		doc: "the Lua file"},

@@ -77,6 +77,7 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 // baseline are other values, for options that cannot be left out.
 var baseline = map[scopeSet]map[string]string{
 	inFilter:       {"namespace": "namespace = urn:other", "max": "max = 1", "type": "type = empty_body"},
+	inRelay:        {"user": "user = other", "password": "password = other"},
 	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
@@ -157,8 +158,18 @@ func companions(o *option, s *scope, f testFiles) string {
 		return natsCompanions(o, f)
 	case inLink:
 		return linkCompanions(o)
+	case inRelay:
+		return relayCompanions[o.name]
 	}
 	return ""
+}
+
+// relayCompanions are the settings that an option of relay goes with.
+var relayCompanions = map[string]string{
+	"user":     `gateway = "h.example:587" password = x`,
+	"password": `gateway = "h.example:587" user = x`,
+
+	"max_retry_interval": "retry_interval = 7",
 }
 
 var filterCompanions = map[string]string{
@@ -236,6 +247,7 @@ func dump(c *Config) string {
 	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.Filters, c.ThreadPools)
 	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
 	fmt.Fprintln(&b, c.Accounts, c.DenyUnknown, c.Resolvers, c.RelayDomains)
+	fmt.Fprintf(&b, "%+v %s\n", c.Relay, c.Relay.Password.Reveal())
 	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)
 	for _, d := range c.Domains {
 		fmt.Fprintln(&b, d.Name, d.Role, d.DialbackSecret, d.ComponentSecret, d.Outgoing)

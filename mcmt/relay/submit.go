@@ -1,4 +1,3 @@
-// Package relay sends mail out over SMTP.
 package relay
 
 import (
@@ -7,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -55,7 +55,7 @@ func transaction(c *smtp.Client, from string, to []string, raw []byte) (string, 
 	if ok, _ := c.Extension("8BITMIME"); ok {
 		opts.Body = smtp.Body8BitMIME
 	}
-	if ok, _ := c.Extension("SMTPUTF8"); ok && !ascii(append(to, from)) {
+	if ok, _ := c.Extension("SMTPUTF8"); ok && (!plain(from) || slices.ContainsFunc(to, func(a string) bool { return !plain(a) })) {
 		opts.UTF8 = true
 	}
 	if err := c.Mail(from, opts); err != nil {
@@ -87,17 +87,6 @@ func answer(where string, err error) error {
 		return fmt.Errorf("%s: %w", where, err)
 	}
 	return &mcmt.Refusal{Code: reply.Code, Enhanced: [3]int(reply.EnhancedCode), Status: 502, Text: reply.Message, Where: where}
-}
-
-func ascii(all []string) bool {
-	for _, s := range all {
-		for i := range len(s) {
-			if s[i] >= 0x80 {
-				return false
-			}
-		}
-	}
-	return true
 }
 
 // helloName is what EHLO says (RFC 5321 §4.1.1.1).

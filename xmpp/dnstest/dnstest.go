@@ -36,6 +36,7 @@ type Server struct {
 // New starts a server for the life of the test. A record is a line:
 //
 //	_xmpp-server._tcp.p1.example SRV 10 5 5269 localhost
+//	p1.example MX 10 mx.p1.example
 //	p1.example A 127.0.0.1
 //	p1.example AAAA ::1
 //	www.p1.example CNAME p1.example
@@ -43,7 +44,7 @@ type Server struct {
 //	slow.example SILENT
 //
 // The last two hold for the name and all names below it that have no records of
-// their own. The target of an SRV may be ".". A name without records of the type
+// their own. The target of an SRV or MX may be ".". A name without records of the type
 // asked for is answered empty if it or a name below it is in the zone (RFC 8020
 // §2), else with NXDOMAIN.
 func New(t testing.TB, records ...string) *Server {

@@ -149,7 +149,7 @@ func TestSet(t *testing.T) {
 func TestBadRecords(t *testing.T) {
 	t.Parallel()
 	for _, line := range []string{
-		"p1.example", "p1.example MX 10 mail", "p1.example A ::1", "p1.example AAAA 127.0.0.1", "p1.example A",
+		"p1.example", "p1.example TXT mail", "p1.example A ::1", "p1.example AAAA 127.0.0.1", "p1.example A",
 		"x SRV 1 2 65536 localhost", "x SRV 1 2 3", "p1.example A one",
 		strings.Repeat("a", 300) + " A 127.0.0.1",
 	} {

@@ -81,7 +81,7 @@ func (z *zone) add(field []string) error {
 
 // parseData reads the data of a record.
 func parseData(kind string, field []string) (dnsmessage.ResourceBody, dnsmessage.Type, error) {
-	want := map[string]int{"A": 1, "AAAA": 1, "CNAME": 1, "SRV": 4}
+	want := map[string]int{"A": 1, "AAAA": 1, "CNAME": 1, "MX": 2, "SRV": 4}
 	if want[kind] == 0 || len(field) != want[kind] {
 		return nil, 0, fmt.Errorf("not a type that is served, or not as many fields as it has")
 	}
@@ -101,7 +101,7 @@ func parseData(kind string, field []string) (dnsmessage.ResourceBody, dnsmessage
 		name, err := dnsmessage.NewName(absolute(field[0]))
 		return &dnsmessage.CNAMEResource{CNAME: name}, dnsmessage.TypeCNAME, err
 	}
-	var n [3]uint16
+	n := make([]uint16, len(field)-1)
 	for i := range n {
 		v, err := strconv.ParseUint(field[i], 10, 16)
 		if err != nil {
@@ -109,7 +109,10 @@ func parseData(kind string, field []string) (dnsmessage.ResourceBody, dnsmessage
 		}
 		n[i] = uint16(v)
 	}
-	target, err := dnsmessage.NewName(absolute(field[3]))
+	target, err := dnsmessage.NewName(absolute(field[len(n)]))
+	if kind == "MX" {
+		return &dnsmessage.MXResource{Pref: n[0], MX: target}, dnsmessage.TypeMX, err
+	}
 	return &dnsmessage.SRVResource{Priority: n[0], Weight: n[1], Port: n[2], Target: target}, dnsmessage.TypeSRV, err
 }
 
