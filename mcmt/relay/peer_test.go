@@ -100,15 +100,15 @@ func TestOpenSMTPDRestarts(t *testing.T) {
 	}
 }
 
-// ours runs our own server with TLS, for localhost, and a login. It returns the port.
-func ours(t *testing.T, sink mcmt.Sink) (port string) {
+// ours runs our own server with TLS, for localhost, and a login.
+func ours(t *testing.T, sink mcmt.Sink) (srv *smtpd.Server, port string) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	conf := &tls.Config{Certificates: []tls.Certificate{certificates().by["localhost"]}}
-	srv, err := smtpd.New(smtpd.Options{Sink: sink, Config: func(netip.AddrPort) smtpd.PeerOptions {
+	srv, err = smtpd.New(smtpd.Options{Sink: sink, Config: func(netip.AddrPort) smtpd.PeerOptions {
 		return smtpd.PeerOptions{Trusted: true, TLS: conf, Authenticator: accounts{}}
 	}})
 	if err != nil {
@@ -119,7 +119,7 @@ func ours(t *testing.T, sink mcmt.Sink) (port string) {
 	go func() { defer close(done); _ = srv.Serve(ctx, l) }()
 	t.Cleanup(func() { cancel(); <-done })
 	_, port, _ = net.SplitHostPort(l.Addr().String())
-	return port
+	return srv, port
 }
 
 // accounts knows everybody by the password "hunter2".
@@ -133,7 +133,7 @@ func (accounts) Start(context.Context, string, *tls.ConnectionState) (smtpd.Exch
 		if err != nil {
 			return scram.StoredCredentials{}, err
 		}
-		return client.GetStoredCredentials(scram.KeyFactors{Salt: "salt", Iters: 4096}), nil
+		return client.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "salt", Iters: 4096})
 	})
 	if err != nil {
 		return nil, err
@@ -175,8 +175,9 @@ func (s *counting) Put(_ context.Context, env mcmt.Envelope, raw []byte) (mcmt.I
 func TestConcurrent(t *testing.T) {
 	t.Parallel()
 	taken := &counting{users: make(map[string]int)}
+	_, port := ours(t, taken)
 	s := newSender(t, Options{
-		SmartHost: "localhost:" + ours(t, taken), MaxConnections: 3, User: "us", Password: "hunter2",
+		SmartHost: "localhost:" + port, MaxConnections: 3, User: "us", Password: "hunter2",
 		TLS: TLSRequired, Verify: VerifyHost, Roots: certificates().roots,
 	})
 	const messages = 200
@@ -200,7 +201,7 @@ func TestConcurrent(t *testing.T) {
 // A wrong password, and a certificate for another name than the one we look for.
 func TestOursRefuses(t *testing.T) {
 	t.Parallel()
-	port := ours(t, &counting{users: make(map[string]int)})
+	_, port := ours(t, &counting{users: make(map[string]int)})
 	for why, tt := range map[string]struct {
 		o    Options
 		kind Kind
@@ -215,5 +216,20 @@ func TestOursRefuses(t *testing.T) {
 		if !ok || host.Kind != tt.kind || !strings.Contains(err.Error(), tt.text) || !temporary(err) {
 			t.Errorf("%s: got %v", why, err)
 		}
+	}
+}
+
+// A connection is used a hundred times and no more.
+func TestUses(t *testing.T) {
+	t.Parallel()
+	srv, port := ours(t, &counting{users: make(map[string]int)})
+	s := newSender(t, Options{SmartHost: "127.0.0.1:" + port})
+	for range maxUses + 1 {
+		if _, err := s.Send(t.Context(), to("b@p1.example", message)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := srv.Stats().Connections; n != 2 {
+		t.Errorf("%d connections", n)
 	}
 }

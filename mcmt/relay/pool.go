@@ -32,7 +32,8 @@ type destination struct {
 	idle    []*conn // of them, those that nobody uses; the one used last is at the end
 	waiting []*waiter
 
-	// down is why the host could not be connected to, until downUntil.
+	// down is why the host could not be connected to, until downUntil; nil while it has
+	// taken connections.
 	down      error
 	downUntil time.Time
 	// few is how many connections the host takes, until fewUntil; it refused one more.
@@ -112,7 +113,7 @@ func (p *pool) get(ctx context.Context, t target, o *Options) (*conn, error) {
 			p.mu.Unlock()
 			return c, nil
 		}
-		if d.down != nil && d.ready == 0 && time.Now().Before(d.downUntil) {
+		if d.down != nil && time.Now().Before(d.downUntil) {
 			p.mu.Unlock()
 			return nil, d.down
 		}
