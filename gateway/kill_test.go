@@ -261,7 +261,7 @@ func (r *refused) Error() string { return fmt.Sprintf("HTTP status %d", r.status
 // inject sends one message and returns nil when it was answered 250 or 202. A
 // refusal is a *mcmt.Refusal or a *refused.
 func inject(ctx context.Context, g *gateway, smtp bool, to, text string) error {
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, patience/2)
 	defer cancel()
 	if smtp {
 		_, err := relay.Submit(ctx, g.smtp(), "news@corp.example", []string{to}, []byte(sample(to, text)))

@@ -21,9 +21,11 @@ import (
 	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/listener"
+	"mcmt2xmpp/gateway/outmail"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt/httpd"
+	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/mcmt/smtpd"
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/component"
@@ -66,6 +68,10 @@ type App struct {
 	links       *links
 	components  *component.Domains
 	delivery    *delivery.Delivery
+	sender      *relay.Sender
+	outmail     *outmail.Outmail
+	receipts    *receipts
+	mail        *delivery.Delivery // of mail
 	conversion  *delivery.Conversion
 	intake      *intake.Intake
 	sockets     []*socket
@@ -105,9 +111,6 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.trace.Subscribe(trace.Log(a.log))()
-	if slices.Contains(a.o.Roles, Relay) {
-		a.log.Warn().Msg("role relay has nothing to do: this version relays no mail")
-	}
 	st, err := newState(a.o.Config)
 	if err != nil {
 		return err
@@ -168,6 +171,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.servers, err = a.newServers(ctx); err != nil {
 		return err
 	}
+	a.openMail()
 	a.mailGateway = a.newMailGateway()
 	a.hostMailGateway(nil, a.state.Load())
 	a.hibernation = c2s.NewHibernation(c2s.HibernationOptions{
@@ -177,13 +181,14 @@ func (a *App) open(ctx context.Context) error {
 	a.rosters.OnChange(a.router.RosterChanged)
 	a.delivery = a.newDelivery()
 	a.router.OnAvailable(a.delivery.Wake)
-	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name) })
+	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name); a.mail.WakeAll(name) })
 	a.conversion = &delivery.Conversion{
 		Rules:  func() delivery.Rules { return a.state.Load().rules.conversion() },
 		Limits: Limits,
-		Trace:  a.trace,
-		Node:   b.Node(),
-		Log:    a.log,
+		Keeps:  a.keepsMail, Reporter: a.outmail, Store: b.Store,
+		Trace: a.trace,
+		Node:  b.Node(),
+		Log:   a.log,
 	}
 	a.intake = a.newIntake()
 	return a.openSessions(ctx)
@@ -243,6 +248,9 @@ func (a *App) close(ctx context.Context) error {
 	for _, s := range a.admin {
 		s.Close()
 	}
+	if a.sender != nil {
+		a.sender.Close()
+	}
 	var err error
 	if a.servers != nil {
 		err = a.servers.close()
@@ -301,9 +309,12 @@ func (a *App) outside() []part {
 // work are the parts that work messages off.
 func (a *App) work() []part {
 	var work []part
+	if a.o.Roles.has(Deliver) || a.o.Roles.has(Relay) {
+		work = append(work, part{"route states", func(ctx context.Context) error { a.routes.Run(ctx); return nil }})
+	}
+	work = append(work, a.mailWork()...)
 	if a.o.Roles.has(Deliver) {
 		work = append(work,
-			part{"route states", func(ctx context.Context) error { a.routes.Run(ctx); return nil }},
 			part{"delivery", func(ctx context.Context) error { return a.delivery.Run(ctx, deliverOptions) }})
 	}
 	if a.o.Roles.has(Convert) {

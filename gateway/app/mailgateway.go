@@ -23,7 +23,7 @@ func (a *App) newMailGateway() *gateway.Gateway {
 		Kinds:         []gateway.Kind{gateway.Mail, gateway.Phone},
 		Registrations: registrations{a.services.registrations, a.router},
 		Filter:        a.filterOut,
-		Message:       notSent,
+		Message:       a.outmail.Take,
 		Version:       a.o.Version,
 	})
 }
@@ -50,13 +50,9 @@ func mailGateway(st *state) string {
 	return st.rules.Converter.Gateway().Domain()
 }
 
-// notSent refuses: this version sends no mail.
-func notSent(context.Context, *stanza.Stanza) error {
-	return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
-}
-
-// filterOut judges messages to mail and mobile.
+// filterOut judges messages to mail and mobile, of which receipts are for the gateway.
 func (a *App) filterOut(ctx context.Context, st *stanza.Stanza) *stanza.Stanza {
+	a.receipts.take(ctx, st)
 	it := &filters.Item{Stanza: st, Direction: filters.Out, Domain: st.To.Domain()}
 	if a.state.Load().rules.Filters.Apply(ctx, it).Action == filters.Drop {
 		return nil

@@ -23,7 +23,7 @@ type add = func(value float64, labels ...string)
 // metrics lists what the parts count.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
-	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
 		all = append(all, group...)
 	}
 	return all
@@ -78,12 +78,14 @@ func (a *App) pipelineMetrics() []admin.Metric {
 		{Name: "conversion_total", Help: "Messages by what became of them at conversion.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.conversion.Stats()
 			add(float64(s.Converted), "converted")
+			add(float64(s.Passed), "passed")
 			add(float64(s.Filtered), "filtered")
 			add(float64(s.Failed), "failed")
 		}},
 		{Name: "delivery_total", Help: "Messages by what became of them at delivery.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.delivery.Stats()
 			add(float64(s.Delivered), "delivered")
+			add(float64(s.FellBack), "diverted")
 			add(float64(s.Deferred), "deferred")
 			add(float64(s.Failed), "failed")
 			add(float64(s.Expired), "expired")

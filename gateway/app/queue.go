@@ -12,6 +12,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 )
@@ -172,7 +173,7 @@ func (q queue) read(ctx context.Context, stage broker.Stage, route string, f adm
 func (q queue) message(stage broker.Stage, p *broker.Peeked, states map[string]store.RouteState) queued {
 	rec, err := custody.Read(&p.Delivery)
 	m := queued{rec: rec, route: p.Route, stage: stage, seq: p.Seq, QueueMessage: admin.QueueMessage{
-		ID: string(rec.ID), StanzaID: rec.StanzaID, From: rec.From, To: rec.To.Address, JID: rec.JID.String(),
+		ID: string(rec.ID), StanzaID: rec.StanzaID, From: rec.From, To: rec.To.Address, JID: rec.Recipient(),
 		Reason: rec.Reason, Accepted: rec.Accepted, Since: rec.Parked, Size: p.Size(), Stage: string(stage),
 	}}
 	if err != nil {
@@ -267,10 +268,23 @@ func (q queue) retry(ctx context.Context, f admin.QueueFilter) (n int, err error
 		n++
 	}
 	slices.Sort(routes)
-	if routes = slices.Compact(routes); len(routes) > 0 {
-		_, err = q.app.delivery.Retry(ctx, routes)
-	}
+	_, err = q.tryNow(ctx, slices.Compact(routes))
 	return n, err
+}
+
+// tryNow has routes tried now, by whoever works them off.
+func (q queue) tryNow(ctx context.Context, routes []string) (n int, err error) {
+	by := make(map[*delivery.Delivery][]string)
+	for _, name := range routes {
+		by[q.app.carries(name)] = append(by[q.app.carries(name)], name)
+	}
+	var errs []error
+	for d, names := range by {
+		k, err := d.Retry(ctx, names)
+		n += k
+		errs = append(errs, err)
+	}
+	return n, errors.Join(errs...)
 }
 
 // retryRoutes has the routes that f selects tried now.
@@ -283,7 +297,7 @@ func (q queue) retryRoutes(ctx context.Context, f admin.QueueFilter) (n int, err
 	for i, r := range routes {
 		names[i] = r.Route
 	}
-	return q.app.delivery.Retry(ctx, names)
+	return q.tryNow(ctx, names)
 }
 
 // drop deletes messages, waiting ones by those who own their routes.
@@ -308,7 +322,7 @@ func (q queue) drop(ctx context.Context, f admin.QueueFilter) (n int, err error)
 	}
 	var errs []error
 	for route, ids := range waiting {
-		k, err := q.app.delivery.Drop(ctx, route, ids)
+		k, err := q.app.carries(route).Drop(ctx, route, ids)
 		n += k
 		errs = append(errs, err)
 	}

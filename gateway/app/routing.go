@@ -40,7 +40,7 @@ func (a *App) newRouter() *router.Router {
 
 func (a *App) newDelivery() *delivery.Delivery {
 	return delivery.New(delivery.Options{
-		Broker: a.broker, Router: a.router, States: a.routes, Holds: a.holds, Exchange: a.broker,
+		Broker: a.broker, Router: a.router, Reporter: a.outmail, Receipts: a.receipts, States: a.routes, Holds: a.holds, Exchange: a.broker,
 		Outgoing: func(domain string) config.Outgoing { return a.state.Load().cfg.Outgoing(domain) },
 		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
 	})
@@ -53,7 +53,11 @@ func (a *App) openQueue(ctx context.Context) (err error) {
 	if a.routes, err = store.OpenRoutes(ctx, a.broker, report); err != nil {
 		return err
 	}
-	a.holds, err = store.OpenHolds(ctx, a.broker, report)
+	if a.holds, err = store.OpenHolds(ctx, a.broker, report); err != nil {
+		return err
+	}
+	a.receipts = &receipts{app: a}
+	a.receipts.kept, err = store.OpenReceipts(ctx, a.broker, a.o.Config.MessageExpiration)
 	return err
 }
 

@@ -131,6 +131,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	}
 	old := a.state.Swap(st)
 	a.servers.reload()
+	a.sender.Configure(a.relayOptions())
 	a.hostMailGateway(old, st)
 	a.components.Set(componentSecrets(cfg))
 	a.links.reload()

@@ -35,6 +35,11 @@ type Relay struct {
 	Prohibited []netip.Prefix
 }
 
+// Outgoing is what of it holds for any message on its way.
+func (r Relay) Outgoing() Outgoing {
+	return Outgoing{RetryInterval: r.RetryInterval, MaxRetryInterval: r.MaxRetryInterval, Expiration: r.Expiration, Throttle: r.Throttle}
+}
+
 // relayOptions hold for mail that is sent.
 var relayOptions = []*option{
 	{name: "retry_interval", kind: kindDuration, def: "1200", min: 1, scopes: inRelay,

@@ -59,7 +59,7 @@ var domainOptions = []*option{
 		doc:    "longest pause between retries towards an XMPP domain or one of its users"},
 	{name: "message_expiration", kind: kindDuration, def: "1209600", min: 1,
 		scopes: inGlobal | inDomain | inRelay,
-		doc: "how long a message may be on its way before it is given up; the global one is also how long a dead one is kept"},
+		doc:    "how long a message may be on its way before it is given up; the global one is also how long a dead one is kept"},
 	{name: "fallback", kind: kindEnum, words: []string{"none", "email"}, def: "none",
 		scopes: inGlobal | inDomain,
 		doc:    "\"email\" relays the e-mail of a message that was refused, or has not been delivered for fallback_after; its author hears of nothing else"},
@@ -68,7 +68,7 @@ var domainOptions = []*option{
 		doc:    "how long a message waits for its recipient to be there before the fallback"},
 	{name: "outbound_throttle_messages", kind: kindRate, defDoc: "no bound",
 		scopes: inOutgoing,
-		doc: "messages that one process sends to one domain in some seconds, as \"60/3\"; what is over waits"},
+		doc:    "messages that one process sends to one domain in some seconds, as \"60/3\"; what is over waits"},
 }
 
 // systemOptions hold for the process.

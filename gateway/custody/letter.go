@@ -30,4 +30,6 @@ type Ending struct {
 	Err   error  // of Failed and Expired; it may be a *stanza.Error or a *mcmt.Refusal
 	// Reports as in Carried.
 	Reports bool
+	// Client says that the recipient's own client has proven it, wherever it is.
+	Client bool
 }

@@ -8,6 +8,7 @@ package custody
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -84,6 +85,25 @@ func (r Record) Recipient() string {
 	}
 	return MailRoute(r.To.Address)
 }
+
+// Encode returns the record for others to keep, without JID.
+func (r Record) Encode() ([]byte, error) {
+	data, err := r.encode()
+	return []byte(data), err
+}
+
+// DecodeRecord reads what Encode has written, of a message to a recipient.
+func DecodeRecord(data []byte, to jid.JID) (Record, error) {
+	var r Record
+	if err := r.decode(string(data)); err != nil {
+		return r, fmt.Errorf("custody: record: %w", err)
+	}
+	r.JID = to
+	return r, nil
+}
+
+// WantsSuccess says whether the author wants to hear that it has arrived (RFC 3461 §4.1).
+func (r Record) WantsSuccess() bool { return slices.Contains(r.To.Notify, "SUCCESS") }
 
 // Name is the recipient under whom the journal has the message: whom it was for at first.
 func (r Record) Name() string {

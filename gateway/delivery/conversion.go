@@ -38,7 +38,7 @@ type Conversion struct {
 	Reporter Reporter
 	Store    func(ctx context.Context, msgs ...broker.Message) error
 	Trace    *trace.Bus
-	Node   string // of this process, for the record of what ended here
+	Node     string // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
 	Log zerolog.Logger
@@ -149,6 +149,9 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	})
 	if err != nil {
 		return nil, nil, err
+	}
+	if rec.WantsSuccess() {
+		convert.RequestReceipt(res.Stanza)
 	}
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off

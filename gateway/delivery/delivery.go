@@ -94,6 +94,8 @@ type Options struct {
 	Carrier Carrier
 	// Reporter tells who sent mail; nil: nobody does.
 	Reporter Reporter
+	// Receipts; nil: those of clients are not known.
+	Receipts Receipts
 	// States and Holds; nil: schedules begin anew with the process, and nothing
 	// is held.
 	States States

@@ -137,11 +137,14 @@ func TestFallbackCrash(t *testing.T) {
 		before func(w *world, rec custody.Record)
 		mails  int
 	}{
-		"before the decision":    {func(*world, custody.Record) {}, 1},
-		"after the decision":     {decided, 1},
-		"among the mail":         {func(w *world, rec custody.Record) { among(w, rec) }, 1},
-		"the mail was sent":      {func(w *world, rec custody.Record) { w.record(custody.Outcome{Record: rec, End: custody.Relayed}) }, 0},
-		"the mail was refused":   {func(w *world, rec custody.Record) { decided(w, rec); w.record(custody.Outcome{Record: rec, End: custody.Failed}) }, 1},
+		"before the decision": {func(*world, custody.Record) {}, 1},
+		"after the decision":  {decided, 1},
+		"among the mail":      {func(w *world, rec custody.Record) { among(w, rec) }, 1},
+		"the mail was sent":   {func(w *world, rec custody.Record) { w.record(custody.Outcome{Record: rec, End: custody.Relayed}) }, 0},
+		"the mail was refused": {func(w *world, rec custody.Record) {
+			decided(w, rec)
+			w.record(custody.Outcome{Record: rec, End: custody.Failed})
+		}, 1},
 		"the stanza was got":     {func(w *world, rec custody.Record) { w.record(custody.Outcome{Record: rec, End: custody.Delivered}) }, 0},
 		"an operator dropped it": {func(w *world, rec custody.Record) { w.record(custody.Outcome{Record: rec, End: custody.Dropped}) }, 0},
 	} {

@@ -17,6 +17,15 @@ type Carrier interface {
 	Carry(ctx context.Context, run []custody.Letter) (custody.Carried, error)
 }
 
+// Receipts remembers the messages whose authors want to hear that they have arrived.
+type Receipts interface {
+	// Expect remembers a message, before it is sent.
+	Expect(ctx context.Context, l custody.Letter) error
+	// Settle says that its author is told now; first is false where he was told before,
+	// by a receipt.
+	Settle(ctx context.Context, l custody.Letter) (first bool, err error)
+}
+
 // Reporter tells authors how their messages have ended.
 type Reporter interface {
 	// Report returns the messages by which the author hears of an ending, none where he

@@ -34,13 +34,27 @@ func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.D
 	dl.delivered.Add(1)
 	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: d.Attempt}))
 	end := broker.Ack()
-	if len(rec.To.Notify) > 0 { // else its author hears of failures only (RFC 3461 §4.1)
+	if rec.WantsSuccess() && dl.first(ctx, rec, d) {
 		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
 		end = broker.Move(reports...)
 	}
 	out := dl.outcome(rec, d, custody.Delivered)
 	out.Proof = proof
 	return settled(end, out)
+}
+
+// first says whether the author of a message is to be told that it has arrived, as its
+// recipient's client has not done already. That another server has it, he hears besides.
+func (dl *Delivery) first(ctx context.Context, rec custody.Record, d *broker.Delivery) bool {
+	if dl.o.Receipts == nil || !dl.serves(rec.Domain()) {
+		return true
+	}
+	first, err := dl.o.Receipts.Settle(ctx, custody.Letter{Record: rec, Key: d.ID})
+	if err != nil {
+		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Msg("not known whether its author was told, he is again")
+		return true
+	}
+	return first
 }
 
 // report is what tells the author of a message how it has ended.

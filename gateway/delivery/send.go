@@ -53,6 +53,11 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	if err != nil {
 		return dl.dead(ctx, rec, d, "unreadable: "+err.Error()), nil
 	}
+	if dl.o.Receipts != nil && rec.WantsSuccess() {
+		if err := dl.o.Receipts.Expect(ctx, custody.Letter{Record: rec, Key: d.ID}); err != nil {
+			return outgoing{}, err
+		}
+	}
 	var sessions []router.Session
 	var had bool
 	err = guard(func() (err error) {

@@ -60,7 +60,7 @@ type world struct {
 	count  int // messages put
 
 	outgoing func(domain string) config.Outgoing
-	states   States                              // nil: schedules begin anew with each Delivery
+	states   States // nil: schedules begin anew with each Delivery
 }
 
 // hooks stand between the Delivery and the broker and router. A nil one does

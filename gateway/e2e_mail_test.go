@@ -1,0 +1,237 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/mcmt/mailtest"
+	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
+	"mcmt2xmpp/xmpp/xmlwire"
+)
+
+// bob is the JID of a mail address.
+var bob = jid.MustParse(`bob\40corp.example@mail.localhost`)
+
+// newMailGateway is a gateway whose mail goes to a real mail server.
+func newMailGateway(t *testing.T, extra string) (*gateway, *mailtest.Server) {
+	t.Helper()
+	mx := mailtest.Start(t)
+	g := newGateway(t, fmt.Sprintf("relay { gateway = %q }\n%s", mx.Addr, extra))
+	g.start()
+	g.addUser("alice@localhost", "secret")
+	return g, mx
+}
+
+// write has a client write a message.
+func (j *jabber) write(to jid.JID, body string, children ...*xmlwire.Element) {
+	j.t.Helper()
+	st := stanza.NewMessage(to, jid.JID{}, stanza.TypeChat, body)
+	st.ID = "id-" + fmt.Sprint(len(body)) + "-" + body[:1]
+	for _, c := range children {
+		st.Element.Add(c)
+	}
+	if err := j.c.Send(j.t.Context(), st); err != nil {
+		j.t.Fatal(err)
+	}
+}
+
+// one waits for the only mail to an address.
+func one(t *testing.T, mx *mailtest.Server, address string) mailtest.Mail {
+	t.Helper()
+	mx.Wait(address, 1)
+	all := mx.Mailbox(address)
+	if len(all) != 1 {
+		t.Fatalf("%d mails to %s, want 1", len(all), address)
+	}
+	return all[0]
+}
+
+// TestMailBothWays: a mail becomes a message, its answer a mail, and the answer to that
+// a message again, all in one thread on either side. A chat state becomes nothing.
+func TestMailBothWays(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	first := "From: Bob <bob@corp.example>\r\nTo: alice@localhost\r\nSubject: Lunch?\r\nMessage-ID: <first@corp.example>\r\n\r\nAt noon?\r\n"
+	if _, err := relay.Submit(t.Context(), g.smtp(), "bob@corp.example", []string{"alice@localhost"}, []byte(first)); err != nil {
+		t.Fatal(err)
+	}
+	came := alice.next()
+	thread := came.Element.Child(xmlwire.Name{Space: stanza.Client, Local: "thread"})
+	if came.From != bob || thread == nil {
+		t.Fatalf("came as %s", came)
+	}
+	for _, state := range []string{"composing", "paused", "composing", "active"} {
+		st := &stanza.Stanza{Kind: stanza.Message, To: bob, Type: stanza.TypeChat, Element: xmlwire.New(stanza.Client, "message")}
+		st.Element.Add(xmlwire.New("http://jabber.org/protocol/chatstates", state))
+		if err := alice.c.Send(t.Context(), st); err != nil {
+			t.Fatal(err)
+		}
+	}
+	alice.write(bob, "Noon is fine – grüße", xmlwire.New(stanza.Client, "thread").AddText(thread.Text()))
+	answer := one(t, mx, "bob@corp.example")
+	if got := answer.Header.Get("From"); !strings.Contains(got, "alice@localhost") {
+		t.Errorf("the answer is from %q", got)
+	}
+	if refs := answer.Header.Get("In-Reply-To") + answer.Header.Get("References"); !strings.Contains(refs, "<first@corp.example>") {
+		t.Errorf("the answer refers to %q", refs)
+	}
+	second := fmt.Sprintf("From: Bob <bob@corp.example>\r\nTo: alice@localhost\r\nSubject: Re: Lunch?\r\nMessage-ID: <second@corp.example>\r\nIn-Reply-To: %s\r\nReferences: %s %s\r\n\r\nGood.\r\n",
+		answer.Header.Get("Message-ID"), answer.Header.Get("References"), answer.Header.Get("Message-ID"))
+	if _, err := relay.Submit(t.Context(), g.smtp(), "bob@corp.example", []string{"alice@localhost"}, []byte(second)); err != nil {
+		t.Fatal(err)
+	}
+	again := alice.next()
+	if e := again.Element.Child(thread.Name); e == nil || e.Text() != thread.Text() {
+		t.Errorf("the second came as %s, want the thread %q", again, thread.Text())
+	}
+	if n := len(mx.Mailbox("bob@corp.example")); n != 1 {
+		t.Errorf("%d mails, want 1", n)
+	}
+}
+
+// TestMailRelayed: mail for others from who may relay goes on untouched, beside that for
+// Jabber, and from nobody else.
+func TestMailRelayed(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	raw := sample("alice@localhost", "both")
+	if _, err := relay.Submit(t.Context(), g.smtp(), "news@corp.example", []string{"alice@localhost", "eve@corp.example"}, []byte(raw)); err != nil {
+		t.Fatal(err)
+	}
+	alice.want("both")
+	got := one(t, mx, "eve@corp.example")
+	if !strings.HasPrefix(got.Header.Get("Content-Type"), "multipart/vnd.msys.mcmt") || !strings.Contains(string(got.Raw), "sms: both") || got.Header.Get("Received") == "" {
+		t.Errorf("came as %s", got.Raw)
+	}
+	strict, _ := newMailGateway(t, "relay_hosts = ( \"192.0.2.1/32\" )\nrelay_domains = ( open.example )")
+	_, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@corp.example"}, []byte(raw))
+	if err == nil || !strings.Contains(err.Error(), "550 5.1.2") {
+		t.Errorf("an open relay: %v", err)
+	}
+	if _, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@Open.example"}, []byte(raw)); err != nil {
+		t.Errorf("relay_domains: %v", err)
+	}
+}
+
+// TestMailRefused: who wrote in Jabber hears by a stanza error what the mail server has
+// said, and who sent mail by a delivery status notification.
+func TestMailRefused(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	mx.Refuse("bob@corp.example", "550 5.1.1 bob has left")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	alice.write(bob, "hello?")
+	if st := alice.next(); st.Type != stanza.TypeError || st.From != bob || !strings.Contains(st.String(), "bob has left") {
+		t.Errorf("came back as %s", st)
+	}
+	if err := inject(t.Context(), g, true, "bob@corp.example", "hello?"); err != nil {
+		t.Fatal(err)
+	}
+	dsn := one(t, mx, "news@corp.example")
+	for _, want := range []string{"multipart/report", "Action: failed", "Status: 5.1.1", "rfc822; bob@corp.example", "bob has left"} {
+		if !strings.Contains(string(dsn.Raw), want) {
+			t.Errorf("no %q in %s", want, dsn.Raw)
+		}
+	}
+	if got := dsn.Header.Get("Return-Path"); got != "" && got != "<>" {
+		t.Errorf("the notification is from %q", got)
+	}
+	g.eventually("the mail of others is dead", func() bool { return metricsOf(t, g)[`mcmt2xmpp_mail_total{outcome="failed"}`] == 2 })
+}
+
+// TestMailLater: while the mail server is away mail waits, also over the death of the
+// gateway; an operator sees why, and has it tried.
+func TestMailLater(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	mx.Stop()
+	for i := range 3 {
+		alice.write(bob, fmt.Sprintf("%d to bob", i))
+	}
+	g.eventually("they wait", func() bool { return metricsOf(t, g)["mcmt2xmpp_mail_parked_messages"] == 3 })
+	out, err := g.command("queue", "list")
+	if err != nil || !strings.Contains(out, "bob@corp.example") || !strings.Contains(out, "connection refused") {
+		t.Errorf("queue list: %v: %s", err, out)
+	}
+	g.kill()
+	g.start()
+	g.eventually("they wait still", func() bool { return metricsOf(t, g)["mcmt2xmpp_mail_parked_messages"] == 3 })
+	mx.Start()
+	if out, err := g.command("queue", "retry", "--domain", "corp.example"); err != nil {
+		t.Errorf("queue retry: %v: %s", err, out)
+	}
+	mx.Wait("bob@corp.example", 3)
+	if n := len(mx.Mailbox("bob@corp.example")); n != 3 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+// TestMailFallback: the e-mail of a message for somebody who does not come goes out.
+func TestMailFallback(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "fallback = email\nfallback_after = 1")
+	if err := inject(t.Context(), g, true, "alice@localhost", "where are you?"); err != nil {
+		t.Fatal(err)
+	}
+	got := one(t, mx, "alice@localhost")
+	if got.Header.Get("Subject") != "Track 7" || !strings.Contains(got.Text, "mail: where are you?") {
+		t.Errorf("came as %s", got.Raw)
+	}
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	if err := inject(t.Context(), g, false, "alice@localhost", "there you are"); err != nil {
+		t.Fatal(err)
+	}
+	alice.want("there you are")
+	if n := len(mx.Mailbox("alice@localhost")); n != 1 {
+		t.Errorf("%d mails", n)
+	}
+}
+
+// TestMailSuccess: who asks for it hears that a client has the message, and how that is
+// known, once.
+func TestMailSuccess(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	s := relay.New(relay.Options{SmartHost: g.smtp(), TLS: relay.TLSNo})
+	t.Cleanup(s.Close)
+	m := relay.Message{From: "news@corp.example", To: mcmt.Recipient{Address: "alice@localhost", Notify: []string{"SUCCESS"}, ORCPT: "rfc822;alice@localhost"},
+		EnvelopeID: "envelope 7", Raw: []byte(sample("alice@localhost", "are you there?"))}
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	if res, err := s.Send(ctx, m); err != nil || !res.DSN {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	st := alice.want("are you there?")
+	if st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "request"}) == nil {
+		t.Errorf("no receipt is asked for: %s", st)
+	}
+	receipt := &stanza.Stanza{Kind: stanza.Message, To: st.From, ID: "r1", Element: xmlwire.New(stanza.Client, "message")}
+	receipt.Element.Add(xmlwire.New("urn:xmpp:receipts", "received", "id", st.ID))
+	for range 2 {
+		if err := alice.c.Send(t.Context(), receipt); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dsn := one(t, mx, "news@corp.example")
+	for _, want := range []string{"Action: delivered", "Original-Envelope-Id: envelope+207", "Original-Recipient: rfc822;alice@localhost", "XEP-0"} {
+		if !strings.Contains(string(dsn.Raw), want) {
+			t.Errorf("no %q in %s", want, dsn.Raw)
+		}
+	}
+	g.eventually("the receipts are counted", func() bool {
+		m := metricsOf(t, g)
+		return m[`mcmt2xmpp_receipts_total{outcome="again"}`]+m[`mcmt2xmpp_receipts_total{outcome="reported"}`] == 2
+	})
+	if n := len(mx.Mailbox("news@corp.example")); n != 1 {
+		t.Errorf("%d notifications", n)
+	}
+}
