@@ -6,7 +6,7 @@ import "time"
 type Letter struct {
 	Record
 	Key  string // the message in the broker: the ids of messages made of it follow from it
-	Body   []byte
+	Body []byte
 }
 
 // Carried is what became of mail that was to be sent.
