@@ -37,6 +37,7 @@ func (t *tree) build() *Config {
 	t.buildDomains(c)
 	t.buildListeners(c)
 	t.buildLinks(c)
+	t.buildMail(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
 	return c

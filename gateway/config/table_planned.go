@@ -13,14 +13,10 @@ var (
 // of the product, and say when they are set that they have no effect yet.
 var plannedOptions = []*option{
 	// What happens to mail and to what cannot be delivered.
-	{name: "digest_window", kind: kindDuration, def: "0", scopes: inGlobal | inDomain, planned: everywhere,
-		doc: "chat lines of one conversation within so many seconds go as one mail; 0: each goes alone"},
 	{name: "fallback", kind: kindEnum, words: []string{"none", "email"}, def: "none", scopes: inGlobal | inDomain, planned: everywhere,
 		doc: "what becomes of a message that cannot be delivered: its e-mail part is relayed, or nothing"},
 	{name: "fallback_after", kind: kindDuration, def: "300", scopes: inGlobal | inDomain, planned: everywhere,
 		doc: "how long a recipient is offline before the fallback"},
-	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inOutgoing, planned: everywhere,
-		doc: "form of mail made from Jabber messages"},
 	{name: "relay_domains", kind: kindDomain, list: true, scopes: inGlobal, planned: everywhere,
 		doc: "domains that anybody may relay mail to"},
 
