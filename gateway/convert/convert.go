@@ -171,6 +171,7 @@ func (c *Converter) Convert(in Input) (Result, error) {
 		}
 		k.result.Stanza, k.result.Part = st, name
 		k.identify(st)
+		k.mark(st)
 		k.delay(st)
 		return k.result, nil
 	}
