@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/net/idna"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -27,10 +28,9 @@ import (
 // that do not copy the References.
 const maxInID = 100
 
-// idDomain is the right side of our msg-ids.
-func (c *Converter) idDomain() string {
-	domain := c.gateway.Domain()
-	if ascii, err := idna.Lookup.ToASCII(domain); err == nil {
+// idDomain is the right side of msg-ids that the gateway of a domain makes.
+func idDomain(gateway jid.JID) string {
+	if ascii, err := idna.Lookup.ToASCII(gateway.Domain()); err == nil {
 		return ascii
 	}
 	return "gateway.invalid" // an IPv6 address, for one
@@ -43,7 +43,7 @@ func (c *Converter) messageID(key, thread string, hops int) string {
 	if thread != "" && len(thread) <= maxInID {
 		id += "." + idEncoding.EncodeToString([]byte(thread))
 	}
-	return id + "@" + c.idDomain()
+	return id + "@" + c.idDomain
 }
 
 // reference returns the msg-id that stands for a thread in References, and whether it is
@@ -56,7 +56,7 @@ func (c *Converter) reference(thread string) (id string, reply bool) {
 	case isMsgID(thread) && !made:
 		return thread, true
 	}
-	return "t." + idEncoding.EncodeToString([]byte(thread)) + "@" + c.idDomain(), false
+	return "t." + idEncoding.EncodeToString([]byte(thread)) + "@" + c.idDomain, false
 }
 
 // threadIn returns the thread that a msg-id of ours holds.
@@ -91,7 +91,7 @@ func (c *Converter) hopsIn(id string) int {
 // ownID returns the left side of a msg-id that the gateway may have made.
 func (c *Converter) ownID(id string) (left string, ok bool) {
 	left, domain, _ := strings.Cut(id, "@")
-	if !strings.EqualFold(domain, c.idDomain()) || !strings.Contains(left, ".") {
+	if !strings.EqualFold(domain, c.idDomain) || !strings.Contains(left, ".") {
 		return "", false
 	}
 	return left, left[0] == 't' || left[0] == 'm'
