@@ -50,7 +50,7 @@ func (a *App) relayOptions() relay.Options {
 
 // The words of tls and tls_verify for mail; others are the zero values.
 var (
-	tlsModes    = map[string]relay.TLSMode{"no": relay.TLSNo, "required": relay.TLSRequired}
+	tlsModes    = map[string]relay.TLSMode{"no": relay.TLSNever, "required": relay.TLSRequired}
 	verifyModes = map[string]relay.VerifyMode{"ca": relay.VerifyCA, "host": relay.VerifyHost}
 )
 

@@ -39,6 +39,7 @@ func (t *tree) build() *Config {
 	t.buildListeners(c)
 	t.buildLinks(c)
 	t.buildRelay(c)
+	t.buildMail(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
 	return c

@@ -17,8 +17,6 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"a value that is not in effect", `filter "f" { type = rate }`,
 			[]string{"1:14: warning: type = rate is not yet in effect in this version"}},
-		{"an option that is not in effect", `digest_window = 5`,
-			[]string{"1:1: warning: digest_window is not yet in effect in this version"}},
 		{"routes and a gateway", `domain a.example { gateway = "b.example:1" routes = ( "xmpp-server://c.example:2" ) }`,
 			[]string{"1:20: warning: gateway has no effect: routes, at t.conf:1:"}},
 		{"a scope, once for all that is in it", "scriptlet { script x { source = x } }",

@@ -8,7 +8,8 @@
 //	table*.go, scopes.go       every option and scope as data
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
-//	build*.go, filter.go       the typed result; streams.go, links.go, relay.go that for other servers
+//	build*.go, filter.go       the typed result; streams.go, links.go that for other servers, relay.go,
+//	                           mail.go for mail
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -89,6 +90,8 @@ type Config struct {
 	Warnings []Diagnostic
 
 	outgoing Outgoing // to domains without a scope of their own
+	mail     Mail     // likewise
+	mails    map[string]Mail
 
 	domains map[string]*Domain
 	tree    *tree

@@ -12,12 +12,6 @@ var (
 // plannedOptions are accepted and checked, so that a file can be written for all
 // of the product, and say when they are set that they have no effect yet.
 var plannedOptions = []*option{
-	// What happens to mail and to what cannot be delivered.
-	{name: "digest_window", kind: kindDuration, def: "0", scopes: inGlobal | inDomain, planned: everywhere,
-		doc: "chat lines of one conversation within so many seconds go as one mail; 0: each goes alone"},
-	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inOutgoing, planned: everywhere,
-		doc: "form of mail made from Jabber messages"},
-
 	// Scripts.
 	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
 		doc: "the Lua file"},

@@ -246,6 +246,7 @@ func dump(c *Config) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.Filters, c.ThreadPools)
 	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
+	fmt.Fprintf(&b, "%+v %+v\n", c.Mail("elsewhere.example"), c.Mail("sample.example"))
 	fmt.Fprintln(&b, c.Accounts, c.DenyUnknown, c.Resolvers, c.RelayDomains)
 	fmt.Fprintf(&b, "%+v %s\n", c.Relay, c.Relay.Password.Reveal())
 	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)

@@ -1,9 +1,11 @@
 // Package convert makes one XMPP stanza for one recipient of an MCMT message or
-// an ordinary mail. It is pure: no input or output and no clock, the same Input
-// gives the same Result, so that a retry sends what the first attempt sent.
+// an ordinary mail, and one mail of stanzas. It is pure: no input or output and
+// no clock, the same Input gives the same Result, so that a retry sends what the
+// first attempt sent.
 //
 // Standards: RFC 6121 §5 (messages), RFC 7622 and XEP-0106 (addresses),
-// XEP-0203 (delay), XEP-0359 (origin id), XEP-0201's use of threads.
+// XEP-0203 (delay), XEP-0359 (origin id), XEP-0201's use of threads; of mail, RFC
+// 5322, 2045 to 2047, and RFC 3834 (automatic responses).
 package convert
 
 import (
@@ -66,6 +68,7 @@ type Converter struct {
 	roles       func(string) Role
 	maps        []addressMap
 	gateway     jid.JID
+	idDomain    string // of our msg-ids
 	messageType string
 	maxBody     int
 	limits      xmlwire.Limits
@@ -105,6 +108,7 @@ func New(o Options) (*Converter, error) {
 	if c.gateway, err = jid.New("", o.MailGatewayDomain, ""); err != nil {
 		return nil, fmt.Errorf("mail_gateway_domain: %w", err)
 	}
+	c.idDomain = idDomain(c.gateway)
 	for _, m := range o.Maps {
 		am, err := newAddressMap(m)
 		if err != nil {
@@ -171,6 +175,7 @@ func (c *Converter) Convert(in Input) (Result, error) {
 		}
 		k.result.Stanza, k.result.Part = st, name
 		k.identify(st)
+		k.mark(st)
 		k.delay(st)
 		return k.result, nil
 	}

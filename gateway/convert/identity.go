@@ -2,8 +2,6 @@ package convert
 
 import (
 	"crypto/sha256"
-	"encoding/base32"
-	"strings"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -16,8 +14,6 @@ const DelaySlack = time.Minute
 
 // maxID bounds an id or thread that a message brings along.
 const maxID = 255
-
-var idEncoding = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // StanzaID is the id of the stanza that message id becomes for one recipient:
 // 26 characters, the same on every attempt, telling nothing of either.
@@ -41,31 +37,6 @@ func (k *conversion) identify(st *stanza.Stanza) {
 	if e := st.Element.Child(origin); e == nil || e.Attr("id") == "" {
 		st.Element.Add(xmlwire.New(origin.Space, origin.Local, "id", id))
 	}
-}
-
-// thread adds the conversation: the first message of the References, so that it
-// is the same for every mail of one exchange and the way back can refer to it.
-func (k *conversion) thread(st *stanza.Stanza) {
-	m := k.in.Message.Email
-	if m == nil {
-		return
-	}
-	root := m.MessageID
-	if m.InReplyTo != "" {
-		root = m.InReplyTo
-	}
-	if len(m.References) > 0 {
-		root = m.References[0]
-	}
-	root = strings.TrimSpace(clean(root))
-	if root == "" {
-		return
-	}
-	if len(root) > maxID {
-		sum := sha256.Sum256([]byte(root))
-		root = idEncoding.EncodeToString(sum[:16])
-	}
-	st.Element.Add(xmlwire.New(stanza.Client, "thread").AddText(root))
 }
 
 // stamp is when the message was sent: its Date, unless that is after we had it

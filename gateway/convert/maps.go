@@ -14,7 +14,8 @@ type addressMap struct {
 	name   string
 	match  *regexp.Regexp
 	pieces []piece
-	at     bool // the template itself divides local part and domain
+	at     bool           // the template itself divides local part and domain
+	back   *regexp.Regexp // finds the groups of the template in a JID
 }
 
 // piece of a template: literal text, or what a group found.
@@ -44,7 +45,9 @@ func newAddressMap(m RecipientMap) (addressMap, error) {
 	if len(am.pieces) == 0 {
 		return addressMap{}, errors.New("jid is missing")
 	}
-	return am, nil
+	var err error
+	am.back, err = backwards(am.pieces)
+	return am, err
 }
 
 // cutPiece reads the piece with which s begins and its length. The forms are
