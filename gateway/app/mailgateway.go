@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/store"
@@ -53,15 +52,6 @@ func mailGateway(st *state) string {
 // notSent refuses: this version sends no mail.
 func notSent(context.Context, *stanza.Stanza) error {
 	return &stanza.Error{Type: stanza.Cancel, Condition: stanza.ServiceUnavailable, Text: "replies by mail are not sent by this version"}
-}
-
-// filterOut judges messages to mail and mobile.
-func (a *App) filterOut(ctx context.Context, st *stanza.Stanza) *stanza.Stanza {
-	it := &filters.Item{Stanza: st, Direction: filters.Out, Domain: st.To.Domain()}
-	if a.state.Load().rules.Filters.Apply(ctx, it).Action == filters.Drop {
-		return nil
-	}
-	return it.Stanza
 }
 
 // addresses are those that the converter knows the JIDs of.
