@@ -152,7 +152,9 @@ func Build(specs []Spec) (*Chain, error) {
 		c.links = append(c.links, s.link())
 	}
 	for _, s := range ours {
-		c.links = append(c.links, s.link())
+		l := s.link()
+		l.always = true
+		c.links = append(c.links, l)
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)

@@ -27,6 +27,7 @@ type Chain struct {
 type link struct {
 	spec     Spec // in full
 	filter   Filter
+	always   bool     // it is asked after a Pass too
 	shadow   *samples // not nil: the verdict is counted and sampled, not obeyed
 	since    time.Time
 	verdicts [actions]atomic.Uint64
@@ -62,8 +63,9 @@ func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 	if len(links) > 0 {
 		out.Verdicts = make([]Applied, 0, len(links))
 	}
+	passed := false // by a filter, which ends the chain up to those that always hold
 	for _, l := range links {
-		if !l.selects(it) {
+		if passed && !l.always || !l.selects(it) {
 			continue
 		}
 		v, err := l.filter.Apply(ctx, it)
@@ -81,7 +83,7 @@ func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 		}
 		switch v.Action {
 		case Pass:
-			return out
+			passed = true
 		case Drop, Defer:
 			out.Action = v.Action
 			return out

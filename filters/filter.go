@@ -58,7 +58,7 @@ type Action uint8
 // The actions.
 const (
 	Continue Action = iota // no opinion: the next filter decides
-	Pass                   // let through; no further filter is asked
+	Pass                   // let through; no further filter of the configuration is asked
 	Drop                   // discard silently: no bounce, no error
 	Strip                  // remove an element, then ask the next filter
 	Defer                  // not now: try again later

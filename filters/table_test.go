@@ -1,11 +1,14 @@
 package filters_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"mcmt2xmpp/filters"
+	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // Elements of messages, by the specification that they are of.
@@ -78,6 +81,7 @@ var configurations = map[string][]filters.Spec{
 	"rate":           {{Name: "flood", Type: "rate", Count: 1, Per: time.Hour, Direction: "all"}},
 	"rate defer":     {{Name: "flood", Type: "rate", Count: 1, Per: time.Hour, Direction: "all", Action: "defer"}},
 	"rate shadow":    {{Name: "flood", Type: "rate", Count: 1, Per: time.Hour, Direction: "all", Mode: "shadow"}},
+	"all pass":       {{Name: "states", Type: "chat_state", Direction: "in"}, {Name: "markers", Type: "markers", Action: "pass"}, {Name: "friends", Type: "element", Namespace: "u", Action: "pass", Direction: "all"}},
 	"order": {{Name: "strip", Type: "element", Namespace: "jabber:x:data", Action: "strip"}, {Name: "friends", Type: "body_regex", Pattern: "Hi", Action: "pass"},
 		{Name: "forms", Type: "element", Namespace: "jabber:x:data"}, {Name: "rest", Type: "size", Max: 1}},
 }
@@ -292,6 +296,13 @@ var outcomes = []struct {
 	{"rate: put off", "rate defer", filters.In, "", hi, "defer flood"},
 	{"rate: shadow", "rate shadow", filters.In, "", hi, "pass [drop flood]"},
 
+	// The filters at the end hold after a pass too.
+	{"a marker that is let pass is no mail", "all pass", filters.Out, "", marker, "drop mail-content"},
+	{"a state that is let pass is no mail", "all pass", filters.Out, "", composing + `<x xmlns='u'/>`, "drop mail-content"},
+	{"an error that is let pass is no mail", "all pass", filters.Out, isError, hi + `<x xmlns='u'/>` + errorMark, "drop mail-content"},
+	{"text that is let pass is", "all pass", filters.Out, "", hi + `<x xmlns='u'/>`, "pass friends"},
+	{"a marker that is let pass into Jabber", "all pass", filters.In, "", marker, "pass markers"},
+
 	// The order is that in which they are written.
 	{"what was stripped is not seen again", "order", filters.In, "", hi + form, "strip strip"},
 	{"pass ends the chain", "order", filters.In, "", hi, "pass friends"},
@@ -360,4 +371,50 @@ func judge(t *testing.T, chain *filters.Chain, d filters.Direction, attrs, insid
 		}
 	}
 	return got + by + would
+}
+
+// FuzzChain: whatever comes through whatever filters, each is asked at most once, what
+// is dropped is counted once, an error or what has neither body nor media is no mail, and
+// the given stanza stays as it is.
+func FuzzChain(f *testing.F) {
+	var names []string
+	for name := range configurations {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, test := range outcomes {
+		f.Add(message(test.attrs, test.inside), uint8(slices.Index(names, test.conf)), uint8(test.direction), "news@corp.example", "http://gajim.org")
+	}
+	f.Fuzz(func(t *testing.T, text string, conf, direction uint8, address, node string) {
+		s, err := stanza.ParseBytes([]byte(text), limits)
+		if err != nil {
+			return
+		}
+		before := s.String()
+		chain := build(t, configurations[names[int(conf)%len(names)]]...)
+		it := &filters.Item{Stanza: s, Direction: filters.Direction(direction % 4), Sender: address, Recipient: address, Software: func(jid.JID) string { return node }}
+		out := chain.Apply(t.Context(), it)
+		if out.Action == filters.Continue || out.Action > filters.Defer {
+			t.Errorf("%s: %s", text, out.Action)
+		}
+		if after := s.String(); after != before {
+			t.Errorf("the given stanza became %s", after)
+		}
+		r := chain.Report()
+		if len(out.Verdicts) > len(r.Filters) {
+			t.Errorf("%d filters, and %d verdicts", len(r.Filters), len(out.Verdicts))
+		}
+		dropped := out.Action == filters.Drop
+		if dropped != (r.Suppressed.Messages == 1) || r.Suppressed.Messages > 1 {
+			t.Errorf("%s: %s, and %d are counted", text, out.Action, r.Suppressed.Messages)
+		}
+		if it.Direction == filters.Out && s.Kind == stanza.Message && s.Type == stanza.TypeError && !dropped && out.Action != filters.Defer {
+			t.Errorf("%s becomes mail", text)
+		}
+		for client := range r.Suppressed.ByClient {
+			if len(client) > 64 || strings.ContainsAny(client, " @/<>\n") {
+				t.Errorf("%q is shown as a client", client)
+			}
+		}
+	})
 }
