@@ -65,3 +65,16 @@ func (a *App) filterWaiting(ctx context.Context, rec custody.Record, st *stanza.
 	last := outcome.Verdicts[len(outcome.Verdicts)-1]
 	return last.Filter + ": " + last.Reason
 }
+
+// collectVerdicts collects what the filters have decided.
+func (a *App) collectVerdicts(add add) {
+	for _, f := range a.state.Load().rules.Filters.Report().Filters {
+		for verdict, n := range f.Verdicts {
+			if f.Mode == "shadow" && verdict != filters.Continue.String() {
+				verdict = "would_" + verdict
+			}
+			add(float64(n), f.Filter, verdict)
+		}
+		add(float64(f.Errors), f.Filter, "error")
+	}
+}

@@ -208,3 +208,34 @@ filter flood { type = rate rate = "2/3600" action = defer direction = all }
 		t.Errorf("after a refused reload flood has %v", v)
 	}
 }
+
+// TestVerdictMetrics: what a filter in shadow mode would have done is not counted with
+// what was done.
+func TestVerdictMetrics(t *testing.T) {
+	t.Parallel()
+	a := New(Options{Config: load(t, t.TempDir(), basic+"filter watch { type = chat_state mode = shadow }\nfilter words { type = body_regex pattern = psst }\n")})
+	st, err := newState(a.o.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a.state.Store(st)
+	for _, inside := range []string{typing, "<body>psst</body>", "<body>hi</body>"} {
+		m, err := stanza.ParseBytes([]byte("<message xmlns='jabber:client' to='a@b' from='c@d'>"+inside+"</message>"), xmlwire.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.rules.Filters.Apply(t.Context(), &filters.Item{Stanza: m, Direction: filters.In})
+	}
+	got := make(map[string]float64)
+	a.collectVerdicts(func(n float64, labels ...string) { got[strings.Join(labels, " ")] = n })
+	for name, want := range map[string]float64{
+		"watch would_drop": 1, "watch continue": 2, "words drop": 1, "words continue": 2, "words error": 0, "offline-states drop": 0,
+	} {
+		if n, ok := got[name]; !ok || n != want {
+			t.Errorf("%s is %v (there: %v), want %v", name, n, ok, want)
+		}
+	}
+	if _, ok := got["watch drop"]; ok {
+		t.Error("a filter in shadow mode is said to drop")
+	}
+}
