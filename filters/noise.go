@@ -116,34 +116,50 @@ func (t *tally) addSaved(recipient string) {
 }
 
 // names counts by name, the first max of them. Most messages have a name that is
-// known, and take no lock.
+// known, and take no lock; many have that of the one before, and need no look-up.
 type names struct {
 	max    int
-	counts atomic.Pointer[map[string]*atomic.Uint64] // replaced, never changed
-	mu     sync.Mutex                                // who replaces it
+	last   atomic.Pointer[count]
+	counts atomic.Pointer[map[string]*count] // replaced, never changed
+	mu     sync.Mutex                        // who replaces it
+}
+
+// count is that of one name.
+type count struct {
+	name string
+	atomic.Uint64
 }
 
 // add counts name.
 func (n *names) add(name string) {
-	if all := n.counts.Load(); all != nil {
-		if c := (*all)[name]; c != nil {
-			c.Add(1)
-			return
+	c := n.last.Load()
+	if c == nil || c.name != name {
+		if c = n.known(name); c == nil {
+			c = n.learn(name)
 		}
+		n.last.Store(c)
 	}
-	n.learn(name).Add(1)
+	c.Add(1)
+}
+
+// known returns the count of a name, nil for one that was not seen yet.
+func (n *names) known(name string) *count {
+	if all := n.counts.Load(); all != nil {
+		return (*all)[name]
+	}
+	return nil
 }
 
 // learn returns the count of a name that was not known, or that of the others where
 // there is no room.
-func (n *names) learn(name string) *atomic.Uint64 {
+func (n *names) learn(name string) *count {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	all := make(map[string]*atomic.Uint64)
+	if c := n.known(name); c != nil {
+		return c
+	}
+	all := make(map[string]*count)
 	if old := n.counts.Load(); old != nil {
-		if c := (*old)[name]; c != nil {
-			return c
-		}
 		if len(*old) >= n.max {
 			name = otherName
 		}
@@ -152,8 +168,8 @@ func (n *names) learn(name string) *atomic.Uint64 {
 		}
 		maps.Copy(all, *old)
 	}
-	c := new(atomic.Uint64)
-	all[strings.Clone(name)] = c // which may be a piece of a stanza
+	c := &count{name: strings.Clone(name)} // it may be a piece of a stanza
+	all[c.name] = c
 	n.counts.Store(&all)
 	return c
 }
