@@ -1,8 +1,10 @@
 package filters
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -12,7 +14,7 @@ import (
 // field is an option that was not written.
 type Spec struct {
 	Name      string        // label of the scope; "" means the type
-	Type      string        // chat_state, empty_body, receipts, markers, element, size
+	Type      string        // chat_state, empty_body, receipts, markers, element, body_regex, size, rate
 	Action    string        // drop (the default), pass, strip, defer, throttle; the type says which
 	Direction string        // both (the default: in and out), in, out, between, all
 	Mode      string        // enforce (the default), shadow
@@ -22,6 +24,9 @@ type Spec struct {
 	Namespace string        // element: of what namespace
 	Element   string        // element: its name; "" means all of the namespace
 	Max       int64         // size: bytes that still pass
+	Pattern   string        // body_regex: what to look for anywhere in a body (RE2)
+	Count     int           // rate: messages of one sender
+	Per       time.Duration // rate: in this time
 }
 
 // OptionError is a Spec that cannot be built.
@@ -56,16 +61,22 @@ var kinds = map[string]kind{
 		return &emptyBody{s.Name, a}
 	}},
 	"receipts": {[]string{"drop", "pass", "strip"}, nil, func(s *Spec, a Action) Filter {
-		return &signal{s.Name, "delivery receipt", nsReceipts, a}
+		return &signal{s.Name, "delivery receipt", nsReceipts, Receipt, a}
 	}},
 	"markers": {[]string{"drop", "pass", "strip"}, nil, func(s *Spec, a Action) Filter {
-		return &signal{s.Name, "chat marker", nsMarkers, a}
+		return &signal{s.Name, "chat marker", nsMarkers, Marker, a}
 	}},
 	"element": {[]string{"drop", "pass", "strip", "defer"}, []string{"namespace", "element"}, func(s *Spec, a Action) Filter {
 		return &element{s.Name, Name{Space: s.Namespace, Local: s.Element}, a}
 	}},
 	"size": {[]string{"drop", "pass", "defer"}, []string{"max"}, func(s *Spec, a Action) Filter {
 		return &size{s.Name, s.Max, a}
+	}},
+	"body_regex": {[]string{"drop", "pass", "defer"}, []string{"pattern"}, func(s *Spec, a Action) Filter {
+		return &bodyRegex{s.Name, regexp.MustCompile(s.Pattern), a}
+	}},
+	"rate": {[]string{"drop", "defer"}, []string{"rate"}, func(s *Spec, a Action) Filter {
+		return newRate(s.Name, s.Count, s.Per, a)
 	}},
 }
 
@@ -85,10 +96,19 @@ var actionOf = map[string]Action{"drop": Drop, "pass": Pass, "strip": Strip, "de
 // directionsOf are the values of the direction option.
 var directionsOf = map[string][]Direction{
 	"": {In, Out}, "both": {In, Out}, "in": {In}, "out": {Out}, "between": {Between}, "all": {Between, In, Out},
+	store: {Store},
 }
 
-// mailContent is the name of the filter at the end of every chain.
-const mailContent = "mail-content"
+// store is the direction that only a filter of ours has.
+const store = "store"
+
+// ours are the filters at the end of every chain, which hold whatever the others
+// let pass: what has neither text nor media does not become mail, nor does an
+// error; and a chat state does not wait for somebody to come.
+var ours = []Spec{
+	{Name: "mail-content", Type: "empty_body", Direction: "out"},
+	{Name: "offline-states", Type: "chat_state", Direction: store},
+}
 
 // Default returns the chain without configuration: chat states are dropped on
 // every path that begins or ends outside Jabber.
@@ -102,21 +122,25 @@ func Default() *Chain {
 
 // Build makes a chain of the filters in their order. A chain without a filter of
 // type chat_state gets the default one in front: to let chat states pass, one
-// says so. At the end, in the direction Out, always stands the filter
-// mail-content: what has neither text nor media does not become mail, nor does an
-// error. The error joins an *OptionError for each mistake.
+// says so. At the end stand the filters mail-content, in the direction Out, and
+// offline-states, in the direction Store: what has neither text nor media does not
+// become mail, nor does an error, and no chat state is kept for later, whatever
+// the others say. The error joins an *OptionError for each mistake.
 func Build(specs []Spec) (*Chain, error) {
 	if !slices.ContainsFunc(specs, func(s Spec) bool { return s.Type == "chat_state" }) {
 		specs = append([]Spec{{Name: "chat-states", Type: "chat_state"}}, specs...)
 	}
 	c := new(Chain)
 	var errs []error
-	seen := map[string]bool{mailContent: true}
+	seen := make(map[string]bool)
 	for _, s := range specs {
 		if s.Name == "" {
 			s.Name = s.Type
 		}
-		if seen[s.Name] {
+		switch {
+		case slices.ContainsFunc(ours, func(o Spec) bool { return o.Name == s.Name }):
+			errs = append(errs, &OptionError{s.Name, "filter", "a filter of this name stands at the end of every chain"})
+		case seen[s.Name]:
 			errs = append(errs, &OptionError{s.Name, "filter", "two filters of this name"})
 		}
 		seen[s.Name] = true
@@ -127,30 +151,43 @@ func Build(specs []Spec) (*Chain, error) {
 		}
 		c.links = append(c.links, s.link())
 	}
-	c.links = append(c.links, (&Spec{Name: mailContent, Type: "empty_body", Direction: "out"}).link())
+	for _, s := range ours {
+		l := s.link()
+		l.always = true
+		c.links = append(c.links, l)
+	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	c.arrange()
 	return c, nil
 }
 
 // link makes the chain's link of a checked Spec.
-func (s *Spec) link() *link {
-	action := s.Action
-	if action == "" {
-		action = "drop"
-	}
-	l := &link{filter: kinds[s.Type].build(s, actionOf[action]), kind: s.Type}
-	for _, d := range directionsOf[s.Direction] {
-		l.directions[d] = true
-	}
-	for _, d := range s.Domains {
-		l.domains = append(l.domains, strings.ToLower(strings.TrimPrefix(d, "*")))
-	}
+func (s Spec) link() *link {
+	s = s.full()
+	l := &link{spec: s, filter: kinds[s.Type].build(&s, actionOf[s.Action]), since: time.Now(), noise: newTally()}
 	if s.Mode == "shadow" {
 		l.shadow = new(samples)
 	}
 	return l
+}
+
+// full returns the Spec with the defaults written out, so that two of the same
+// meaning are equal.
+func (s Spec) full() Spec {
+	s.Action = cmp.Or(s.Action, "drop")
+	s.Direction = cmp.Or(s.Direction, "both")
+	s.Mode = cmp.Or(s.Mode, "enforce")
+	if s.Action == "throttle" {
+		s.Interval = cmp.Or(s.Interval, DefaultInterval)
+	}
+	domains := s.Domains
+	s.Domains = nil
+	for _, d := range domains {
+		s.Domains = append(s.Domains, strings.ToLower(strings.TrimPrefix(d, "*")))
+	}
+	return s
 }
 
 // check returns an *OptionError for each mistake.
@@ -166,7 +203,7 @@ func (s *Spec) check() (errs []error) {
 	if s.Action != "" && !slices.Contains(k.actions, s.Action) {
 		wrong("action", "%q is not an action of type %s: one of %s", s.Action, s.Type, strings.Join(k.actions, ", "))
 	}
-	if _, ok := directionsOf[s.Direction]; !ok {
+	if _, ok := directionsOf[s.Direction]; !ok || s.Direction == store {
 		wrong("direction", "unknown direction %q: one of in, out, both, between, all", s.Direction)
 	}
 	if s.Mode != "" && s.Mode != "enforce" && s.Mode != "shadow" {
@@ -177,25 +214,49 @@ func (s *Spec) check() (errs []error) {
 			wrong("domains", "%q is not a domain", d)
 		}
 	}
-	written := map[string]bool{
-		"interval": s.Interval != 0, "strip": s.Strip, "namespace": s.Namespace != "", "element": s.Element != "", "max": s.Max != 0,
-	}
-	for _, o := range []string{"interval", "strip", "namespace", "element", "max"} {
-		if written[o] && !slices.Contains(k.options, o) {
-			wrong(o, "not an option of type %s", s.Type)
+	for _, o := range s.options() {
+		if o.written && !slices.Contains(k.options, o.name) {
+			wrong(o.name, "not an option of type %s", s.Type)
 		}
 	}
+	s.checkOptions(wrong)
+	return errs
+}
+
+// written is an option of some types, and whether it is set.
+type written struct {
+	name    string
+	written bool
+}
+
+// options are those that not all types have.
+func (s *Spec) options() []written {
+	return []written{
+		{"interval", s.Interval != 0}, {"strip", s.Strip}, {"namespace", s.Namespace != ""}, {"element", s.Element != ""},
+		{"max", s.Max != 0}, {"pattern", s.Pattern != ""}, {"rate", s.Count != 0 || s.Per != 0},
+	}
+}
+
+// checkOptions tells wrong of the options of the type that are missing or have
+// values that mean nothing.
+func (s *Spec) checkOptions(wrong func(option, format string, args ...any)) {
 	switch {
 	case s.Interval != 0 && s.Type == "chat_state" && s.Action != "throttle":
 		wrong("interval", "only with action throttle")
 	case s.Interval < 0:
 		wrong("interval", "must be more than nothing")
 	}
-	if s.Type == "element" && s.Namespace == "" {
+	switch {
+	case s.Type == "element" && s.Namespace == "":
 		wrong("namespace", "must be set for type element")
-	}
-	if s.Type == "size" && s.Max <= 0 {
+	case s.Type == "size" && s.Max <= 0:
 		wrong("max", "must be set for type size, in bytes and more than 0")
+	case s.Type == "body_regex" && s.Pattern == "":
+		wrong("pattern", "must be set for type body_regex")
+	case s.Type == "rate" && (s.Count <= 0 || s.Per <= 0):
+		wrong("rate", "must be set for type rate, such as \"60/3\": 60 messages of one sender in 3 seconds")
 	}
-	return errs
+	if _, err := regexp.Compile(s.Pattern); err != nil {
+		wrong("pattern", "%s", err)
+	}
 }

@@ -2,9 +2,11 @@ package filters
 
 import (
 	"context"
+	"reflect"
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -17,17 +19,20 @@ type Name = xmlwire.Name
 // for use by several goroutines. The zero Chain lets everything pass.
 type Chain struct {
 	links []*link
+	ways  [directions][]*link // those of each direction
 }
 
-// link is a filter with where it applies and what it has done.
+// link is a filter with where it applies and what it has done. Chains that follow
+// each other on a reload share those that have not changed.
 type link struct {
-	filter     Filter
-	kind       string // the type option
-	directions [3]bool
-	domains    []string // lower case; a leading dot takes in subdomains; none: all
-	shadow     *samples // not nil: the verdict is counted and sampled, not obeyed
-	verdicts   [actions]atomic.Uint64
-	errors     atomic.Uint64
+	spec     Spec // in full
+	filter   Filter
+	always   bool     // it is asked after a Pass too
+	shadow   *samples // not nil: the verdict is counted and sampled, not obeyed
+	since    time.Time
+	verdicts [actions]atomic.Uint64
+	errors   atomic.Uint64
+	noise    *tally
 }
 
 // Applied is the verdict of one filter that was asked.
@@ -51,11 +56,16 @@ type Outcome struct {
 // a copy without that; the stanza that was given is not changed.
 func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 	out := Outcome{Action: Pass}
-	if len(c.links) > 0 {
-		out.Verdicts = make([]Applied, 0, len(c.links))
+	if it.Direction >= directions {
+		return out
 	}
-	for _, l := range c.links {
-		if !l.selects(it) {
+	links := c.ways[it.Direction]
+	if len(links) > 0 {
+		out.Verdicts = make([]Applied, 0, len(links))
+	}
+	passed := false // by a filter, which ends the chain up to those that always hold
+	for _, l := range links {
+		if passed && !l.always || !l.selects(it) {
 			continue
 		}
 		v, err := l.filter.Apply(ctx, it)
@@ -63,9 +73,7 @@ func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 			l.errors.Add(1)
 			v = Verdict{Reason: "the filter failed"}
 		}
-		if int(v.Action) < len(l.verdicts) {
-			l.verdicts[v.Action].Add(1)
-		}
+		l.count(it, v)
 		out.Verdicts = append(out.Verdicts, Applied{l.filter.Name(), v, l.shadow != nil, err})
 		if l.shadow != nil {
 			if v.Action != Continue {
@@ -75,7 +83,7 @@ func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 		}
 		switch v.Action {
 		case Pass:
-			return out
+			passed = true
 		case Drop, Defer:
 			out.Action = v.Action
 			return out
@@ -87,23 +95,56 @@ func (c *Chain) Apply(ctx context.Context, it *Item) Outcome {
 	return out
 }
 
-// selects reports whether the link's filter has to do with it.
-func (l *link) selects(it *Item) bool {
-	if int(it.Direction) >= len(l.directions) || !l.directions[it.Direction] {
-		return false
+// count notes what the link's filter has decided about it.
+func (l *link) count(it *Item, v Verdict) {
+	if int(v.Action) < len(l.verdicts) {
+		l.verdicts[v.Action].Add(1)
 	}
-	return len(l.domains) == 0 || l.hasDomain(it.Domain) ||
-		l.hasDomain(it.Stanza.To.Domain()) || l.hasDomain(it.Stanza.From.Domain())
+	if v.Action == Drop {
+		l.noise.add(it, v.Kind)
+	}
 }
 
+// selects reports whether the link's filter has to do with the domains of it.
+func (l *link) selects(it *Item) bool {
+	return len(l.spec.Domains) == 0 || l.hasDomain(it.Stanza.To.Domain()) || l.hasDomain(it.Stanza.From.Domain()) ||
+		l.hasDomain(domainOf(it.Recipient)) || l.hasDomain(domainOf(it.Sender))
+}
+
+// hasDomain reports whether the link's filter is for a domain in lower case.
 func (l *link) hasDomain(domain string) bool {
 	if domain == "" {
 		return false
 	}
-	domain = strings.ToLower(domain)
-	return slices.ContainsFunc(l.domains, func(d string) bool {
+	return slices.ContainsFunc(l.spec.Domains, func(d string) bool {
 		return d == domain || d[0] == '.' && (strings.HasSuffix(domain, d) || domain == d[1:])
 	})
+}
+
+// Inherit takes the filters from old that are the same in both, whatever their
+// place, with what they have counted, sampled and remember. It is to be called
+// before the chain is used; old may be in use.
+func (c *Chain) Inherit(old *Chain) {
+	for i, l := range c.links {
+		for _, o := range old.links {
+			if reflect.DeepEqual(l.spec, o.spec) {
+				c.links[i] = o
+			}
+		}
+	}
+	c.arrange()
+}
+
+// arrange finds the links of each direction.
+func (c *Chain) arrange() {
+	for d := range c.ways {
+		c.ways[d] = nil
+		for _, l := range c.links {
+			if slices.Contains(directionsOf[l.spec.Direction], Direction(d)) {
+				c.ways[d] = append(c.ways[d], l)
+			}
+		}
+	}
 }
 
 // without returns a copy of s that lacks the child elements named n.
@@ -124,31 +165,4 @@ func without(s *stanza.Stanza, n Name) *stanza.Stanza {
 // name.
 func matches(name, n Name) bool {
 	return name.Space == n.Space && (n.Local == "" || name.Local == n.Local)
-}
-
-// Stats is what one filter of a chain has done since the chain was built.
-type Stats struct {
-	Filter   string
-	Type     string
-	Shadow   bool
-	Verdicts map[string]uint64 // by the action's name, all of them
-	Errors   uint64
-	Samples  []Sample // the latest verdicts of a filter in shadow mode
-}
-
-// Stats returns what the filters have done, in their order.
-func (c *Chain) Stats() []Stats {
-	all := make([]Stats, 0, len(c.links))
-	for _, l := range c.links {
-		s := Stats{Filter: l.filter.Name(), Type: l.kind, Shadow: l.shadow != nil, Errors: l.errors.Load()}
-		s.Verdicts = make(map[string]uint64, len(l.verdicts))
-		for a := range l.verdicts {
-			s.Verdicts[Action(a).String()] = l.verdicts[a].Load()
-		}
-		if l.shadow != nil {
-			s.Samples = l.shadow.list()
-		}
-		all = append(all, s)
-	}
-	return all
 }

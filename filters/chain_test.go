@@ -53,8 +53,8 @@ func TestTypes(t *testing.T) {
 		{"shadow makes no mail of states", filters.Spec{Type: "chat_state", Mode: "shadow"}, filters.Out, composing, filters.Drop, "chat state composing, nothing else", ""},
 		{"domain of the recipient", filters.Spec{Type: "chat_state", Domains: []string{"Capulet.lit"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
 		{"domain of the sender", filters.Spec{Type: "chat_state", Domains: []string{"a.example", "montague.lit"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
-		{"domain of the item", filters.Spec{Type: "chat_state", Domains: []string{"corp.example"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
-		{"subdomains of the item's domain", filters.Spec{Type: "chat_state", Domains: []string{".example"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
+		{"domain of the sender's mail address", filters.Spec{Type: "chat_state", Domains: []string{"corp.example"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
+		{"subdomains of that domain", filters.Spec{Type: "chat_state", Domains: []string{".example"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
 		{"subdomains with an asterisk", filters.Spec{Type: "chat_state", Domains: []string{"*.example"}}, filters.In, composing, filters.Drop, "chat state composing, nothing else", ""},
 		{"another domain", filters.Spec{Type: "chat_state", Domains: []string{"example", "let.lit"}}, filters.In, composing, filters.Pass, "", ""},
 
@@ -84,7 +84,7 @@ func TestTypes(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			it := &filters.Item{Stanza: parse(t, message("", test.inside)), Direction: test.direction, Domain: "Corp.Example"}
+			it := &filters.Item{Stanza: parse(t, message("", test.inside)), Direction: test.direction, Sender: "news@Corp.Example"}
 			out := build(t, test.spec).Apply(t.Context(), it)
 			reason := ""
 			if n := len(out.Verdicts); n > 0 {
@@ -159,7 +159,7 @@ func TestBuildRefuses(t *testing.T) {
 		option string
 		text   string // a part of it
 	}{
-		{"no type", filters.Spec{}, "type", "one of chat_state, element, empty_body, markers, receipts, size"},
+		{"no type", filters.Spec{}, "type", "one of body_regex, chat_state, element, empty_body, markers, rate, receipts, size"},
 		{"unknown type", filters.Spec{Type: "chatstate"}, "type", `unknown type "chatstate"`},
 		{"unknown action", filters.Spec{Type: "chat_state", Action: "bounce"}, "action", "one of drop, pass, throttle"},
 		{"action of another type", filters.Spec{Type: "empty_body", Action: "throttle"}, "action", "one of drop, pass, defer"},
@@ -204,7 +204,7 @@ func TestBuildReportsAll(t *testing.T) {
 filter "a": mode: unknown mode "y": one of enforce, shadow
 filter "b": filter: two filters of this name
 filter "b": max: must be set for type size, in bytes and more than 0
-filter "mail-content": filter: two filters of this name`
+filter "mail-content": filter: a filter of this name stands at the end of every chain`
 	if err == nil || err.Error() != want {
 		t.Errorf("got\n%v\nwant\n%s", err, want)
 	}
@@ -267,8 +267,8 @@ func TestShadow(t *testing.T) {
 			chain.Apply(t.Context(), it)
 			time.Sleep(500 * time.Millisecond) // so that every second one is sampled
 		}
-		s := chain.Stats()[0]
-		if s.Filter != "watch" || s.Type != "element" || !s.Shadow || s.Verdicts["drop"] != drops || s.Verdicts["continue"] != drops {
+		s := chain.Report().Filters[0]
+		if s.Filter != "watch" || s.Type != "element" || s.Mode != "shadow" || s.Verdicts["drop"] != drops || s.Verdicts["continue"] != drops {
 			t.Errorf("%+v", s)
 		}
 		if len(s.Samples) != 16 {
@@ -276,8 +276,8 @@ func TestShadow(t *testing.T) {
 		}
 		for i, sample := range s.Samples {
 			const want = `<message xmlns='jabber:client' to='juliet@capulet.lit' from='romeo@montague.lit/orchard' type='chat'>` +
-				`<body>[6 bytes]</body><x xmlns='u'>` + "\n" + `<y>[11 bytes]</y></x></message>`
-			if sample.Stanza != want || sample.Verdict.Action != filters.Drop || sample.Direction != filters.In {
+				`<body>xxxxxx</body><x xmlns='u'>` + "\n" + `<y>xxxx xxxxxx</y></x></message>`
+			if sample.Stanza != want || sample.Action != filters.Drop || sample.Direction != filters.In {
 				t.Errorf("sample %+v", sample)
 			}
 			if i > 0 && !sample.Time.After(s.Samples[i-1].Time) {
@@ -287,8 +287,8 @@ func TestShadow(t *testing.T) {
 	})
 }
 
-// TestStats counts from several goroutines.
-func TestStats(t *testing.T) {
+// TestCounts counts from several goroutines.
+func TestCounts(t *testing.T) {
 	t.Parallel()
 	chain := filters.Default()
 	noise, body := parse(t, message("", composing)), parse(t, message("", `<body>Hi</body>`))
@@ -303,12 +303,21 @@ func TestStats(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	want := []filters.Stats{
-		{Filter: "chat-states", Type: "chat_state", Verdicts: map[string]uint64{"continue": workers * each, "pass": 0, "drop": workers * each, "strip": 0, "defer": 0}},
-		{Filter: "mail-content", Type: "empty_body", Verdicts: map[string]uint64{"continue": workers * each, "pass": 0, "drop": 0, "strip": 0, "defer": 0}},
+	counts := func(passed, dropped uint64) map[string]uint64 {
+		return map[string]uint64{"continue": passed, "pass": 0, "drop": dropped, "strip": 0, "defer": 0}
 	}
-	if diff := cmp.Diff(want, chain.Stats()); diff != "" {
-		t.Errorf("-want +got\n%s", diff)
+	want := map[string]map[string]uint64{
+		"chat-states":    counts(workers*each, workers*each),
+		"mail-content":   counts(workers*each, 0),
+		"offline-states": counts(0, 0),
+	}
+	got := make(map[string]map[string]uint64)
+	r := chain.Report()
+	for _, f := range r.Filters {
+		got[f.Filter] = f.Verdicts
+	}
+	if diff := cmp.Diff(want, got); diff != "" || r.Suppressed.Messages != workers*each {
+		t.Errorf("%d suppressed; -want +got\n%s", r.Suppressed.Messages, diff)
 	}
 }
 

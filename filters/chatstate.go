@@ -90,12 +90,12 @@ func (f *chatState) Apply(_ context.Context, it *Item) (Verdict, error) {
 	r.read(s.Element, 0)
 	switch {
 	case r.body && f.Strip && r.state != "" && hasChild(s, nsChatStates):
-		return Verdict{Strip, "chat state beside a body", Name{Space: nsChatStates}}, nil
+		return Verdict{Strip, stateKind(r.state), "chat state beside a body", Name{Space: nsChatStates}}, nil
 	case r.body:
 		f.forget(s)
 		return Verdict{Reason: "has a body"}, nil
 	case it.Direction == Out && !r.media:
-		return Verdict{Action: Drop, Reason: nothingToWrite(&r)}, nil
+		return Verdict{Action: Drop, Reason: nothingToWrite(&r), Kind: r.noiseKind()}, nil
 	case r.state == "":
 		return Verdict{Reason: "no chat state"}, nil
 	case r.meaning != "":
@@ -107,9 +107,12 @@ func (f *chatState) Apply(_ context.Context, it *Item) (Verdict, error) {
 // noise is the verdict on a message that is a chat state and no more.
 func (f *chatState) noise(s *stanza.Stanza, state string) Verdict {
 	if f.throttle == nil {
-		return Verdict{Action: f.Action, Reason: noiseReason(state)}
+		k := stateKind(state)
+		return Verdict{Action: f.Action, Kind: k, Reason: noiseReasons[k]}
 	}
-	return f.throttle.verdict(s, state)
+	v := f.throttle.verdict(s, state)
+	v.Kind = stateKind(state)
+	return v
 }
 
 // forget tells the throttle that the conversation went on: a body says active
@@ -120,22 +123,14 @@ func (f *chatState) forget(s *stanza.Stanza) {
 	}
 }
 
-// noiseReason spells out the reason without building a string for the states
-// there are (XEP-0085 §4).
-func noiseReason(state string) string {
-	switch state {
-	case "active":
-		return "chat state active, nothing else"
-	case "composing":
-		return "chat state composing, nothing else"
-	case "paused":
-		return "chat state paused, nothing else"
-	case "inactive":
-		return "chat state inactive, nothing else"
-	case "gone":
-		return "chat state gone, nothing else"
-	}
-	return "unknown chat state, nothing else"
+// noiseReasons spell out the reasons, so that no string is built for each message.
+var noiseReasons = [...]string{
+	Active:       "chat state active, nothing else",
+	Composing:    "chat state composing, nothing else",
+	Paused:       "chat state paused, nothing else",
+	Inactive:     "chat state inactive, nothing else",
+	Gone:         "chat state gone, nothing else",
+	UnknownState: "unknown chat state, nothing else",
 }
 
 // errorVerdict is the verdict on a message of type error: it tells a Jabber
@@ -143,7 +138,7 @@ func noiseReason(state string) string {
 // another error.
 func errorVerdict(it *Item) Verdict {
 	if it.Direction == Out {
-		return Verdict{Action: Drop, Reason: "an error does not become mail"}
+		return Verdict{Action: Drop, Reason: "an error does not become mail", Kind: Error}
 	}
 	return Verdict{Reason: "error"}
 }
@@ -152,7 +147,7 @@ func errorVerdict(it *Item) Verdict {
 func nothingToWrite(r *reading) string {
 	switch {
 	case r.state != "" && r.meaning == "":
-		return noiseReason(r.state)
+		return noiseReasons[stateKind(r.state)]
 	case r.meaning != "":
 		return "nothing to write: no body, only " + r.meaning
 	case r.blank:

@@ -32,7 +32,7 @@ func (f *emptyBody) Apply(_ context.Context, it *Item) (Verdict, error) {
 	case r.media:
 		return Verdict{Reason: "has media"}, nil
 	}
-	return Verdict{Action: f.action, Reason: nothingToWrite(&r)}, nil
+	return Verdict{Action: f.action, Reason: nothingToWrite(&r), Kind: r.noiseKind()}, nil
 }
 
 // signal is the filter of types receipts and markers: messages of one namespace
@@ -40,6 +40,7 @@ func (f *emptyBody) Apply(_ context.Context, it *Item) (Verdict, error) {
 type signal struct {
 	name, what string
 	space      string
+	kind       Kind
 	action     Action
 }
 
@@ -53,12 +54,12 @@ func (f *signal) Apply(_ context.Context, it *Item) (Verdict, error) {
 	if s.Kind != stanza.Message || s.Type == stanza.TypeError || !hasChild(s, f.space) {
 		return Verdict{Reason: "no " + f.what}, nil
 	}
-	v := Verdict{Action: f.action, Reason: f.what}
+	v := Verdict{Action: f.action, Reason: f.what, Kind: f.kind}
 	if f.action == Drop {
 		var r reading
 		r.read(s.Element, 0)
 		if r.content() {
-			v = Verdict{Action: Strip, Reason: f.what + " beside a body"}
+			v.Action, v.Reason = Strip, f.what+" beside a body"
 		}
 	}
 	if v.Action == Strip {
@@ -81,7 +82,7 @@ func (f *element) Name() string { return f.name }
 func (f *element) Apply(_ context.Context, it *Item) (Verdict, error) {
 	for c := range it.Stanza.Element.Elements() {
 		if matches(c.Name, f.match) {
-			v := Verdict{Action: f.action, Reason: "carries " + c.Name.Local + " of " + c.Name.Space}
+			v := Verdict{Action: f.action, Reason: "carries " + c.Name.Local + " of " + c.Name.Space, Kind: Element}
 			if f.action == Strip {
 				v.Remove = f.match
 			}
@@ -104,7 +105,7 @@ func (f *size) Name() string { return f.name }
 // Apply decides about one stanza.
 func (f *size) Apply(_ context.Context, it *Item) (Verdict, error) {
 	if int64(len(it.Stanza.Append(nil, stanza.Client))) > f.max {
-		return Verdict{Action: f.action, Reason: "stanza is too large"}, nil
+		return Verdict{Action: f.action, Reason: "stanza is too large", Kind: Size}, nil
 	}
 	return Verdict{Reason: "stanza is not too large"}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -16,9 +17,11 @@ type Direction uint8
 
 // The directions. "Outside" is mail and mobile.
 const (
-	Between Direction = iota // from one Jabber user to another
-	In                       // from outside to Jabber
-	Out                      // from Jabber to outside
+	Between    Direction = iota // from one Jabber user to another
+	In                          // from outside to Jabber
+	Out                         // from Jabber to outside
+	Store                       // between two Jabber users, to be kept because the recipient is not there
+	directions                  // number of directions
 )
 
 // String returns the direction as an option writes it.
@@ -30,8 +33,23 @@ func (d Direction) String() string {
 		return "in"
 	case Out:
 		return "out"
+	case Store:
+		return "store"
 	}
 	return fmt.Sprintf("direction %d", uint8(d))
+}
+
+// MarshalText makes the name the form in JSON.
+func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
+
+// UnmarshalText reads the name.
+func (d *Direction) UnmarshalText(text []byte) error {
+	for *d = 0; *d < directions; *d++ {
+		if d.String() == string(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown direction %q", text)
 }
 
 // Action is what a filter wants done.
@@ -40,7 +58,7 @@ type Action uint8
 // The actions.
 const (
 	Continue Action = iota // no opinion: the next filter decides
-	Pass                   // let through; no further filter is asked
+	Pass                   // let through; no further filter of the configuration is asked
 	Drop                   // discard silently: no bounce, no error
 	Strip                  // remove an element, then ask the next filter
 	Defer                  // not now: try again later
@@ -67,20 +85,36 @@ func (a Action) String() string {
 // MarshalText makes the name the form in JSON.
 func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
+// UnmarshalText reads the name.
+func (a *Action) UnmarshalText(text []byte) error {
+	for *a = 0; *a < actions; *a++ {
+		if a.String() == string(text) {
+			return nil
+		}
+	}
+	return fmt.Errorf("unknown action %q", text)
+}
+
 // Item is a stanza before the chain. The filters do not change the stanza; where
 // a verdict strips something the chain puts a changed copy in its place.
 type Item struct {
 	Stanza    *stanza.Stanza
 	Direction Direction
-	// Domain is a further domain, beside those of the stanza's addresses, that
-	// the domains option may select by, such as that of the mail address; ""
-	// for none.
-	Domain string
+	// Sender and Recipient are the mail addresses or phone numbers that the stanza's
+	// addresses stand for; "" where there is none. The domains option selects by
+	// their domains too.
+	Sender, Recipient string
+	// Software says what a full JID claims to run, the node of its capabilities
+	// (XEP-0115 §4), "" where that is not known. It is asked about the sender of
+	// what is dropped. Nil: nothing is known.
+	Software func(full jid.JID) string
 }
 
 // Verdict is what a filter decided. The zero value lets the next filter decide.
 type Verdict struct {
 	Action Action `json:"action"`
+	// Kind is what was found, for the report of what was dropped.
+	Kind Kind `json:"-"`
 	// Reason is for a person, in a few words. It holds no text of the message.
 	Reason string `json:"reason,omitempty"`
 	// Remove is what Strip removes: the children of that name; with an empty

@@ -95,6 +95,7 @@ type reading struct {
 	body    bool   // a body with more than white space
 	media   bool   // a file or link to fetch
 	meaning string // the first other thing that means something, "" for none
+	kind    Kind   // of that
 	blank   bool   // there was a body, but an empty one
 }
 
@@ -150,6 +151,17 @@ func (r *reading) readOwn(message, c *xmlwire.Element) {
 	}
 }
 
+// noiseKind is the kind of a message with nothing to write.
+func (r *reading) noiseKind() Kind {
+	switch {
+	case r.meaning != "":
+		return r.kind
+	case r.state != "":
+		return stateKind(r.state)
+	}
+	return Empty
+}
+
 // readOther reads a child of another namespace.
 func (r *reading) readOther(c *xmlwire.Element) {
 	switch {
@@ -158,19 +170,27 @@ func (r *reading) readOther(c *xmlwire.Element) {
 	case isMedia(c):
 		r.media = true
 	}
-	what, known := meanings[c.Name.Space]
-	switch {
-	case r.meaning != "":
-	case known:
-		r.meaning = what
-	default:
-		r.meaning = "unknown element " + c.Name.Local + " of " + c.Name.Space
+	if r.meaning != "" {
+		return
 	}
+	switch c.Name.Space {
+	case nsReceipts:
+		r.kind = Receipt
+	case nsMarkers:
+		r.kind = Marker
+	default:
+		r.kind = Wordless
+	}
+	what, known := meanings[c.Name.Space]
+	if !known {
+		what = "unknown element " + c.Name.Local + " of " + c.Name.Space
+	}
+	r.meaning = what
 }
 
 func (r *reading) means(what string) {
 	if r.meaning == "" {
-		r.meaning = what
+		r.meaning, r.kind = what, Wordless
 	}
 }
 

@@ -1,9 +1,10 @@
 package filters
 
 import (
-	"strconv"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -14,13 +15,13 @@ const (
 	sampleBytes = 2048        // longest stanza text of a sample
 )
 
-// Sample is one verdict of a filter in shadow mode, and the stanza with all
-// character data blanked.
+// Sample is one verdict of a filter in shadow mode, and the stanza with letters
+// and digits obfuscated in all but its addresses.
 type Sample struct {
-	Time      time.Time
-	Direction Direction
-	Verdict   Verdict
-	Stanza    string
+	Time      time.Time `json:"time"`
+	Direction Direction `json:"direction"`
+	Verdict
+	Stanza string `json:"stanza"`
 }
 
 // samples is a ring of the latest samples.
@@ -41,9 +42,9 @@ func (s *samples) take(it *Item, v Verdict) {
 	}
 	s.last = now
 	text := *it.Stanza
-	text.Element = blank(it.Stanza.Element)
+	text.ID, text.Element = obfuscate(text.ID), blank(it.Stanza.Element)
 	b := text.Append(nil, "")
-	sample := Sample{now, it.Direction, v, string(b[:min(len(b), sampleBytes)])}
+	sample := Sample{now, it.Direction, v, strings.ToValidUTF8(string(b[:min(len(b), sampleBytes)]), "")}
 	if len(s.ring) < maxSamples {
 		s.ring = append(s.ring, sample)
 		return
@@ -61,20 +62,43 @@ func (s *samples) list() []Sample {
 	return append(out, s.ring[:s.next]...)
 }
 
-// blank returns a copy of e with its character data replaced by its length, at
-// any depth: text is not only in the body.
+// blank returns a copy of e in which nobody can read what was written, at any
+// depth: text is not only in the body, and not only in character data. What is
+// left of a value shows its length and shape.
 func blank(e *xmlwire.Element) *xmlwire.Element {
-	c := *e
-	c.Children = make([]xmlwire.Node, len(e.Children))
+	c := &xmlwire.Element{Name: e.Name, Attrs: make([]xmlwire.Attr, len(e.Attrs)), Children: make([]xmlwire.Node, len(e.Children))}
+	for i, a := range e.Attrs {
+		if !plainAttrs[a.Name] {
+			a.Value = obfuscate(a.Value)
+		}
+		c.Attrs[i] = a
+	}
 	for i, n := range e.Children {
-		switch {
-		case n.Element != nil:
+		if n.Element != nil {
 			c.Children[i].Element = blank(n.Element)
-		case isBlank(n.Text):
-			c.Children[i].Text = n.Text
-		default:
-			c.Children[i].Text = "[" + strconv.Itoa(len(n.Text)) + " bytes]"
+		} else {
+			c.Children[i].Text = obfuscate(n.Text)
 		}
 	}
-	return &c
+	return c
+}
+
+// plainAttrs are attributes whose values are words of a protocol.
+var plainAttrs = map[xmlwire.Name]bool{
+	{Local: "type"}: true, {Local: "stamp"}: true, {Space: xmlwire.XML, Local: "lang"}: true,
+}
+
+// obfuscate replaces digits by 9, white space by itself and ASCII punctuation
+// likewise, and all else by x: letters of any script, signs that combine with
+// them, pictures.
+func obfuscate(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case unicode.IsDigit(r):
+			return '9'
+		case unicode.IsSpace(r), r < unicode.MaxASCII && unicode.In(r, unicode.Punct, unicode.Symbol):
+			return r
+		}
+		return 'x'
+	}, text)
 }

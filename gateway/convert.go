@@ -130,7 +130,7 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 			results = append(results, r)
 			continue
 		}
-		it := &filters.Item{Stanza: res.Stanza, Direction: filters.In, Domain: res.Stanza.To.Domain()}
+		it := &filters.Item{Stanza: res.Stanza, Direction: filters.In, Sender: from, Recipient: rcpt}
 		outcome := rules.Filters.Apply(ctx, it)
 		r.Filters, r.Outcome = outcome.Verdicts, outcome.Action.String()
 		r.Stanza = string(it.Stanza.Append(nil, ""))

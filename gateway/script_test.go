@@ -40,6 +40,8 @@ func closedPort() (addr, port string, err error) {
 //	occupy PORT…         takes ports on loopback, unless somebody has them
 //	operated FILE [FILE] serves an admin HTTP at $ADMIN whose queue is in the first file
 //	                     (see readFakeQueue) and whose outcomes are a JSON list in the second
+//	filtered FILE        serves an admin HTTP at $ADMIN whose filters have done what the file says,
+//	                     as /v1/filters has it
 //	freeport NAME        sets $NAME to a port that nobody listens on
 func TestScripts(t *testing.T) {
 	t.Parallel()
@@ -62,7 +64,7 @@ func TestScripts(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"gateway": scriptGateway, "login": scriptLogin, "freeport": scriptFreePort, "occupy": scriptOccupy,
-			"operated": scriptOperated,
+			"operated": scriptOperated, "filtered": scriptFiltered,
 		},
 	})
 }

@@ -16,6 +16,7 @@
 //	queuefilter.go  which messages a request is about
 //	messages.go     /v1/messages
 //	servers.go      /v1/s2s
+//	filters.go      /v1/filters
 package admin
 
 import (
@@ -47,6 +48,7 @@ type Options struct {
 	History  History    // nil: /v1/messages says that there is none
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	Servers  Servers    // nil: /v1/s2s says that there are none
+	Filters  Filters    // nil: /v1/filters says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -91,6 +93,7 @@ func New(o Options) *Server {
 	s.queuePaths(mux)
 	s.historyPaths(mux)
 	s.serverPaths(mux)
+	s.filterPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 
-	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
-	"mcmt2xmpp/xmpp/stanza"
 )
 
 // newMailGateway makes what answers for the addresses of mail_gateway_domain.
@@ -48,16 +46,6 @@ func mailGateway(st *state) string {
 		return ""
 	}
 	return st.rules.Converter.Gateway().Domain()
-}
-
-// filterOut judges messages to mail and mobile, of which receipts are for the gateway.
-func (a *App) filterOut(ctx context.Context, st *stanza.Stanza) *stanza.Stanza {
-	a.receipts.take(ctx, st)
-	it := &filters.Item{Stanza: st, Direction: filters.Out, Domain: st.To.Domain()}
-	if a.state.Load().rules.Filters.Apply(ctx, it).Action == filters.Drop {
-		return nil
-	}
-	return it.Stanza
 }
 
 // addresses are those that the converter knows the JIDs of.

@@ -90,18 +90,13 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Failed), "failed")
 			add(float64(s.Expired), "expired")
 			add(float64(s.Dropped), "dropped")
+			add(float64(s.Filtered), "filtered")
 		}},
 		{Name: "parked_messages", Help: "Messages that wait for their recipient.", Gauge: true,
 			Collect: admin.Value(func() int { return a.delivery.Stats().Parked })},
 		{Name: "parked_routes", Help: "Recipients that messages wait for.", Gauge: true,
 			Collect: admin.Value(func() int { return a.delivery.Stats().ParkedRoutes })},
-		{Name: "filter_verdicts_total", Help: "Verdicts by filter.", Labels: []string{"filter", "verdict"}, Collect: func(add add) {
-			for _, f := range a.state.Load().rules.Filters.Stats() {
-				for verdict, n := range f.Verdicts {
-					add(float64(n), f.Filter, verdict)
-				}
-			}
-		}},
+		{Name: "filter_verdicts_total", Help: "Verdicts by filter; would_… are those that a filter in shadow mode has only counted, error is where it failed.", Labels: []string{"filter", "verdict"}, Collect: a.collectVerdicts},
 		{Name: "router_stanzas_total", Help: "Stanzas by what the router did with them.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.router.Stats()
 			add(float64(s.Delivered), "delivered")

@@ -42,6 +42,7 @@ func (a *App) newDelivery() *delivery.Delivery {
 	return delivery.New(delivery.Options{
 		Broker: a.broker, Router: a.router, Reporter: a.outmail, Receipts: a.receipts, States: a.routes, Holds: a.holds, Exchange: a.broker,
 		Outgoing: func(domain string) config.Outgoing { return a.state.Load().cfg.Outgoing(domain) },
+		Filter:   a.filterWaiting,
 		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
 	})
 }
@@ -106,17 +107,6 @@ func (r remote) Reachable(domain string) bool {
 		return true
 	}
 	return !r.app.components.Serves(domain) && r.app.servers.Reachable(domain)
-}
-
-// filterBetween judges messages between two Jabber users. One that would be kept
-// for later passes the filters of what comes from outside: a chat state must
-// not wait in storage for somebody to come online.
-func (a *App) filterBetween(ctx context.Context, st *stanza.Stanza, keep bool) bool {
-	it := &filters.Item{Stanza: st, Direction: filters.Between, Domain: st.To.Domain()}
-	if keep {
-		it.Direction = filters.In
-	}
-	return a.state.Load().rules.Filters.Apply(ctx, it).Action != filters.Drop
 }
 
 func (a *App) newIntake() *intake.Intake {

@@ -129,6 +129,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 		a.refused(err)
 		return
 	}
+	st.rules.Filters.Inherit(a.state.Load().rules.Filters)
 	old := a.state.Swap(st)
 	a.servers.reload()
 	a.sender.Configure(a.relayOptions())

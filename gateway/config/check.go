@@ -151,14 +151,8 @@ func (t *tree) checkModules() {
 // version. Nothing that is written is passed over in silence.
 func (t *tree) checkEffect(n *node) {
 	for _, s := range n.settings {
-		o := s.option
-		word, _ := s.value.(string)
-		switch {
-		case s.bad:
-		case o.planned&n.scope.bit != 0:
+		if o := s.option; !s.bad && o.planned&n.scope.bit != 0 {
 			t.report.warnf(s.pos, "", "%s is not yet in effect in this version", o.name)
-		case slices.Contains(o.plannedWords, word):
-			t.report.warnf(s.pos, "", "%s = %s is not yet in effect in this version", o.name, s.text)
 		}
 	}
 	for _, c := range n.children {

@@ -15,14 +15,10 @@ func TestWarnings(t *testing.T) {
 		why, text string
 		want      []string
 	}{
-		{"a value that is not in effect", `filter "f" { type = rate }`,
-			[]string{"1:14: warning: type = rate is not yet in effect in this version"}},
 		{"routes and a gateway", `domain a.example { gateway = "b.example:1" routes = ( "xmpp-server://c.example:2" ) }`,
 			[]string{"1:20: warning: gateway has no effect: routes, at t.conf:1:"}},
 		{"a scope, once for all that is in it", "scriptlet { script x { source = x } }",
 			[]string{"1:1: warning: scope scriptlet is not yet in effect in this version"}},
-		{"a type of filter", `filter f { type = body_regex }`,
-			[]string{"1:12: warning: type = body_regex is not yet in effect"}},
 		{"in one of its scopes only: outgoing certificates", `domain a.example { tls_certificate = "` + files.both + `" }`,
 			[]string{"1:20: warning: tls_certificate is not yet in effect"}},
 		{"the module is switched off", "domain a.example { xmpp_role = server }\nxmpp { enabled = false }\nxmpp_listener { authplainparameters = [ uri = \"nats://accounts\" ] listen :1 {} }",

@@ -2,18 +2,14 @@ package config
 
 import (
 	"errors"
-	"slices"
 
 	"mcmt2xmpp/filters"
 )
 
-// plannedFilters are types of filter that a later version brings.
-var plannedFilters = []string{"body_regex", "rate"}
-
 // filterOptions hold in filter scopes. What each type makes of them is known to
 // package filters alone.
 var filterOptions = []*option{
-	{name: "type", kind: kindEnum, words: append(filters.Types(), plannedFilters...), plannedWords: plannedFilters, scopes: inFilter,
+	{name: "type", kind: kindEnum, words: filters.Types(), scopes: inFilter,
 		doc: "what the filter looks at"},
 	{name: "action", kind: kindEnum, words: []string{"drop", "pass", "strip", "defer", "throttle"}, def: "drop", scopes: inFilter,
 		doc: "what becomes of a message that the filter matches; the type says which actions it has"},
@@ -33,10 +29,10 @@ var filterOptions = []*option{
 		doc: "element: the name to look for"},
 	{name: "max", kind: kindSize, min: 1, scopes: inFilter,
 		doc: "size: the largest stanza that passes"},
-	{name: "pattern", kind: kindRegexp, scopes: inFilter, planned: everywhere,
-		doc: "body_regex: what the body has to match"},
-	{name: "rate", kind: kindRate, scopes: inFilter, planned: everywhere,
-		doc: "rate: messages of one sender in some seconds, as \"60/3\""},
+	{name: "pattern", kind: kindPattern, scopes: inFilter,
+		doc: "body_regex: RE2 expression to be found anywhere in a body, in whatever language; (?i) ignores case, ^ and $ are the ends of the body"},
+	{name: "rate", kind: kindRate, scopes: inFilter,
+		doc: "rate: messages of one sender in some seconds, as \"60/3\"; all at once, and then evenly"},
 }
 
 // buildFilters makes the filters' specs, and lets package filters say what is
@@ -48,9 +44,10 @@ func (t *tree) buildFilters(c *Config) {
 		if n.settings["type"] == nil {
 			t.report.errorf(n.pos, "", "filter %s has no type", n.label)
 		}
-		if v.set("type") == nil || slices.Contains(plannedFilters, v.text("type")) {
+		if v.set("type") == nil {
 			continue
 		}
+		rate := v.rate("rate")
 		nodes[n.label] = n
 		c.Filters = append(c.Filters, filters.Spec{
 			Name:      n.label,
@@ -64,6 +61,9 @@ func (t *tree) buildFilters(c *Config) {
 			Namespace: v.text("namespace"),
 			Element:   v.text("element"),
 			Max:       v.size("max"),
+			Pattern:   v.text("pattern"),
+			Count:     rate.N,
+			Per:       rate.Per,
 		})
 	}
 	if _, err := filters.Build(c.Filters); err != nil {
@@ -100,6 +100,9 @@ func (t *tree) filterErrors(err error, nodes map[string]*node) {
 	}
 	pos := n.pos
 	if s := n.settings[oe.Option]; s != nil {
+		if s.bad {
+			return // it was said what is wrong with the value
+		}
 		pos = s.pos
 	}
 	t.report.errorf(pos, "", "%s: %s", oe.Option, oe.Text)

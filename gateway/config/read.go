@@ -73,6 +73,8 @@ func (o *option) read(s, dir string) (any, error) {
 		return readRate(s)
 	case kindRegexp:
 		return readRegexp(s)
+	case kindPattern:
+		return readPattern(s)
 	case kindURI:
 		return o.readURI(s)
 	case kindAddress:
@@ -204,6 +206,14 @@ func readRegexp(s string) (any, error) {
 		return nil, faultf("", "%s", err)
 	}
 	return re, nil
+}
+
+// readPattern leaves the expression as it is written.
+func readPattern(s string) (any, error) {
+	if _, err := regexp.Compile(s); err != nil {
+		return nil, faultf("", "%s", err)
+	}
+	return s, nil
 }
 
 func (o *option) readURI(s string) (any, error) {

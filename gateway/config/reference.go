@@ -117,9 +117,6 @@ func (o *option) scopeText() string {
 
 func (o *option) docText() string {
 	text := o.doc
-	if len(o.plannedWords) > 0 {
-		text += "; " + strings.Join(o.plannedWords, " and ") + ": *not yet in effect*"
-	}
 	switch planned := o.planned & o.scopes; {
 	case planned == o.scopes:
 		text += "; *not yet in effect*"

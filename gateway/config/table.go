@@ -20,7 +20,8 @@ const (
 	kindPath                 // string, absolute unless "none" or from the default
 	kindDomain               // string, prepared
 	kindRate                 // rate
-	kindRegexp               // *regexp.Regexp
+	kindRegexp               // *regexp.Regexp, of the whole text
+	kindPattern              // string, of a regexp that may match a part
 	kindURI                  // string
 	kindAddress              // string, host:port
 	kindCIDR                 // netip.Prefix
@@ -46,9 +47,7 @@ type option struct {
 	secret  bool
 	chapter bool     // in Table 10.1 or section 10.1.2 of the chapter
 	planned scopeSet // where a later version gives it its effect
-	// plannedWords are those of words that a later version gives their effect.
-	plannedWords []string
-	doc          string
+	doc     string
 }
 
 // table is every option.
@@ -158,6 +157,7 @@ var kindNames = map[kind]string{
 	kindDomain:   "domain",
 	kindRate:     "rate",
 	kindRegexp:   "regular expression",
+	kindPattern:  "regular expression",
 	kindURI:      "URI",
 	kindAddress:  "address",
 	kindCIDR:     "CIDR",

@@ -170,7 +170,7 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 // filter returns the stanza as the filters leave it, what they decided and why, and
 // tells each verdict.
 func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record, st *stanza.Stanza) (_ *stanza.Stanza, _ filters.Action, why string) {
-	it := &filters.Item{Stanza: st, Direction: filters.In, Domain: st.To.Domain()}
+	it := &filters.Item{Stanza: st, Direction: filters.In, Sender: rec.From, Recipient: rec.To.Address}
 	outcome := rules.Filters.Apply(ctx, it)
 	for _, v := range outcome.Verdicts {
 		if v.Err != nil {

@@ -105,9 +105,12 @@ type Options struct {
 	// Outgoing says how messages are sent to a domain. It changes on reload.
 	// Nil: the defaults of the configuration for all.
 	Outgoing func(domain string) config.Outgoing
-	Trace    *trace.Bus
-	Log      zerolog.Logger
-	Node     string // of this process, for the record of what it delivered
+	// Filter says why a message must not wait for its recipient and is dropped
+	// instead; empty: it may. Nil: all may.
+	Filter func(ctx context.Context, rec custody.Record, st *stanza.Stanza) (why string)
+	Trace  *trace.Bus
+	Log    zerolog.Logger
+	Node   string // of this process, for the record of what it delivered
 }
 
 // defaultOutgoing are the defaults of the options.
@@ -129,13 +132,13 @@ type Delivery struct {
 	routes map[string]*route
 	owned  []*owned
 
-	delivered, relayed, fellBack, deferred, failed, expired, dropped atomic.Uint64
+	delivered, relayed, fellBack, deferred, failed, expired, dropped, filtered atomic.Uint64
 }
 
 // Stats are counts since the start; Parked is what waits now.
 type Stats struct {
-	Delivered, Relayed, FellBack, Deferred, Failed, Expired, Dropped uint64
-	Parked, ParkedRoutes                                             int
+	Delivered, Relayed, FellBack, Deferred, Failed, Expired, Dropped, Filtered uint64
+	Parked, ParkedRoutes                                                       int
 }
 
 // New returns a Delivery; Run makes it work.
@@ -187,7 +190,7 @@ func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
 // Stats returns the counts since the start, and what waits now.
 func (dl *Delivery) Stats() Stats {
 	s := Stats{Delivered: dl.delivered.Load(), Relayed: dl.relayed.Load(), FellBack: dl.fellBack.Load(), Deferred: dl.deferred.Load(), Failed: dl.failed.Load(),
-		Expired: dl.expired.Load(), Dropped: dl.dropped.Load()}
+		Expired: dl.expired.Load(), Dropped: dl.dropped.Load(), Filtered: dl.filtered.Load()}
 	dl.mu.Lock()
 	defer dl.mu.Unlock()
 	for _, rt := range dl.routes {

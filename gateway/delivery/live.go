@@ -42,7 +42,7 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		reason = err.Error()
 	}
 	parked := dl.parkAll(ctx, rt, ds, reason)
-	if !waiting && len(parked) > 0 {
+	if !waiting && len(parked) > 0 && rt.parked.Load() > 0 { // not all of them were filtered
 		dl.putOff(rt, reason)
 	}
 	if dl.reachableLocally(rt) {
@@ -107,6 +107,9 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	if err != nil {
 		out := dl.bury(ctx, rec, d, "unreadable: "+err.Error())
 		return out, !out.Again()
+	}
+	if why := dl.mustNotWait(ctx, d, rec); why != "" {
+		return dl.filter(rec, d, why), true
 	}
 	msg, err := custody.Park(d, rec, reason, time.Now())
 	if err == nil {

@@ -3,9 +3,11 @@ package delivery
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"mcmt2xmpp/broker"
+	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/xmpp/stanza"
@@ -194,4 +196,25 @@ func (dl *Delivery) overdue(ctx context.Context, rec custody.Record, d *broker.D
 		reason += ": " + rec.Reason
 	}
 	return dl.divert(ctx, rec, d, reason, false), true
+}
+
+// mustNotWait asks the filter about a message that is to be parked. What cannot be
+// read is for those to refuse who read it next.
+func (dl *Delivery) mustNotWait(ctx context.Context, d *broker.Delivery, rec custody.Record) (why string) {
+	if dl.o.Filter == nil {
+		return ""
+	}
+	st, err := parse(d, rec)
+	if err != nil {
+		return ""
+	}
+	return dl.o.Filter(ctx, rec, st)
+}
+
+// filter ends a message that must not wait.
+func (dl *Delivery) filter(rec custody.Record, d *broker.Delivery, why string) broker.Disposition {
+	dl.filtered.Add(1)
+	name, reason, _ := strings.Cut(why, ": ")
+	dl.trace.Emit(event(trace.Filtered, rec, trace.Event{Filter: name, Verdict: filters.Drop.String(), Reason: reason, Attempt: d.Attempt}))
+	return settled(broker.Ack(), custody.Outcome{Record: rec, End: custody.Filtered, Why: why, Attempts: d.Attempt, Node: dl.o.Node})
 }

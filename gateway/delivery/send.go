@@ -95,11 +95,7 @@ func (dl *Delivery) dead(ctx context.Context, rec custody.Record, d *broker.Deli
 
 // read returns the stanza as it is to leave now.
 func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza, error) {
-	body := d.Body
-	if rec.Stanza > 0 && rec.Stanza <= len(body) {
-		body = body[:rec.Stanza]
-	}
-	st, err := stanza.ParseBytes(body, storedLimits(body))
+	st, err := parse(d, rec)
 	if err != nil {
 		return nil, err
 	}
@@ -113,6 +109,15 @@ func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza
 		convert.MarkDelayed(st, by, rec.Stamp()) // it was put off, for however short a time
 	}
 	return st, nil
+}
+
+// parse reads the stanza of a message, which an e-mail may follow.
+func parse(d *broker.Delivery, rec custody.Record) (*stanza.Stanza, error) {
+	body := d.Body
+	if rec.Stanza > 0 && rec.Stanza <= len(body) {
+		body = body[:rec.Stanza]
+	}
+	return stanza.ParseBytes(body, storedLimits(body))
 }
 
 // storedLimits are for a stanza that was within the limits when it came in, and

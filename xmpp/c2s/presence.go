@@ -53,6 +53,10 @@ type shows struct {
 	retired  bool                 // nothing may be shown any more
 }
 
+// Presence is what the client has sent last, as others see it; nil while it is not
+// available.
+func (c *session) Presence() *stanza.Stanza { return c.shows.last.Load() }
+
 // set makes the session available. It returns false for one that is retired.
 func (s *shows) set(st *stanza.Stanza, priority int32) bool {
 	s.mu.Lock()

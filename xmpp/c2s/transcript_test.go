@@ -29,8 +29,11 @@ func tells(st *stanza.Stanza) bool {
 }
 
 // noStates drops chat states on their way to storage, as the gateway's filter does.
-func noStates(_ context.Context, st *stanza.Stanza, keep bool) bool {
-	return !keep || !strings.Contains(st.String(), nsStates)
+func noStates(_ context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error) {
+	if keep && strings.Contains(st.String(), nsStates) {
+		return nil, nil
+	}
+	return st, nil
 }
 
 // rosters are those of alice and bob, from their records.

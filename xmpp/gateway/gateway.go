@@ -58,8 +58,8 @@ type Options struct {
 	// Registrations keeps who has registered. Nil: nobody can.
 	Registrations Registrations
 	// Filter returns what goes on of a message, nil for nothing: it is dropped in
-	// silence. Nil: all goes on.
-	Filter func(ctx context.Context, st *stanza.Stanza) *stanza.Stanza
+	// silence. A *stanza.Error is for the sender. Nil: all goes on.
+	Filter func(ctx context.Context, st *stanza.Stanza) (*stanza.Stanza, error)
 	// Message takes a message to an address. A *stanza.Error is for its sender. Nil: no
 	// message can be sent.
 	Message router.Handler

@@ -78,11 +78,11 @@ func (r *registrations) Unregister(context.Context, jid.JID, jid.JID) error {
 func options(r *router.Router) gateway.Options {
 	return gateway.Options{
 		Router: r, Addresses: addresses{}, Kinds: []gateway.Kind{gateway.Mail, gateway.Phone}, Registrations: new(registrations),
-		Filter: func(_ context.Context, st *stanza.Stanza) *stanza.Stanza {
+		Filter: func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
 			if st.Child("body") == nil {
-				return nil
+				return nil, nil
 			}
-			return st
+			return st, nil
 		},
 		Message: func(_ context.Context, st *stanza.Stanza) error {
 			if strings.Contains(st.Child("body").Text(), "please") {

@@ -10,12 +10,14 @@ import (
 // network. The errors are those of XEP-0100 §4.8.2.
 func (g *Gateway) message(ctx context.Context, st *stanza.Stanza, to entity, ok bool) (err error) {
 	if g.o.Filter != nil {
-		if st = g.o.Filter(ctx, st); st == nil {
+		st, err = g.o.Filter(ctx, st)
+		if err == nil && st == nil {
 			g.stats.filtered.Add(1)
 			return nil
 		}
 	}
 	switch {
+	case err != nil:
 	case !ok:
 		err = g.noAddress(to.jid)
 	case to.gateway():

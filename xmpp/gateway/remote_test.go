@@ -143,14 +143,16 @@ func TestMessages(t *testing.T) {
 	var took *stanza.Stanza
 	fails := errors.New("full")
 	r, g, e := site(mail, func(o *gateway.Options) {
-		o.Filter = func(_ context.Context, st *stanza.Stanza) *stanza.Stanza {
+		o.Filter = func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
 			switch st.ID {
 			case "drop":
-				return nil
+				return nil, nil
 			case "strip":
-				return stanza.NewMessage(st.To, st.From, st.Type, "stripped")
+				return stanza.NewMessage(st.To, st.From, st.Type, "stripped"), nil
+			case "defer":
+				return nil, &stanza.Error{Condition: stanza.ResourceConstraint}
 			}
-			return st
+			return st, nil
 		}
 		o.Message = func(_ context.Context, st *stanza.Stanza) error {
 			took = st
@@ -168,6 +170,7 @@ func TestMessages(t *testing.T) {
 		{"take", `bob\40corp.example@mail.localhost`, "hi", ""},
 		{"strip", `+123@mail.localhost/x`, "stripped", ""},
 		{"drop", `bob\40corp.example@mail.localhost`, "", ""},
+		{"defer", `bob\40corp.example@mail.localhost`, "", "resource-constraint"},
 		{"fail", `bob\40corp.example@mail.localhost`, "hi", "full"},
 		{"nobody", `bob@mail.localhost`, "", "item-not-found"},
 		{"gateway", mail, "", "service-unavailable"},
@@ -183,7 +186,7 @@ func TestMessages(t *testing.T) {
 			t.Errorf("%s: took %q, want %q", c.id, body, c.body)
 		}
 	}
-	if got, want := g.Stats(), (gateway.Stats{Messages: 2, Filtered: 1, Refused: 2, Unknown: 1}); got != want {
+	if got, want := g.Stats(), (gateway.Stats{Messages: 2, Filtered: 1, Refused: 3, Unknown: 1}); got != want {
 		t.Errorf("counted %+v, want %+v", got, want)
 	}
 	if heard := e.heard(); heard != "" {

@@ -52,11 +52,18 @@ func (r *Router) away(ctx context.Context, st *stanza.Stanza) error {
 	if r.o.Remote == nil {
 		return errNoRemote
 	}
-	if st.Kind == stanza.Message && !r.passes(ctx, st, false) {
-		return nil
+	if st.Kind == stanza.Message {
+		var err error
+		if st, err = r.filter(ctx, st, false); st == nil {
+			return err
+		}
 	}
 	if r.o.Custody == nil || !Storable(st) {
-		return r.o.Remote.Route(ctx, st)
+		err := r.o.Remote.Route(ctx, st)
+		if st.Kind == stanza.Message && !r.Tells(st) {
+			return nil // nobody waits for a chat state, nor for an error about one
+		}
+		return err
 	}
 	ready, err := r.o.Remote.Ready(ctx, st.From.Domain(), st.To.Domain())
 	switch {

@@ -77,29 +77,40 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 	if st.To.Local() == "" {
 		return unavailable // the server reads no messages (RFC 6120 §10.5.1)
 	}
-	if !r.passes(ctx, st, false) {
-		return nil
+	st, err := r.filter(ctx, st, false)
+	if st == nil {
+		return err
 	}
-	if s := r.Session(st.To); s != nil && suspended(s) && !r.passes(ctx, st, true) {
-		return nil // it would wait for the client
+	if s := r.Session(st.To); s != nil && suspended(s) { // it would wait for the client
+		if st, err = r.filter(ctx, st, true); st == nil {
+			return err
+		}
 	}
 	r.returns.wait(ctx, st.To.Bare())
 	if r.mustKeep(ctx, st) {
 		return r.keep(ctx, st)
 	}
-	_, err := r.Deliver(ctx, st)
+	_, err = r.Deliver(ctx, st)
 	if errors.Is(err, ErrOffline) {
 		return r.keep(ctx, st)
 	}
 	return err
 }
 
-func (r *Router) passes(ctx context.Context, st *stanza.Stanza, keep bool) bool {
-	if r.o.Filter == nil || r.o.Filter(ctx, st, keep) {
-		return true
+// filter returns what Options.Filter leaves of a message; nil: nothing, and the error
+// is for the sender.
+func (r *Router) filter(ctx context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error) {
+	if r.o.Filter == nil {
+		return st, nil
 	}
-	r.stats.filtered.Add(1)
-	return false
+	left, err := r.o.Filter(ctx, st, keep)
+	switch {
+	case err != nil:
+		return nil, err
+	case left == nil:
+		r.stats.filtered.Add(1)
+	}
+	return left, nil
 }
 
 // keep puts a message for a user who is offline into custody (RFC 6121
@@ -107,8 +118,9 @@ func (r *Router) passes(ctx context.Context, st *stanza.Stanza, keep bool) bool 
 // place, such as a chat state: the filter drops those in silence, and the rest
 // is refused.
 func (r *Router) keep(ctx context.Context, st *stanza.Stanza) error {
-	if !r.passes(ctx, st, true) {
-		return nil
+	st, err := r.filter(ctx, st, true)
+	if st == nil {
+		return err
 	}
 	if r.o.Custody == nil || !hasBody(st) || hint(st, "no-store") { // see Storable
 		return unavailable

@@ -37,7 +37,12 @@ func TestKeep(t *testing.T) {
 				o.Custody = c.custody
 			}
 			if c.filter != nil {
-				o.Filter = func(_ context.Context, _ *stanza.Stanza, keep bool) bool { return c.filter(keep) }
+				o.Filter = func(_ context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error) {
+					if c.filter(keep) {
+						return st, nil
+					}
+					return nil, nil
+				}
 			}
 			r := newRouter(t, o)
 			from := &client{jid: from.jid}

@@ -15,6 +15,7 @@
 //	archive.go       what goes into archives, and its ids (XEP-0313, XEP-0334, XEP-0359)
 //	caps.go          the features of a domain in short (XEP-0115)
 //	host.go          domains of ours that have no accounts
+//	software.go      what a client says that it is (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
 //	registry.go      the sessions of this process
 package router
@@ -133,10 +134,10 @@ type Options struct {
 	// Remote takes stanzas for other domains. Nil: their senders get
 	// remote-server-not-found.
 	Remote Remote
-	// Filter says whether a message may go on. keep says that it would be stored,
-	// not delivered now. A message that may not is dropped in silence. Nil:
-	// all may.
-	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) bool
+	// Filter returns what goes on of a message, nil for nothing: it is dropped in
+	// silence. keep says that it would be stored, not delivered now. A *stanza.Error
+	// is for the sender. Nil: all goes on.
+	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error)
 	// Tells says whether a message says anything that a chat state does not (XEP-0085).
 	// Nil: every one does.
 	Tells func(st *stanza.Stanza) bool

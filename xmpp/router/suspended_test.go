@@ -47,8 +47,11 @@ func TestSuspended(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			custody := &kept{}
-			r := newRouter(t, Options{Custody: custody, Filter: func(_ context.Context, st *stanza.Stanza, keep bool) bool {
-				return !keep || !strings.Contains(st.String(), "noise")
+			r := newRouter(t, Options{Custody: custody, Filter: func(_ context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error) {
+				if keep && strings.Contains(st.String(), "noise") {
+					return nil, nil
+				}
+				return st, nil
 			}})
 			x, y := &client{jid: jid.MustParse("bob@here.example/x")}, &client{jid: jid.MustParse("bob@here.example/y")}
 			if err := r.Bind(asleep{x}); err != nil {
