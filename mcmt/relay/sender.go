@@ -3,7 +3,7 @@
 //
 //	sender.go       Sender: one message for one recipient, host by host
 //	options.go      what it is told, and how long it waits
-//	target.go       which hosts take a domain's mail, and their addresses
+//	target.go       which hosts take a domain's mail, and their addresses; resolver.go asks the DNS
 //	pool.go         connections kept, bounded and waited for; hosts that are down
 //	conn.go         one connection: commands and replies, EHLO, STARTTLS
 //	tls.go login.go certificates and passwords
