@@ -24,10 +24,11 @@ const (
 	KindTLS                     // TLS is required and not there, or the certificate is not what is asked for
 	KindLogin                   // no common mechanism, no TLS for the password, or a wrong password
 	KindProtocol                // the host does not keep to the protocol
+	KindBusy                    // all connections to it were in use for as long as the caller waited
 	kinds
 )
 
-var kindNames = [kinds]string{"lost", "dns", "unreachable", "prohibited", "unwelcome", "tls", "login", "protocol"}
+var kindNames = [kinds]string{"lost", "dns", "unreachable", "prohibited", "unwelcome", "tls", "login", "protocol", "busy"}
 
 // String returns the kind as it stands in logs and metrics.
 func (k Kind) String() string { return kindNames[k] }

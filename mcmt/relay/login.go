@@ -108,6 +108,7 @@ func (c *conn) login(user, password string) error {
 	}
 	if err := c.exchange(m); err != nil {
 		if host, ok := errors.AsType[*HostError](err); ok {
+			host.Step = "AUTH " + m.name
 			return host
 		}
 		return c.failed(KindLogin, "AUTH "+m.name, err)

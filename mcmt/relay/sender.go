@@ -3,7 +3,7 @@
 //
 //	sender.go       Sender: one message for one recipient, host by host
 //	options.go      what it is told, and how long it waits
-//	target.go       which hosts take a domain's mail, and their addresses
+//	target.go       which hosts take a domain's mail, and their addresses; resolver.go asks the DNS
 //	pool.go         connections kept, bounded and waited for; hosts that are down
 //	conn.go         one connection: commands and replies, EHLO, STARTTLS
 //	tls.go login.go certificates and passwords
@@ -98,8 +98,9 @@ func (s *Sender) begin() bool {
 // Send hands a message to the first host that takes it, and returns when that has
 // answered. It tries the hosts in their order: a 4yz reply or a connection that
 // fails leads on to the next one, a 5yz reply decides. The error is or wraps a
-// *mcmt.Refusal, where a host or we refused the message, a *HostError, or the error
-// of ctx; asked for Temporary, it says whether another attempt may succeed.
+// *mcmt.Refusal, where a host or we refused the message, or a *HostError, which wraps
+// that of ctx where it has ended; asked for Temporary, it says whether another attempt
+// may succeed.
 func (s *Sender) Send(ctx context.Context, m Message) (Result, error) {
 	if !s.begin() {
 		return Result{}, errClosed
@@ -196,7 +197,10 @@ func stale(err error) bool {
 func (s *Sender) obtain(ctx context.Context, o *Options, t target) (*conn, error) {
 	for {
 		c, err := s.pool.get(ctx, t, o)
-		if c != nil || err != nil {
+		switch {
+		case err != nil && err == ctx.Err():
+			return nil, &HostError{Host: t.String(), Kind: KindBusy, Step: "wait for a connection", Err: err}
+		case c != nil || err != nil:
 			return c, err
 		}
 		began := time.Now()
