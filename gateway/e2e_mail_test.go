@@ -10,6 +10,7 @@ import (
 	"mcmt2xmpp/mcmt/mailtest"
 	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/peertest"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -230,4 +231,24 @@ func TestMailSuccess(t *testing.T) {
 	if n := len(mx.Mailbox("news@corp.example")); n != 1 {
 		t.Errorf("%d notifications", n)
 	}
+}
+
+// TestMailSentBack: who sent mail for a user whom the other server does not know hears of
+// it, although that server had taken the message.
+func TestMailSentBack(t *testing.T) {
+	t.Parallel()
+	mx := mailtest.Start(t)
+	n := peertest.Start(t, peertest.Options{Prosody: []peertest.Domain{{Name: "p1.example"}}, Ejabberd: []peertest.Domain{{Name: "e1.example"}}, Others: [][]string{others(ours)}})
+	g := newServer(t, n, ours, clients("p1.example", "e1.example")+fmt.Sprintf("relay { gateway = %q }\n", mx.Addr))
+	for i, domain := range []string{"p1.example", "e1.example"} {
+		sender := fmt.Sprintf("news%d@corp.example", i)
+		g.injects(true, sender, "nobody@"+domain, "hello?")
+		dsn := one(t, mx, sender)
+		for _, want := range []string{"Action: failed", "Final-Recipient: rfc822; nobody@" + domain} {
+			if !strings.Contains(string(dsn.Raw), want) {
+				t.Errorf("no %q in %s", want, dsn.Raw)
+			}
+		}
+	}
+	g.eventually("counted", func() bool { return metricsOf(t, g)["mcmt2xmpp_sent_back_total"] == 2 })
 }

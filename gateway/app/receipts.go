@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 
 	"mcmt2xmpp/gateway/admin"
@@ -19,7 +20,60 @@ type receipts struct {
 	app  *App
 	kept *store.Receipts
 
-	told, again, unknown, failed atomic.Uint64
+	told, again, unknown, failed, bounced atomic.Uint64
+
+	mu          sync.Mutex
+	sent, older map[string]custody.Letter // to other servers, by receiptKey; the newest, and those before
+}
+
+// maxSent is how many messages to other servers are remembered, twice at the most: an
+// error of one comes back within seconds.
+const maxSent = 1 << 14
+
+// Sent implements delivery.Receipts.
+func (r *receipts) Sent(l custody.Letter) {
+	l.Body = nil
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.sent == nil || len(r.sent) >= maxSent {
+		r.sent, r.older = make(map[string]custody.Letter), r.sent
+	}
+	r.sent[receiptKey(l.StanzaID, l.JID)] = l
+}
+
+// bounce is the message that another server has taken and now refuses, which is told once.
+func (r *receipts) bounce(id string, from jid.JID) (custody.Letter, bool) {
+	key := receiptKey(id, from)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range []map[string]custody.Letter{r.sent, r.older} {
+		if l, ok := m[key]; ok {
+			delete(m, key)
+			return l, true
+		}
+	}
+	return custody.Letter{}, false
+}
+
+// refused ends a message anew that another server had taken and has sent back: it has
+// failed after all (RFC 6120 §8.3).
+func (r *receipts) refused(ctx context.Context, st *stanza.Stanza) {
+	why := &stanza.Error{}
+	if e := st.Child("error"); e != nil {
+		why = stanza.ParseError(e)
+	}
+	if why.Type == stanza.Continue {
+		return // a warning only
+	}
+	l, ok := r.bounce(st.ID, st.From)
+	if !ok {
+		return
+	}
+	r.bounced.Add(1)
+	if err := r.app.delivery.SentBack(ctx, l, why); err != nil {
+		r.failed.Add(1)
+		r.app.log.Warn().Err(err).Str("id", string(l.ID)).Str("jid", st.From.String()).Msg("error of another server not passed on")
+	}
 }
 
 func receiptKey(id string, recipient jid.JID) string { return id + "\x00" + recipient.Bare().String() }
@@ -40,8 +94,12 @@ func (r *receipts) Settle(ctx context.Context, l custody.Letter) (first bool, er
 	return first || data == nil, err
 }
 
-// take reads what a message to the mail gateway confirms.
+// take reads what a message to the mail gateway says of one that came as mail.
 func (r *receipts) take(ctx context.Context, st *stanza.Stanza) {
+	if st.Type == stanza.TypeError {
+		r.refused(ctx, st)
+		return
+	}
 	ids, proof := convert.Receipts(st)
 	for _, id := range ids {
 		if err := r.confirm(ctx, id, st.From, proof); err != nil {
@@ -87,5 +145,7 @@ func (a *App) receiptMetrics() []admin.Metric {
 			add(float64(a.receipts.unknown.Load()), "not_asked")
 			add(float64(a.receipts.failed.Load()), "failed")
 		}},
+		{Name: "sent_back_total", Help: "Messages that another server had taken and sent back as an error.",
+			Collect: admin.Value(func() uint64 { return a.receipts.bounced.Load() })},
 	}
 }

@@ -17,13 +17,17 @@ type Carrier interface {
 	Carry(ctx context.Context, run []custody.Letter) (custody.Carried, error)
 }
 
-// Receipts remembers the messages whose authors want to hear that they have arrived.
+// Receipts remembers messages for what their recipients, or others' servers, say of them
+// later.
 type Receipts interface {
 	// Expect remembers a message, before it is sent.
 	Expect(ctx context.Context, l custody.Letter) error
 	// Settle says that its author is told now; first is false where he was told before,
 	// by a receipt.
 	Settle(ctx context.Context, l custody.Letter) (first bool, err error)
+	// Sent says that the server of another domain has a message, from which an error may
+	// come back. It does not block.
+	Sent(l custody.Letter)
 }
 
 // Reporter tells authors how their messages have ended.

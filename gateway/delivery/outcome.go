@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -40,9 +41,34 @@ func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.D
 		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
 		end = broker.Move(reports...)
 	}
+	if dl.o.Receipts != nil && rec.From != "" && !dl.serves(rec.Domain()) {
+		dl.o.Receipts.Sent(custody.Letter{Record: rec, Key: d.ID})
+	}
 	out := dl.outcome(rec, d, custody.Delivered)
 	out.Proof = proof
 	return settled(end, out)
+}
+
+// SentBack ends a message anew that another server had taken: its author is told, and the
+// record of its delivery gives way to that of its failure. It is not among the dead, as it
+// is not kept any more.
+func (dl *Delivery) SentBack(ctx context.Context, l custody.Letter, why *stanza.Error) error {
+	if dl.o.Reporter != nil {
+		reports, _ := dl.o.Reporter.Report(ctx, l, custody.Ending{End: custody.Failed, Err: why})
+		if len(reports) > 0 {
+			if err := dl.broker.Store(ctx, reports...); err != nil {
+				return fmt.Errorf("sent back: report: %w", err)
+			}
+		}
+	}
+	reason := "sent back: " + why.Error()
+	dl.failed.Add(1)
+	dl.trace.Emit(event(trace.Failed, l.Record, trace.Event{Reason: reason}))
+	out := custody.Outcome{Record: l.Record, End: custody.Failed, Why: reason, Node: dl.o.Node}
+	if err := dl.broker.Record(ctx, journal(out)); err != nil {
+		return fmt.Errorf("sent back: %w", err)
+	}
+	return nil
 }
 
 // first says whether the author of a message is to be told that it has arrived, as its

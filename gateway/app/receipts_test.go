@@ -1,0 +1,41 @@
+package app
+
+import (
+	"strconv"
+	"testing"
+
+	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
+)
+
+// TestSentBounded: of the messages that other servers have taken the newest are known,
+// each for one error, and no more than so many.
+func TestSentBounded(t *testing.T) {
+	t.Parallel()
+	var r receipts
+	to := jid.MustParse("eve@far.example")
+	sent := func(id string) {
+		r.Sent(custody.Letter{Record: custody.Record{ID: mcmt.ID(id), StanzaID: id, JID: to}, Body: []byte("text")})
+	}
+	for i := range 3 * maxSent {
+		sent(strconv.Itoa(i))
+	}
+	if n := len(r.sent) + len(r.older); n > 2*maxSent {
+		t.Errorf("%d are remembered", n)
+	}
+	last := strconv.Itoa(3*maxSent - 1)
+	if _, ok := r.bounce(last, jid.MustParse("mallory@far.example")); ok {
+		t.Error("an error of somebody else is taken for his")
+	}
+	l, ok := r.bounce(last, jid.MustParse("eve@far.example/desk"))
+	if !ok || string(l.ID) != last || l.Body != nil {
+		t.Errorf("%+v, %v", l, ok)
+	}
+	if _, ok := r.bounce(last, to); ok {
+		t.Error("it is told twice")
+	}
+	if _, ok := r.bounce("0", to); ok {
+		t.Error("an old one is known yet")
+	}
+}
