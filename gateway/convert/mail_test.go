@@ -348,6 +348,19 @@ func TestReverseMaps(t *testing.T) {
 	}
 }
 
+// TestReverseShadowed: an address that an earlier map sends elsewhere is not that of a JID.
+func TestReverseShadowed(t *testing.T) {
+	t.Parallel()
+	c := newConverter(t, func(o *Options) {
+		o.Maps = []RecipientMap{{"boss", regexp.MustCompile(`^boss@a\.example$`), "ceo@x.example"}, {"all", regexp.MustCompile(`^(\w+)@a\.example$`), "$1@x.example"}}
+	})
+	for j, want := range map[string]string{"ceo@x.example": "boss@a.example", "boss@x.example": "boss@x.example", "ann@x.example": "ann@a.example"} {
+		if got, err := c.AuthorAddress(jid.MustParse(j)); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", j, got, err, want)
+		}
+	}
+}
+
 // xmlText is text of all characters that a body can hold as it comes out of the parser.
 func xmlText(maxLen int) *rapid.Generator[string] {
 	return rapid.Custom(func(t *rapid.T) string {
@@ -526,6 +539,44 @@ func FuzzMail(f *testing.F) {
 			t.Fatalf("%d fields\n%s", n, res.Raw)
 		}
 	})
+}
+
+// TestMarks: what a mail is, the JID that it comes from says, and the stanza (XEP-0131).
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	const own = "m3.hash.c5h66@mail.jabber.example"
+	for _, tt := range []struct{ name, reason, from, header, want string }{
+		{"mail", "by a person", "a@x.example", "", `a\40x.example@mail.jabber.example`},
+		{"said to be by a person", "RFC 3834 §5", "a@x.example", "Auto-Submitted: no\r\n", `a\40x.example@mail.jabber.example`},
+		{"automatic", "its comment does not count", "a@x.example", "Auto-Submitted: Auto-Replied (vacation)\r\n", `a\40x.example@mail.jabber.example/automatic Auto-Submitted=auto-replied`},
+		{"extension", "all but no is automatic", "a@x.example", "Auto-Submitted: x-robot; a=b\r\n", `a\40x.example@mail.jabber.example/automatic Auto-Submitted=auto-generated`},
+		{"null path", "of reports; nobody can answer the gateway itself", "", "", `mail.jabber.example Auto-Submitted=auto-replied`},
+		{"one of our users", "his JID is his own", "bob@jabber.example", "Auto-Submitted: auto-generated\r\n", `bob@jabber.example Auto-Submitted=auto-generated`},
+		{"from a gateway", "counted there", "a@x.example", "Jabber-Gateway-Hops: 2\r\n", `a\40x.example@mail.jabber.example/hop-2 Jabber-Gateway-Hops=2`},
+		{"answer to a mail of ours", "counted in the Message-ID", "a@x.example", "In-Reply-To: <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3 Jabber-Gateway-Hops=3`},
+		{"answer to it in the references", "the highest counts", "a@x.example", "Jabber-Gateway-Hops: 1\r\nReferences: <a@b> <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3 Jabber-Gateway-Hops=3`},
+		{"no number", "beyond all bounds", "a@x.example", "Jabber-Gateway-Hops: -1\r\n", `a\40x.example@mail.jabber.example/hop-20 Jabber-Gateway-Hops=20`},
+		{"both", "the mark that sends nothing", "a@x.example", "Jabber-Gateway-Hops: 1\r\nPrecedence: junk\r\n", `a\40x.example@mail.jabber.example/automatic Jabber-Gateway-Hops=1 Auto-Submitted=auto-replied`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			in := input(parse(t, tt.header+"From: a@x.example\r\n\r\nhello\r\n"))
+			in.From = tt.from
+			r, err := newConverter(t, nil).Convert(in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := r.Stanza.From.String()
+			if e := r.Stanza.Element.Child(headers); e != nil {
+				for h := range e.Elements() {
+					got += " " + h.Attr("name") + "=" + h.Text()
+				}
+			}
+			if got != tt.want {
+				t.Errorf("%s: got %s, want %s", tt.reason, got, tt.want)
+			}
+		})
+	}
 }
 
 // hop is a mail on its way between two who answer by themselves.

@@ -271,6 +271,7 @@ func TestDigestEnds(t *testing.T) {
 	if c, err := d.Carry(t.Context(), []custody.Letter{damaged}); !permanent(err) || c.N != 1 {
 		t.Errorf("one that cannot be read: %+v, %v", c, err)
 	}
+	second.Accepted = first.Accepted
 	d.mail.Format = "mcmt"
 	if c, err := d.Carry(t.Context(), []custody.Letter{first, second}); err != nil || c.N != 1 || c.Wait != 0 {
 		t.Errorf("an MCMT message holds one: %+v, %v", c, err)

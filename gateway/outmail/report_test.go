@@ -90,6 +90,9 @@ func readDSN(t failer, raw []byte) dsn {
 	if len(kinds) != 3 || kinds[0] != "text/plain" || kinds[1] != "message/delivery-status" {
 		t.Fatalf("parts %q\n%s", kinds, raw)
 	}
+	if !isASCII(bodies[1]) {
+		t.Fatalf("fields that are not ASCII: %q", bodies[1])
+	}
 	d.human, d.kind, d.third = bodies[0], kinds[2], bodies[2]
 	fields := textproto.NewReader(bufio.NewReader(strings.NewReader(bodies[1])))
 	if d.message, err = fields.ReadMIMEHeader(); err != nil {
@@ -117,7 +120,7 @@ func TestReport(t *testing.T) {
 	l := mailed(func(l *custody.Letter) {
 		l.EnvelopeID, l.To.ORCPT = "env 1", "rfc822;robert@corp.example"
 	})
-	m, got := d.report(t, l, custody.Ending{End: custody.Failed, Err: fmt.Errorf("send: %w", &stanza.Error{Condition: stanza.ItemNotFound, Text: "nobody here"})})
+	m, got := d.report(t, l, custody.Ending{End: custody.Failed, Err: fmt.Errorf("send: %w", &stanza.Error{Condition: stanza.ItemNotFound, Text: "nobody hére"})})
 	if m.Stage != broker.Mail || m.Recipient != "mailto:news@corp.example" {
 		t.Errorf("%+v", m)
 	}
@@ -137,7 +140,7 @@ func TestReport(t *testing.T) {
 		}
 	}
 	for field, want := range map[string]string{"Original-Recipient": "rfc822; robert@corp.example", "Final-Recipient": "rfc822; bob@jabber.example", "Action": "failed",
-		"Status": "5.1.1", "Diagnostic-Code": "x-xmpp; item-not-found: nobody here", "Remote-Mta": "x-xmpp; jabber.example", "Will-Retry-Until": ""} {
+		"Status": "5.1.1", "Diagnostic-Code": "x-xmpp; item-not-found: nobody h?re", "Remote-Mta": "x-xmpp; jabber.example", "Will-Retry-Until": ""} {
 		if got.recipient.Get(field) != want {
 			t.Errorf("%s: %q, want %q", field, got.recipient.Get(field), want)
 		}
@@ -145,7 +148,7 @@ func TestReport(t *testing.T) {
 	if got.kind != "text/rfc822-headers" || got.third != "From: news@corp.example\r\nSubject: Hi\r\nMessage-ID: <m1@corp.example>\r\n" {
 		t.Errorf("%s %q", got.kind, got.third)
 	}
-	if !strings.Contains(got.human, "nobody here") {
+	if !strings.Contains(got.human, "nobody hére") {
 		t.Error(got.human)
 	}
 	again, _ := d.Report(t.Context(), l, custody.Ending{End: custody.Failed})
