@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -762,6 +763,39 @@ func FuzzThread(f *testing.F) {
 		}
 		if back != thread {
 			t.Fatalf("%q is thread %q, which is %q, which is %q", id, thread, ref, back)
+		}
+	})
+}
+
+// FuzzMailAddresses: whatever a JID, its mail address can stand in a header and an
+// envelope, and a gateway address is one that Sender gives that JID.
+func FuzzMailAddresses(f *testing.F) {
+	for _, s := range []string{`a\40b.example@mail.jabber.example/x`, `"\20@x.example`, "bob@jabber.example", "4915112345678@remote.example", `a\5c40b\40c.example@mail.jabber.example`, "a..b@x.example", `0\400.@mail.jabber.example`} {
+		f.Add(s)
+	}
+	c := newConverter(f, nil)
+	f.Fuzz(func(t *testing.T, s string) {
+		j, err := jid.Parse(s)
+		if err != nil {
+			return
+		}
+		for _, ask := range []func(jid.JID) (string, error){c.AuthorAddress, c.MailRecipient} {
+			addr, err := ask(j)
+			if err != nil || IsNumber(addr) {
+				continue
+			}
+			if _, err := mail.ParseAddress("<" + addr + ">"); err != nil || len(addr) > maxAddress || strings.ContainsFunc(addr, unicode.IsControl) {
+				t.Fatalf("%q has address %q, %v", s, addr, err)
+			}
+		}
+		addr, err := c.MailRecipient(j)
+		if err != nil || j.Domain() != c.gateway.Domain() {
+			return
+		}
+		if back, err := c.Sender(addr); err == nil && back.Domain() == j.Domain() {
+			if again, err := c.MailRecipient(back); err != nil || again != addr {
+				t.Fatalf("%q is %q, which comes back as %q, %v", s, addr, again, err)
+			}
 		}
 	})
 }

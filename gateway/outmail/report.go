@@ -14,6 +14,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -124,8 +125,18 @@ func (o *Outmail) describe(l custody.Letter, e custody.Ending, act action) *noti
 	return n
 }
 
-// proof is how a success is known, for a person.
-func proof(e custody.Ending) string { return cmp.Or(e.Proof, "the server's answer") }
+// proofs say for a sender of mail what the words of the router mean.
+var proofs = map[string]string{
+	string(router.ProofAck):     "stream management has counted it at the other end of the stream (XEP-0198)",
+	string(router.ProofAnswer):  "the client has answered a query that was sent after it",
+	string(router.ProofWritten): "it was written to the stream of the recipient's server, which has no way to say more",
+}
+
+// proof is how a success is known, for a person. What is not in the table, such as the
+// answer of a mail server, is said as it is.
+func proof(e custody.Ending) string {
+	return cmp.Or(proofs[e.Proof], e.Proof, "the server's answer")
+}
 
 // failure says why, of what has failed or is late.
 func (n *notification) failure(l custody.Letter, e custody.Ending) {

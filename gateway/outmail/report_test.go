@@ -3,6 +3,7 @@ package outmail
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -181,8 +183,8 @@ func TestWhoIsTold(t *testing.T) {
 		{"no status", "a server without enhanced codes", nil, custody.Ending{End: custody.Failed, Err: &mcmt.Refusal{Code: 550, Text: "no"}}, failed, "5.0.0"},
 		{"no reason", "nothing is known", nil, custody.Ending{End: custody.Failed}, failed, "5.0.0"},
 		{"delivered", "nobody has asked", nil, custody.Ending{End: custody.Delivered, Proof: "stream management ack"}, "", ""},
-		{"delivery asked for", "NOTIFY=SUCCESS", notify("SUCCESS", "FAILURE"), custody.Ending{End: custody.Delivered, Proof: "stream management ack"}, delivered, "2.1.5"},
-		{"delivered elsewhere", "the other server has it, its client is not known", elsewhere, custody.Ending{End: custody.Delivered, Proof: "stream management ack"}, relayed, "2.1.9"},
+		{"delivery asked for", "NOTIFY=SUCCESS", notify("SUCCESS", "FAILURE"), custody.Ending{End: custody.Delivered, Proof: string(router.ProofAck)}, delivered, "2.1.5"},
+		{"delivered elsewhere", "the other server has it, its client is not known", elsewhere, custody.Ending{End: custody.Delivered, Proof: string(router.ProofWritten)}, relayed, "2.1.9"},
 		{"relayed", "the next server does not report", notify("SUCCESS"), custody.Ending{End: custody.Relayed, Proof: "250 ok"}, relayed, "2.1.9"},
 		{"relayed with DSN", "the next server reports", notify("SUCCESS"), custody.Ending{End: custody.Relayed, Reports: true}, "", ""},
 		{"relayed, not asked", "nobody has asked", nil, custody.Ending{End: custody.Relayed}, "", ""},
@@ -203,7 +205,7 @@ func TestWhoIsTold(t *testing.T) {
 			if got.recipient.Get("Action") != string(tt.action) || got.recipient.Get("Status") != tt.status {
 				t.Errorf("%s: %v", tt.reason, got.recipient)
 			}
-			if tt.end.Proof != "" && !strings.Contains(got.human, tt.end.Proof) {
+			if tt.end.Proof != "" && !strings.Contains(got.human, cmp.Or(proofs[tt.end.Proof], tt.end.Proof)) {
 				t.Errorf("does not say which proof: %s", got.human)
 			}
 			s := d.Stats()
