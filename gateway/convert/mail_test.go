@@ -588,7 +588,7 @@ type hop struct {
 
 // robot is an account that answers each message, as programs do: to the JID that it came
 // from, some in the same thread.
-func robot(c *Converter, h hop, thread, bare bool) (hop, error) {
+func robot(c *Converter, h hop, format MailFormat, thread, bare bool) (hop, error) {
 	m, err := mcmt.Parse(h.raw, mcmt.Limits{})
 	if err != nil {
 		return hop{}, err
@@ -615,7 +615,7 @@ func robot(c *Converter, h hop, thread, bare bool) (hop, error) {
 	if err != nil {
 		return hop{}, err
 	}
-	res, err := c.Mail(MailInput{ID: "q", Stanzas: []*stanza.Stanza{answer}, From: from, To: addr, Accepted: received})
+	res, err := c.Mail(MailInput{ID: "q", Stanzas: []*stanza.Stanza{answer}, From: from, To: addr, Accepted: received, Format: format})
 	return hop{res.Raw, from, addr}, err
 }
 
@@ -642,7 +642,7 @@ func TestLoopOfMail(t *testing.T) {
 				h := hop{[]byte("From: alice@other.example\r\nMessage-ID: <1@other.example>\r\n\r\nhello\r\n"), "alice@other.example", "bob@jabber.example"}
 				n := 0
 				for ; n <= MaxHops; n++ {
-					answer, err := robot(c, h, thread, false)
+					answer, err := robot(c, h, PlainMail, thread, false)
 					if err != nil {
 						t.Logf("after %d: %v", n, err)
 						break
@@ -668,43 +668,34 @@ func TestLoopOfMail(t *testing.T) {
 	}
 }
 
-// TestLoopOfGateways: two programs in Jabber, each behind a gateway, stop.
-func TestLoopOfGateways(t *testing.T) {
-	t.Parallel()
-	near, far := newConverter(t, nil), newFar(t)
+// exchange lets two accounts, each behind a gateway, answer each other by robot, at most
+// times mails, and returns how many there were and why there are no more.
+func exchange(t *testing.T, most int, format MailFormat, thread, bare bool) (n int, err error) {
+	t.Helper()
+	at := []*Converter{newConverter(t, nil), newFar(t)}
 	h := hop{[]byte("From: carol@far.example\r\n\r\nhello\r\n"), "carol@far.example", "bob@jabber.example"}
-	n := 0
-	for at := near; n <= 2*MaxHops; n++ {
-		var err error
-		if h, err = robot(at, h, false, false); err != nil {
-			t.Log(n, err)
-			break
-		}
-		if at == near {
-			at = far
-		} else {
-			at = near
+	for ; n < most; n++ {
+		if h, err = robot(at[n%2], h, format, thread, bare); err != nil {
+			return n, err
 		}
 	}
-	if n > MaxHops {
-		t.Errorf("%d mails", n)
-	}
+	return n, nil
 }
 
-// TestNoLoopOfPeople: people whose clients write to bare JIDs may go on for ever.
-func TestNoLoopOfPeople(t *testing.T) {
+// TestLoopOfGateways: two programs in Jabber, each behind a gateway, stop; two people whose
+// clients write to bare JIDs need not.
+func TestLoopOfGateways(t *testing.T) {
 	t.Parallel()
-	near, far := newConverter(t, nil), newFar(t)
-	h := hop{[]byte("From: carol@far.example\r\n\r\nhello\r\n"), "carol@far.example", "bob@jabber.example"}
-	for at, n := near, 0; n < 3*MaxHops; n++ {
-		var err error
-		if h, err = robot(at, h, true, true); err != nil {
-			t.Fatalf("after %d: %v", n, err)
-		}
-		if at == near {
-			at = far
-		} else {
-			at = near
+	for _, format := range []MailFormat{PlainMail, MCMTMail} {
+		for _, thread := range []bool{true, false} {
+			n, err := exchange(t, 2*MaxHops, format, thread, false)
+			var loop *LoopError
+			if n > MaxHops || !errors.As(err, &loop) {
+				t.Errorf("programs: %d mails, %v", n, err)
+			}
+			if n, err := exchange(t, 3*MaxHops, format, thread, true); err != nil {
+				t.Errorf("people: %d mails, %v", n, err)
+			}
 		}
 	}
 }

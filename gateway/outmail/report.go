@@ -184,8 +184,8 @@ func diagnostic(err error) string {
 	return ""
 }
 
-// reasonOf is why, for a person outside: what another system has said, or an error of ours
-// that says of itself that it is final. The text of others is for the log.
+// reasonOf is why, for a person outside: what another system has said, or what is wrong
+// with the message.
 func reasonOf(err error) string {
 	var r *mcmt.Refusal
 	var se *stanza.Error
@@ -198,10 +198,8 @@ func reasonOf(err error) string {
 		return text
 	case errors.As(err, &se):
 		return se.Error()
-	case err != nil && permanent(err):
-		return err.Error()
 	}
-	return ""
+	return ownText(err)
 }
 
 // original is the mail that a letter was, nil where it is not at hand: what follows the
