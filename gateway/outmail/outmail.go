@@ -70,8 +70,8 @@ type Options struct {
 	// Settings says how messages become mail to a domain. Nil: each alone, plain, with an
 	// empty subject.
 	Settings func(domain string) config.Mail
-	// Serves says whether the users of a Jabber domain are ours, so that what was proven
-	// was proven by their client. Nil: all are.
+	// Serves says whether the users of a Jabber domain are ours, so that what a stream has
+	// proven was proven by their client. Nil: all are.
 	Serves func(domain string) bool
 	// May says whether a Jabber user may send mail: with streams from any server the
 	// gateway would else be an open relay. Nil: all may.

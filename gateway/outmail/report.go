@@ -59,10 +59,10 @@ func (o *Outmail) actionOf(l custody.Letter, e custody.Ending) action {
 	case custody.Delivered:
 		switch {
 		case !success:
-		case o.ours(l):
+		case o.reached(l, e):
 			return delivered
 		default:
-			return relayed // its server has it, and reports nothing more
+			return relayed // another server has it, and reports nothing more
 		}
 	case custody.Relayed:
 		if success && !e.Reports {
@@ -72,9 +72,11 @@ func (o *Outmail) actionOf(l custody.Letter, e custody.Ending) action {
 	return ""
 }
 
-// ours says whether the recipient's own client is who has proven a delivery.
-func (o *Outmail) ours(l custody.Letter) bool {
-	return l.JID.IsZero() || o.o.Serves(l.JID.Domain())
+// reached says whether the recipient's own client has proven a delivery: any client of
+// ours, and elsewhere one that has sent more than its server says by itself.
+func (o *Outmail) reached(l custody.Letter, e custody.Ending) bool {
+	_, stream := proofs[e.Proof]
+	return l.JID.IsZero() || o.o.Serves(l.JID.Domain()) || !stream && e.Proof != ""
 }
 
 // tell tells the Jabber user who wrote a letter that it was not sent (RFC 6120 §8.3).

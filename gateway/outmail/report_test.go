@@ -185,6 +185,8 @@ func TestWhoIsTold(t *testing.T) {
 		{"delivered", "nobody has asked", nil, custody.Ending{End: custody.Delivered, Proof: "stream management ack"}, "", ""},
 		{"delivery asked for", "NOTIFY=SUCCESS", notify("SUCCESS", "FAILURE"), custody.Ending{End: custody.Delivered, Proof: string(router.ProofAck)}, delivered, "2.1.5"},
 		{"delivered elsewhere", "the other server has it, its client is not known", elsewhere, custody.Ending{End: custody.Delivered, Proof: string(router.ProofWritten)}, relayed, "2.1.9"},
+		{"receipt from elsewhere", "the client itself has sent it", elsewhere, custody.Ending{End: custody.Delivered, Proof: "a receipt of the client (XEP-0184)"}, delivered, "2.1.5"},
+		{"no proof from elsewhere", "its server has taken it", elsewhere, custody.Ending{End: custody.Delivered}, relayed, "2.1.9"},
 		{"relayed", "the next server does not report", notify("SUCCESS"), custody.Ending{End: custody.Relayed, Proof: "250 ok"}, relayed, "2.1.9"},
 		{"relayed with DSN", "the next server reports", notify("SUCCESS"), custody.Ending{End: custody.Relayed, Reports: true}, "", ""},
 		{"relayed, not asked", "nobody has asked", nil, custody.Ending{End: custody.Relayed}, "", ""},
