@@ -250,5 +250,5 @@ func TestMailSentBack(t *testing.T) {
 			}
 		}
 	}
-	g.eventually("counted", func() bool { return metricsOf(t, g)["mcmt2xmpp_sent_back_total"] == 2 })
+	g.eventually("they are dead", func() bool { return metricsOf(t, g)[`mcmt2xmpp_delivery_total{outcome="failed"}`] == 2 })
 }

@@ -11,6 +11,7 @@ import (
 	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/outmail"
 	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/jid"
 )
 
 // openMail makes the way out over SMTP: what becomes mail and which reports are written,
@@ -25,6 +26,7 @@ func (a *App) openMail() {
 		Send:      a.sender.Send,
 		Settings:  func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },
 		Serves:    a.router.Serves,
+		May:       a.mayMail,
 		Trace:     a.trace,
 		Log:       a.log,
 	})
@@ -33,6 +35,14 @@ func (a *App) openMail() {
 		Outgoing: func(string) config.Outgoing { return a.state.Load().cfg.Relay.Outgoing() },
 		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
 	})
+}
+
+// mayMail says whether a Jabber user may send mail to any address: those whom the
+// configuration knows, on domains of ours or of others, and not whoever can open a stream.
+func (a *App) mayMail(author jid.JID) bool {
+	domain := author.Domain()
+	linked, _ := a.linkedTo(domain)
+	return linked || a.components.Serves(domain) || a.state.Load().rules.Role(domain) != convert.NoRole
 }
 
 // relayOptions are how mail is sent now.

@@ -22,6 +22,7 @@ func (a *App) newMailGateway() *gateway.Gateway {
 		Registrations: registrations{a.services.registrations, a.router},
 		Filter:        a.filterOut,
 		Message:       a.outmail.Take,
+		Returned:      a.receipts.refused,
 		Version:       a.o.Version,
 	})
 }

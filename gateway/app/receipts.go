@@ -23,7 +23,14 @@ type receipts struct {
 	told, again, unknown, failed, bounced atomic.Uint64
 
 	mu          sync.Mutex
-	sent, older map[string]custody.Letter // to other servers, by receiptKey; the newest, and those before
+	sent, older map[string]*passed // to other servers, by receiptKey; the newest, and those before
+}
+
+// passed is a message that another server gets.
+type passed struct {
+	letter custody.Letter
+	taken  bool          // it has it
+	why    *stanza.Error // it has sent it back before that was known
 }
 
 // maxSent is how many messages to other servers are remembered, twice at the most: an
@@ -36,23 +43,48 @@ func (r *receipts) Sent(l custody.Letter) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.sent == nil || len(r.sent) >= maxSent {
-		r.sent, r.older = make(map[string]custody.Letter), r.sent
+		r.sent, r.older = make(map[string]*passed), r.sent
 	}
-	r.sent[receiptKey(l.StanzaID, l.JID)] = l
+	r.sent[receiptKey(l.StanzaID, l.JID)] = &passed{letter: l}
 }
 
-// bounce is the message that another server has taken and now refuses, which is told once.
-func (r *receipts) bounce(id string, from jid.JID) (custody.Letter, bool) {
+// Taken implements delivery.Receipts.
+func (r *receipts) Taken(l custody.Letter) *stanza.Error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	p := r.find(receiptKey(l.StanzaID, l.JID))
+	if p == nil {
+		return nil
+	}
+	p.taken = true
+	return p.why
+}
+
+// find needs mu.
+func (r *receipts) find(key string) *passed {
+	if p := r.sent[key]; p != nil {
+		return p
+	}
+	return r.older[key]
+}
+
+// sentBack is the message that another server had taken and sends back now, which is told
+// once; false where there is none, or its end is not known yet and will be this.
+func (r *receipts) sentBack(id string, from jid.JID, why *stanza.Error) (custody.Letter, bool) {
 	key := receiptKey(id, from)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, m := range []map[string]custody.Letter{r.sent, r.older} {
-		if l, ok := m[key]; ok {
-			delete(m, key)
-			return l, true
-		}
+	p := r.find(key)
+	if p == nil {
+		return custody.Letter{}, false
 	}
-	return custody.Letter{}, false
+	if !p.taken {
+		p.why = why
+		return custody.Letter{}, false
+	}
+	delete(r.sent, key)
+	delete(r.older, key)
+	return p.letter, true
 }
 
 // refused ends a message anew that another server had taken and has sent back: it has
@@ -65,7 +97,7 @@ func (r *receipts) refused(ctx context.Context, st *stanza.Stanza) {
 	if why.Type == stanza.Continue {
 		return // a warning only
 	}
-	l, ok := r.bounce(st.ID, st.From)
+	l, ok := r.sentBack(st.ID, st.From, why)
 	if !ok {
 		return
 	}
@@ -94,12 +126,8 @@ func (r *receipts) Settle(ctx context.Context, l custody.Letter) (first bool, er
 	return first || data == nil, err
 }
 
-// take reads what a message to the mail gateway says of one that came as mail.
+// take reads what a message to the mail gateway confirms.
 func (r *receipts) take(ctx context.Context, st *stanza.Stanza) {
-	if st.Type == stanza.TypeError {
-		r.refused(ctx, st)
-		return
-	}
 	ids, proof := convert.Receipts(st)
 	for _, id := range ids {
 		if err := r.confirm(ctx, id, st.From, proof); err != nil {

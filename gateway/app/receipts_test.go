@@ -7,6 +7,7 @@ import (
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // TestSentBounded: of the messages that other servers have taken the newest are known,
@@ -25,17 +26,26 @@ func TestSentBounded(t *testing.T) {
 		t.Errorf("%d are remembered", n)
 	}
 	last := strconv.Itoa(3*maxSent - 1)
-	if _, ok := r.bounce(last, jid.MustParse("mallory@far.example")); ok {
+	letter := func(id string) custody.Letter { return custody.Letter{Record: custody.Record{StanzaID: id, JID: to}} }
+	why := &stanza.Error{Condition: stanza.Gone}
+	if why := r.Taken(letter(last)); why != nil {
+		t.Errorf("sent back before it was: %v", why)
+	}
+	if _, ok := r.sentBack(last, jid.MustParse("mallory@far.example"), why); ok {
 		t.Error("an error of somebody else is taken for his")
 	}
-	l, ok := r.bounce(last, jid.MustParse("eve@far.example/desk"))
+	l, ok := r.sentBack(last, jid.MustParse("eve@far.example/desk"), why)
 	if !ok || string(l.ID) != last || l.Body != nil {
 		t.Errorf("%+v, %v", l, ok)
 	}
-	if _, ok := r.bounce(last, to); ok {
+	if _, ok := r.sentBack(last, to, why); ok {
 		t.Error("it is told twice")
 	}
-	if _, ok := r.bounce("0", to); ok {
+	if _, ok := r.sentBack("0", to, why); ok {
 		t.Error("an old one is known yet")
+	}
+	early := strconv.Itoa(3*maxSent - 2)
+	if _, ok := r.sentBack(early, to, why); ok || r.Taken(letter(early)) != why {
+		t.Error("what comes back at once is not known when the message ends")
 	}
 }

@@ -56,3 +56,15 @@ func BenchmarkParseConvert(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMail is a chat line on its way out.
+func BenchmarkMail(b *testing.B) {
+	c := newConverter(b, nil)
+	in := mailInput(message(b, "type='chat'", "<body>Your train leaves from track 7</body><thread>m@x.example</thread>"))
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := c.Mail(in); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

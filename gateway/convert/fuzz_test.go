@@ -2,13 +2,16 @@ package convert
 
 import (
 	"errors"
+	"net/mail"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -88,6 +91,110 @@ func FuzzHTML(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc string) {
 		if out := reduceHTML(doc, 1000); len(out) > 8*1000*8 || strings.Contains(out, "\n\n\n") {
 			t.Fatalf("%d bytes from %d", len(out), len(doc))
+		}
+	})
+}
+
+// FuzzMail: whatever stanza there is, the mail made of it can be read, has no field that a
+// text has forged, and its lines are short enough.
+func FuzzMail(f *testing.F) {
+	for _, s := range []string{
+		"<message><body>x</body><thread>a@b</thread></message>",
+		"<message><subject>a&#10;Bcc: x@y</subject><body xml:lang='de'>x</body><body>=?y</body></message>",
+		"<message><body>x</body><nick xmlns='http://jabber.org/protocol/nick'>a&#13;b</nick><x xmlns='jabber:x:oob'><url>http://x/&#10;y</url></x></message>",
+	} {
+		f.Add([]byte(s), true)
+	}
+	c := newConverter(f, nil)
+	f.Fuzz(func(t *testing.T, raw []byte, whole bool) {
+		e, err := xmlwire.Parse(raw, xmlwire.Limits{})
+		if err != nil {
+			return
+		}
+		e = e.Clone()
+		if e.Name.Space == "" {
+			adopt(e)
+		}
+		st, err := stanza.Parse(e)
+		if err != nil || st.Kind != stanza.Message {
+			return
+		}
+		in := mailInput(st)
+		if whole {
+			in.Format = MCMTMail
+		}
+		res, err := c.Mail(in)
+		if err != nil {
+			return
+		}
+		checkLines(t, res.Raw)
+		m, err := mcmt.Parse(res.Raw, mcmt.Limits{Size: 64 << 20})
+		if err != nil {
+			t.Fatalf("%v\n%s", err, res.Raw)
+		}
+		if n := m.Email.Header.Len(); n > 13 || len(m.Email.Header.Values("Message-ID")) != 1 || m.Header.Get("Bcc") != "" {
+			t.Fatalf("%d fields\n%s", n, res.Raw)
+		}
+	})
+}
+
+// FuzzThread: a thread that a msg-id of ours holds stands for itself, and comes back.
+func FuzzThread(f *testing.F) {
+	for _, s := range []string{"t.c5h66@mail.jabber.example", "m1.x.c5h66@MAIL.jabber.example", "m1.x@mail.jabber.example", "t.@mail.jabber.example", "a@b", "m99999999999.x.y@mail.jabber.example"} {
+		f.Add(s)
+	}
+	c := newConverter(f, nil)
+	f.Fuzz(func(t *testing.T, id string) {
+		if n := c.hopsIn(id); n < 0 || n > MaxHops {
+			t.Fatalf("%q: %d hops", id, n)
+		}
+		thread, ok := c.threadIn(id)
+		if !ok {
+			thread = shortThread(id)
+		}
+		ref, _ := c.reference(thread)
+		if thread == "" {
+			return
+		}
+		back, ours := c.threadIn(ref)
+		if !ours {
+			back = shortThread(ref)
+		}
+		if back != thread {
+			t.Fatalf("%q is thread %q, which is %q, which is %q", id, thread, ref, back)
+		}
+	})
+}
+
+// FuzzMailAddresses: whatever a JID, its mail address can stand in a header and an
+// envelope, and a gateway address is one that Sender gives that JID.
+func FuzzMailAddresses(f *testing.F) {
+	for _, s := range []string{`a\40b.example@mail.jabber.example/x`, `"\20@x.example`, "bob@jabber.example", "4915112345678@remote.example", `a\5c40b\40c.example@mail.jabber.example`, "a..b@x.example", `0\400.@mail.jabber.example`} {
+		f.Add(s)
+	}
+	c := newConverter(f, nil)
+	f.Fuzz(func(t *testing.T, s string) {
+		j, err := jid.Parse(s)
+		if err != nil {
+			return
+		}
+		for _, ask := range []func(jid.JID) (string, error){c.AuthorAddress, c.MailRecipient} {
+			addr, err := ask(j)
+			if err != nil || IsNumber(addr) {
+				continue
+			}
+			if _, err := mail.ParseAddress("<" + addr + ">"); err != nil || len(addr) > maxAddress || strings.ContainsFunc(addr, unicode.IsControl) {
+				t.Fatalf("%q has address %q, %v", s, addr, err)
+			}
+		}
+		addr, err := c.MailRecipient(j)
+		if err != nil || j.Domain() != c.gateway.Domain() {
+			return
+		}
+		if back, err := c.Sender(addr); err == nil && back.Domain() == j.Domain() {
+			if again, err := c.MailRecipient(back); err != nil || again != addr {
+				t.Fatalf("%q is %q, which comes back as %q, %v", s, addr, again, err)
+			}
 		}
 	})
 }

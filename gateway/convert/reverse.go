@@ -55,18 +55,32 @@ func mailbox(j jid.JID, a address) (string, error) {
 	if a.domain == "" {
 		return a.local, nil
 	}
-	domain, err := idna.Lookup.ToASCII(a.domain)
+	domain, err := mailDomain(a.domain)
 	if err != nil {
 		return "", &AddressError{j.String(), Malformed, fmt.Errorf("domain: %w", err)}
-	}
-	if _, err := netip.ParseAddr(domain); err == nil {
-		return "", &AddressError{j.String(), Malformed, errors.New("an IP address is no mail domain")}
 	}
 	addr := address{quoteLocal(a.local), domain}.String()
 	if len(addr) > maxAddress {
 		return "", &AddressError{j.String(), Malformed, fmt.Errorf("longer than %d bytes as a mail address", maxAddress)}
 	}
 	return addr, nil
+}
+
+// mailDomain is a domain in A-labels (RFC 5321 §2.3.5).
+func mailDomain(domain string) (string, error) {
+	ascii, err := idna.Lookup.ToASCII(domain)
+	if err != nil {
+		return "", err
+	}
+	if _, err := netip.ParseAddr(ascii); err == nil {
+		return "", errors.New("an IP address is no mail domain")
+	}
+	for label := range strings.SplitSeq(ascii, ".") {
+		if label == "" || len(label) > 63 {
+			return "", errors.New("a label is empty or too long")
+		}
+	}
+	return ascii, nil
 }
 
 // reverse returns an address that a recipient_map turns into j: of the first map that has

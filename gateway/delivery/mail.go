@@ -5,6 +5,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // Carrier takes mail out of the gateway. Its methods are called from many goroutines, for
@@ -25,9 +26,12 @@ type Receipts interface {
 	// Settle says that its author is told now; first is false where he was told before,
 	// by a receipt.
 	Settle(ctx context.Context, l custody.Letter) (first bool, err error)
-	// Sent says that the server of another domain has a message, from which an error may
-	// come back. It does not block.
+	// Sent says that a message goes to the server of another domain, from which an error
+	// may come back. It does not block.
 	Sent(l custody.Letter)
+	// Taken says that the server has it, and returns the error that has come back
+	// meanwhile, nil for none. One that comes later is SentBack.
+	Taken(l custody.Letter) *stanza.Error
 }
 
 // Reporter tells authors how their messages have ended.

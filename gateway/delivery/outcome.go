@@ -34,15 +34,21 @@ func (dl *Delivery) outcome(rec custody.Record, d *broker.Delivery, end custody.
 
 // arrived ends a message that is proven to have reached a client.
 func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.Delivery, proof string, took time.Duration) broker.Disposition {
+	if dl.comesBack(rec) {
+		if why := dl.o.Receipts.Taken(custody.Letter{Record: rec, Key: d.ID}); why != nil {
+			reason := "refused: " + why.Error()
+			if dl.diverts(rec) {
+				return dl.divert(ctx, rec, d, reason, false)
+			}
+			return dl.giveUp(ctx, rec, d, custody.Failed, reason, why)
+		}
+	}
 	dl.delivered.Add(1)
 	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: d.Attempt}))
 	end := broker.Ack()
 	if rec.WantsSuccess() && dl.first(ctx, rec, d) {
 		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
 		end = broker.Move(reports...)
-	}
-	if dl.o.Receipts != nil && rec.From != "" && !dl.serves(rec.Domain()) {
-		dl.o.Receipts.Sent(custody.Letter{Record: rec, Key: d.ID})
 	}
 	out := dl.outcome(rec, d, custody.Delivered)
 	out.Proof = proof
@@ -83,6 +89,12 @@ func (dl *Delivery) first(ctx context.Context, rec custody.Record, d *broker.Del
 		return true
 	}
 	return first
+}
+
+// comesBack says whether an error of another server is for us to tell: who wrote in Jabber
+// gets it himself.
+func (dl *Delivery) comesBack(rec custody.Record) bool {
+	return dl.o.Receipts != nil && rec.Listener != keptListener && !dl.serves(rec.Domain())
 }
 
 // report is what tells the author of a message how it has ended.

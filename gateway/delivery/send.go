@@ -58,6 +58,9 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 			return outgoing{}, err
 		}
 	}
+	if dl.comesBack(rec) {
+		dl.o.Receipts.Sent(custody.Letter{Record: rec, Key: d.ID})
+	}
 	var sessions []router.Session
 	var had bool
 	err = guard(func() (err error) {

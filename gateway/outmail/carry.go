@@ -77,8 +77,12 @@ func (o *Outmail) digest(run []custody.Letter) (sts []*stanza.Stanza, closed boo
 		return nil, false, err
 	}
 	sts = []*stanza.Stanza{first}
+	window := o.window(run[0])
+	if window == 0 {
+		return sts, true, nil
+	}
 	size := len(run[0].Body)
-	end := run[0].Accepted.Add(o.window(run[0]))
+	end := run[0].Accepted.Add(window)
 	for _, l := range run[1:] {
 		size += len(l.Body)
 		if !isStanza(l) || l.Accepted.After(end) || l.From != run[0].From || len(sts) == maxDigest || size > maxDigestBytes {

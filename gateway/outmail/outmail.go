@@ -24,6 +24,7 @@ import (
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -49,10 +50,13 @@ type Options struct {
 	// Settings says how messages become mail to a domain. Nil: each alone, plain, with an
 	// empty subject.
 	Settings func(domain string) config.Mail
-	// Serves says whether the users of a Jabber domain are ours, so that what was proven
-	// was proven by their client. Nil: all are.
+	// Serves says whether the users of a Jabber domain are ours, so that what a stream has
+	// proven was proven by their client. Nil: all are.
 	Serves func(domain string) bool
-	Trace  *trace.Bus
+	// May says whether a Jabber user may send mail: with streams from any server the
+	// gateway would else be an open relay. Nil: all may.
+	May   func(author jid.JID) bool
+	Trace *trace.Bus
 	// Log gets bugs, and reports that could not be made.
 	Log zerolog.Logger
 }
@@ -71,23 +75,27 @@ func New(o Options) *Outmail {
 	if o.Serves == nil {
 		o.Serves = func(string) bool { return true }
 	}
+	if o.May == nil {
+		o.May = func(jid.JID) bool { return true }
+	}
 	return &Outmail{o: o}
 }
 
 type counters struct {
-	taken, noAddress, noContent, loops, notStored atomic.Uint64
-	mails, lines, relayed, waits                  atomic.Uint64
-	refused, deferred                             atomic.Uint64
-	told, failures, successes, relays, delays     atomic.Uint64
+	taken, notAllowed, noAddress, noContent, loops, notStored atomic.Uint64
+	mails, lines, relayed, waits                              atomic.Uint64
+	refused, deferred                                         atomic.Uint64
+	told, failures, successes, relays, delays                 atomic.Uint64
 }
 
 // Stats are counts since the start.
 type Stats struct {
-	Taken     uint64 // messages of Jabber users, into custody
-	NoAddress uint64 // refused: an address that mail cannot go from or to
-	NoContent uint64 // refused: nothing in it to read outside Jabber
-	Loops     uint64 // refused: they may be part of a loop
-	NotStored uint64 // refused: the store is full or away
+	Taken      uint64 // messages of Jabber users, into custody
+	NotAllowed uint64 // refused: an author who may send no mail
+	NoAddress  uint64 // refused: an address that mail cannot go from or to
+	NoContent  uint64 // refused: nothing in it to read outside Jabber
+	Loops      uint64 // refused: they may be part of a loop
+	NotStored  uint64 // refused: the store is full or away
 
 	Mails    uint64 // made of messages of Jabber users, and sent
 	Lines    uint64 // messages that they were made of
@@ -106,7 +114,7 @@ type Stats struct {
 // Stats returns the counts since the start.
 func (o *Outmail) Stats() Stats {
 	return Stats{
-		Taken: o.taken.Load(), NoAddress: o.noAddress.Load(), NoContent: o.noContent.Load(), Loops: o.loops.Load(), NotStored: o.notStored.Load(),
+		Taken: o.taken.Load(), NotAllowed: o.notAllowed.Load(), NoAddress: o.noAddress.Load(), NoContent: o.noContent.Load(), Loops: o.loops.Load(), NotStored: o.notStored.Load(),
 		Mails: o.mails.Load(), Lines: o.lines.Load(), Relayed: o.relayed.Load(), Waits: o.waits.Load(),
 		Refused: o.refused.Load(), Deferred: o.deferred.Load(),
 		Told: o.told.Load(), Failures: o.failures.Load(), Successes: o.successes.Load(), Relays: o.relays.Load(), Delays: o.delays.Load(),

@@ -78,6 +78,7 @@ func open(t testing.TB) *desk {
 			return d.result, nil
 		},
 		Settings: func(string) config.Mail { return d.mail },
+		May:      func(author jid.JID) bool { return author.Domain() != "spam.example" },
 		Serves:   func(domain string) bool { return domain == "jabber.example" },
 		Log:      zerolog.New(&d.log),
 	})
@@ -164,6 +165,7 @@ func TestTakeRefuses(t *testing.T) {
 		{"number", "there is no way for short messages", "+4915112345678@mail.jabber.example", "", "<body>x</body>", nil, stanza.FeatureNotImplemented, "", Stats{NoAddress: 1}, ""},
 		{"room", "an address has no occupants", alice, "type='groupchat'", "<body>x</body>", nil, stanza.NotAcceptable, "", Stats{NoAddress: 1}, ""},
 		{"no sender", "a server has no mailbox", alice, "", "<body>x</body>", nil, stanza.NotAllowed, "", Stats{NoAddress: 1}, "jabber.example"},
+		{"stranger", "no open relay", alice, "", "<body>x</body>", nil, stanza.Forbidden, stanza.Auth, Stats{NotAllowed: 1}, "x@spam.example"},
 		{"nothing to read", "a receipt", alice, "", "<received xmlns='urn:xmpp:receipts' id='1'/>", nil, stanza.NotAcceptable, "", Stats{NoContent: 1}, ""},
 		{"encrypted", "nobody could read it", alice, "", "<encrypted xmlns='urn:xmpp:omemo:2'/><body>x</body>", nil, stanza.NotAcceptable, "", Stats{NoContent: 1}, ""},
 		{"answer to an automatic mail", "a loop", alice + "/automatic", "", "<body>x</body>", nil, stanza.PolicyViolation, stanza.Cancel, Stats{Loops: 1}, ""},
@@ -272,6 +274,7 @@ func TestDigestEnds(t *testing.T) {
 	if c, err := d.Carry(t.Context(), []custody.Letter{damaged}); !permanent(err) || c.N != 1 {
 		t.Errorf("one that cannot be read: %+v, %v", c, err)
 	}
+	second.Accepted = first.Accepted
 	d.mail.Format = "mcmt"
 	if c, err := d.Carry(t.Context(), []custody.Letter{first, second}); err != nil || c.N != 1 || c.Wait != 0 {
 		t.Errorf("an MCMT message holds one: %+v, %v", c, err)

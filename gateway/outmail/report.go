@@ -14,6 +14,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/router"
 	"mcmt2xmpp/xmpp/stanza"
 )
 
@@ -58,10 +59,10 @@ func (o *Outmail) actionOf(l custody.Letter, e custody.Ending) action {
 	case custody.Delivered:
 		switch {
 		case !success:
-		case e.Client, o.ours(l):
+		case o.reached(l, e):
 			return delivered
 		default:
-			return relayed // its server has it, and reports nothing more
+			return relayed // another server has it, and reports nothing more
 		}
 	case custody.Relayed:
 		if success && !e.Reports {
@@ -71,9 +72,10 @@ func (o *Outmail) actionOf(l custody.Letter, e custody.Ending) action {
 	return ""
 }
 
-// ours says whether the recipient's own client is who has proven a delivery.
-func (o *Outmail) ours(l custody.Letter) bool {
-	return l.JID.IsZero() || o.o.Serves(l.JID.Domain())
+// reached says whether the recipient's own client has proven a delivery: one of ours always
+// has, and one elsewhere when it has said so itself.
+func (o *Outmail) reached(l custody.Letter, e custody.Ending) bool {
+	return e.Client || l.JID.IsZero() || o.o.Serves(l.JID.Domain())
 }
 
 // tell tells the Jabber user who wrote a letter that it was not sent (RFC 6120 §8.3).
@@ -124,8 +126,18 @@ func (o *Outmail) describe(l custody.Letter, e custody.Ending, act action) *noti
 	return n
 }
 
-// proof is how a success is known, for a person.
-func proof(e custody.Ending) string { return cmp.Or(e.Proof, "the server's answer") }
+// proofs say for a sender of mail what the words of the router mean.
+var proofs = map[string]string{
+	string(router.ProofAck):     "stream management has counted it at the other end of the stream (XEP-0198)",
+	string(router.ProofAnswer):  "the client has answered a query that was sent after it",
+	string(router.ProofWritten): "it was written to the stream of the recipient's server, which has no way to say more",
+}
+
+// proof is how a success is known, for a person. What is not in the table, such as the
+// answer of a mail server, is said as it is.
+func proof(e custody.Ending) string {
+	return cmp.Or(proofs[e.Proof], e.Proof, "the server's answer")
+}
 
 // failure says why, of what has failed or is late.
 func (n *notification) failure(l custody.Letter, e custody.Ending) {
@@ -173,8 +185,8 @@ func diagnostic(err error) string {
 	return ""
 }
 
-// reasonOf is why, for a person outside: what another system has said, or an error of ours
-// that says of itself that it is final. The text of others is for the log.
+// reasonOf is why, for a person outside: what another system has said, or what is wrong
+// with the message.
 func reasonOf(err error) string {
 	var r *mcmt.Refusal
 	var se *stanza.Error
@@ -187,10 +199,8 @@ func reasonOf(err error) string {
 		return text
 	case errors.As(err, &se):
 		return se.Error()
-	case err != nil && permanent(err):
-		return err.Error()
 	}
-	return ""
+	return ownText(err)
 }
 
 // original is the mail that a letter was, nil where it is not at hand: what follows the

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/stanza"
 )
@@ -102,8 +103,8 @@ func stanzaError(err error, late bool) *stanza.Error {
 	case errors.As(err, &r):
 		e.Condition = conditionOf(r)
 		e.Text = fmt.Sprintf("the mail was refused: %d %s %s", r.Code, enhanced(r.Enhanced), r.Text)
-	case err != nil && permanent(err):
-		e.Text = err.Error()
+	default:
+		e.Text = ownText(err)
 	}
 	if late {
 		// RFC 6120 §8.3.3.16: it may work at another time.
@@ -115,6 +116,23 @@ func stanzaError(err error, late bool) *stanza.Error {
 	}
 	e.Text = oneLine(e.Text, maxText)
 	return e
+}
+
+// ownText is the text of an error of ours that is about the message and that its author
+// may read; that of any other is for the log.
+func ownText(err error) string {
+	var content *convert.ContentError
+	var address *convert.AddressError
+	var loop *convert.LoopError
+	switch {
+	case errors.As(err, &content):
+		return content.Error()
+	case errors.As(err, &address):
+		return address.Error()
+	case errors.As(err, &loop):
+		return loop.Error()
+	}
+	return ""
 }
 
 // conditionOf is the condition for a refusal, by its enhanced code, or by the reply code

@@ -26,25 +26,14 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 		o.loops.Add(1)
 		return nil
 	}
-	now := time.Now()
-	rec := custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String()}
-	var err error
-	if rec.From, rec.To.Address, err = o.addresses(st); err != nil {
-		o.noAddress.Add(1)
+	if !o.o.May(st.From) {
+		o.notAllowed.Add(1)
+		return &stanza.Error{Type: stanza.Auth, Condition: stanza.Forbidden, Text: "you may not send mail here"}
+	}
+	rec, st, err := o.accept(st)
+	if err != nil {
 		return err
 	}
-	if st.ID == "" {
-		// Errors and receipts name it, and it is the same at every attempt.
-		st = st.Clone()
-		st.ID = string(rec.ID)
-	}
-	rec.StanzaID = st.ID
-	// What can become no mail is refused while its author is there to be told.
-	mail, err := o.compose([]custody.Letter{{Record: rec}}, []*stanza.Stanza{st})
-	if err != nil {
-		return o.unfit(err)
-	}
-	rec.MessageID = mail.MessageID
 	msg, err := custody.Mail(rec, string(rec.ID), st.Append(nil, ""))
 	if err == nil {
 		err = o.o.Store.Store(ctx, msg)
@@ -55,8 +44,31 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 	}
 	o.taken.Add(1)
 	o.o.Trace.Emit(trace.Event{Stage: trace.Stored, ID: string(rec.ID), StanzaID: rec.StanzaID, Listener: listener, From: rec.From,
-		To: rec.To.Address, JID: rec.Recipient(), Part: rec.Part, Size: len(msg.Body), Took: time.Since(now)})
+		To: rec.To.Address, JID: rec.Recipient(), Part: rec.Part, Size: len(msg.Body), Took: time.Since(rec.Accepted)})
 	return nil
+}
+
+// accept returns the record of a message that can become mail, and the message with an id.
+func (o *Outmail) accept(st *stanza.Stanza) (rec custody.Record, _ *stanza.Stanza, err error) {
+	now := time.Now()
+	rec = custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String()}
+	if rec.From, rec.To.Address, err = o.addresses(st); err != nil {
+		o.noAddress.Add(1)
+		return rec, nil, err
+	}
+	if st.ID == "" {
+		// Errors and receipts name it, and it is the same at every attempt.
+		st = st.Clone()
+		st.ID = string(rec.ID)
+	}
+	rec.StanzaID = st.ID
+	// What can become no mail is refused while its author is there to be told.
+	mail, err := o.compose([]custody.Letter{{Record: rec}}, []*stanza.Stanza{st})
+	if err != nil {
+		return rec, nil, o.unfit(err)
+	}
+	rec.MessageID = mail.MessageID
+	return rec, st, nil
 }
 
 // addresses are the mail addresses of author and recipient.

@@ -63,6 +63,9 @@ type Options struct {
 	// Message takes a message to an address. A *stanza.Error is for its sender. Nil: no
 	// message can be sent.
 	Message router.Handler
+	// Returned gets the messages from addresses that come back as errors. Nil: they are
+	// dropped.
+	Returned func(ctx context.Context, st *stanza.Stanza)
 	// Name and Version are what XEP-0092 tells. Empty: mcmt2xmpp, and no version.
 	Name, Version string
 }
@@ -113,6 +116,9 @@ func (g *Gateway) entity(j jid.JID) (e entity, ok bool) {
 
 // Take takes the stanzas to a domain and to all addresses in it: it is a router.Host.
 func (g *Gateway) Take(ctx context.Context, asker router.Session, st *stanza.Stanza) error {
+	if st.Kind == stanza.Message && st.Type == stanza.TypeError && g.o.Returned != nil {
+		g.o.Returned(ctx, st)
+	}
 	if st.Type == stanza.TypeError || st.Kind == stanza.IQ && st.Type == stanza.TypeResult {
 		return nil // RFC 6120 §8.3.1: never answered; and we have asked nothing
 	}
