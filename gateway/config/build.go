@@ -39,6 +39,7 @@ func (t *tree) build() *Config {
 	t.buildLinks(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
+	t.buildScripts(c)
 	return c
 }
 

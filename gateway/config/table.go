@@ -52,7 +52,7 @@ type option struct {
 }
 
 // table is every option.
-var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, linkOptions, systemOptions, accountOptions, plannedOptions)
+var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, linkOptions, scriptOptions, systemOptions, accountOptions, plannedOptions)
 
 // byName finds the rows of a name.
 var byName = func() map[string][]*option {

@@ -34,10 +34,6 @@ var plannedOptions = []*option{
 	{name: "password", kind: kindString, secret: true, scopes: inRelay | inLink, planned: inRelay,
 		doc: "password at the other server"},
 
-	// Scripts.
-	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
-		doc: "the Lua file"},
-
 	// The xmpp_logger.
 	{name: "logfile", kind: kindPath, scopes: inXMPPLogger, planned: everywhere, doc: "the file to write"},
 	{name: "logmode", kind: kindMode, def: "0660", scopes: inXMPPLogger, planned: everywhere, doc: "access rights of logfile, octal"},
