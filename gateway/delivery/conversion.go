@@ -23,6 +23,7 @@ import (
 type Rules struct {
 	Converter *convert.Converter
 	Filters   *filters.Chain
+	Policy    Policy // nil: no scripts are asked
 }
 
 // Conversion turns messages of the INGEST stage into stanzas of the DELIVER
@@ -78,8 +79,10 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	var action filters.Action
 	var why string
 	err = guard(func() (err error) {
-		if st, err = c.convert(rules, &rec, d); err == nil {
+		if st, why, err = c.convert(ctx, rules, &rec, d); st != nil {
 			st, action, why = c.filter(ctx, rules, rec, st)
+		} else {
+			action = filters.Drop
 		}
 		return err
 	})
@@ -104,8 +107,9 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 }
 
 // convert parses the message as its listener's mcmt_reception said, makes the
-// stanza and notes in rec what it is.
-func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (*stanza.Stanza, error) {
+// stanza and notes in rec what it is. Where a script has dealt with the message
+// there is none, and why says which.
+func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Record, d *broker.Delivery) (st *stanza.Stanza, why string, err error) {
 	start := time.Now()
 	parse := mcmt.Parse
 	if rec.Reception == mcmt.PassThrough {
@@ -113,14 +117,21 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	msg, err := parse(d.Body, c.Limits)
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	scripts := c.scripted(rules, *rec, msg)
+	if why, err := scripts.before(ctx); why != "" || err != nil {
+		return nil, why, err
 	}
 	res, err := rules.Converter.Convert(convert.Input{
-		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: rec.To.Address, Message: msg,
+		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: scripts.msg.To, Message: msg,
 		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
 	})
 	if err != nil {
-		return nil, err
+		return nil, "", err
+	}
+	if res.Stanza, why, err = scripts.after(ctx, res.Stanza); res.Stanza == nil {
+		return nil, why, err
 	}
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
@@ -130,7 +141,7 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
-	return res.Stanza, nil
+	return res.Stanza, "", nil
 }
 
 // filter returns the stanza as the filters leave it, what they decided and why, and

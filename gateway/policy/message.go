@@ -3,6 +3,7 @@ package policy
 import (
 	"mime"
 	"strings"
+	"time"
 
 	lua "github.com/yuin/gopher-lua"
 
@@ -15,6 +16,9 @@ type Message struct {
 	From string        // reverse-path; empty for none
 	To   string        // the recipient's address
 	Mail *mcmt.Message // nil where only the stanza is known
+	// Received is when the gateway took it, and dates what scripts make of it, the
+	// same on every attempt. Zero: now.
+	Received time.Time
 }
 
 // message is a Message in the hands of a script, or a new one of its own.

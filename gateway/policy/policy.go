@@ -96,11 +96,16 @@ type Host interface {
 	Inject(ctx context.Context, from, to string, raw []byte, once string) error
 }
 
+// Listener is where a message that a script has injected comes from. Scripts are not
+// asked about it again: it would go round in circles.
+const Listener = "scriptlet"
+
 // Source is the text of a script.
 type Source struct {
-	Name string // from the configuration
-	File string // for messages
-	Text string
+	Name  string // from the configuration
+	File  string // for messages
+	Text  string
+	Level *zerolog.Level // least important level that it logs; nil: that of Options.Log
 }
 
 // Options of Load. A zero field means its default.
@@ -324,7 +329,11 @@ func (p *Policy) each(ctx context.Context, h Hook, m *Message, e *xmlwire.Elemen
 		if !sc.hooks[h] {
 			continue
 		}
-		r, err := sc.run(ctx, h, call{host: p.host, now: time.Now(), element: e}, func(s *state) []lua.LValue {
+		now := m.Received
+		if now.IsZero() {
+			now = time.Now()
+		}
+		r, err := sc.run(ctx, h, call{host: p.host, now: now, element: e}, func(s *state) []lua.LValue {
 			mine := *m // a script that fails has not changed it
 			mine.To = cmp.Or(s.call.recipient, to)
 			return args(s, &mine)

@@ -46,6 +46,9 @@ func newScript(src Source, o Options, c *counts) (*script, error) {
 		name: src.Name, file: src.File, budget: o.Budget.withDefaults(), hooks: make(map[Hook]bool), counts: c,
 		log: o.Log.With().Str("script", src.Name).Logger(), states: make(chan *state, o.States), lines: make(map[string]time.Time),
 	}
+	if src.Level != nil {
+		sc.log = sc.log.Level(*src.Level)
+	}
 	problem := func(err error) error {
 		var p *Problem
 		if !errors.As(err, &p) {
