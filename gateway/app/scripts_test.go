@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"mcmt2xmpp/gateway/config"
 )
 
 // script writes a script and returns the scope that runs it.
@@ -62,5 +64,17 @@ func TestScriptsAreReloaded(t *testing.T) {
 	r.reload(basic)
 	if r.state.Load().policy != nil {
 		t.Error("scripts are left")
+	}
+}
+
+// The example's scripts compile.
+func TestScriptExample(t *testing.T) {
+	t.Parallel()
+	cfg, err := config.Load("../../deploy/examples/policy.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if found, err := CheckScripts(cfg); err != nil || len(found) != 0 || len(cfg.Scripts) != 1 {
+		t.Errorf("%v %v", found, err)
 	}
 }

@@ -6,10 +6,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"maps"
 	"mime"
 	"mime/quotedprintable"
+	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -77,9 +79,14 @@ func (b *builder) header(out *bytes.Buffer) error {
 		}
 		dated = dated || lower == "date"
 		if addressFields[lower] {
-			value = mailbox(value)
+			var err error
+			if value, err = mailboxes(value); err != nil {
+				return fmt.Errorf("header %s: %w", name, err)
+			}
+		} else {
+			value = mime.QEncoding.Encode("utf-8", value)
 		}
-		fmt.Fprintf(out, "%s: %s\r\n", name, mime.QEncoding.Encode("utf-8", value))
+		fmt.Fprintf(out, "%s: %s\r\n", name, value)
 	}
 	if !dated {
 		fmt.Fprintf(out, "Date: %s\r\n", b.date.Format(time.RFC1123Z))
@@ -90,12 +97,34 @@ func (b *builder) header(out *bytes.Buffer) error {
 
 var addressFields = map[string]bool{"from": true, "to": true, "cc": true, "reply-to": true, "sender": true}
 
-// mailbox takes the resource off a JID: no mail goes to one.
-func mailbox(value string) string {
+// mailboxes takes the resource off a JID, since no mail goes to one, and encodes
+// what is not ASCII in the names of a list of addresses, but not in the addresses
+// (RFC 2047 §5).
+func mailboxes(value string) (string, error) {
 	if j, err := jid.Parse(value); err == nil && j.Local() != "" {
-		return j.Bare().String()
+		return j.Bare().String(), nil
 	}
-	return value
+	if ascii(value) {
+		return value, nil
+	}
+	list, err := mail.ParseAddressList(value)
+	if err != nil {
+		return "", errors.New("not a list of addresses")
+	}
+	texts := make([]string, len(list))
+	for i, a := range list {
+		texts[i] = a.String()
+	}
+	return strings.Join(texts, ", "), nil
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 func fieldRank(name string) int {

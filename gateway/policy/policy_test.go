@@ -91,12 +91,12 @@ func reference(t testing.TB, name string) string {
 	return string(text)
 }
 
-const mail = "From: News <news@corp.example>\r\nTo: alice@chat.example\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n" +
+const letter = "From: News <news@corp.example>\r\nTo: alice@chat.example\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?=\r\n" +
 	"Received: one\r\nReceived: two\r\n\r\nGood day\r\n"
 
 func mailTo(t testing.TB, to string) *Message {
 	t.Helper()
-	m, err := mcmt.Parse([]byte(mail), mcmt.Limits{})
+	m, err := mcmt.Parse([]byte(letter), mcmt.Limits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func mailTo(t testing.TB, to string) *Message {
 
 func mcmtTo(t testing.TB, to string) *Message {
 	t.Helper()
-	raw, err := mcmt.Build(mcmt.Draft{Email: []byte(mail), SMS: "short", Subject: "Hi"})
+	raw, err := mcmt.Build(mcmt.Draft{Email: []byte(letter), SMS: "short", Subject: "Hi"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -417,6 +417,70 @@ func TestNone(t *testing.T) {
 		}
 		if p.Stats() != nil && len(p.Stats()) > 0 || p.Warnings() != nil || p.Has(Enqueue) {
 			t.Error("there is something")
+		}
+	}
+}
+
+// The example of deploy/ does what its comments say.
+func TestExample(t *testing.T) {
+	t.Parallel()
+	text := strings.ReplaceAll(reference(t, "../../../deploy/examples/policy.lua"), "chat.example.com", "chat.example")
+	p := loaded(t, new(gateway), text)
+	if w := p.Warnings(); len(w) != 0 {
+		t.Error(w)
+	}
+	for to, want := range map[string]string{"oncall@chat.example": "alice@chat.example", "carol@chat.example": ""} {
+		if d := enqueue(t, p, mailTo(t, to)); d != (Decision{Recipient: want}) {
+			t.Errorf("%s: %+v", to, d)
+		}
+	}
+	newsletter := mailTo(t, "carol@chat.example")
+	var err error
+	if newsletter.Mail, err = mcmt.Parse([]byte("List-Unsubscribe: <mailto:a@b>\r\n"+letter), mcmt.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if d := enqueue(t, p, newsletter); d.Verdict != Refuse {
+		t.Errorf("a newsletter: %+v", d)
+	}
+	d, err := p.Fixup(t.Context(), mcmtTo(t, "alice@chat.example"), parsed(t, "<message xmlns='jabber:client' to='alice@chat.example'><body>x</body></message>"))
+	if err != nil || d.Stanza == nil || d.Stanza.Child("body").Text() != "[news@corp.example] x" {
+		t.Errorf("%+v %v", d, err)
+	}
+}
+
+// Everything that build can be given, read back.
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	g := new(gateway)
+	p := loaded(t, g, hook(`
+local m = msys.core.ec_message_new(nil)
+m:build({ From = "Jürgen <j@corp.example>", To = "a@b/phone", Subject = "Grüße", ["X-Own"] = "1", Date = "Fri, 27 Nov 2026 10:00:00 +0000" },
+  { ["text/html"] = "<b>hé</b>", ["text/plain"] = "hé\r\n.\r\nFrom x" },
+  { { type = "application/pdf", name = "a b.pdf", content = ("\0\255"):rep(100) } })
+m:inject("j@corp.example", "a@b/phone")`))
+	enqueue(t, p, mailTo(t, "alice@chat.example"))
+	if len(g.did) != 1 || !strings.HasPrefix(g.did[0], "inject q1/test/core_ec_message_enqueue/0 j@corp.example a@b\n") {
+		t.Fatalf("did %q %+v", g.did, p.Stats())
+	}
+	_, raw, _ := strings.Cut(g.did[0], "\n")
+	m, err := mcmt.ParseMail([]byte(raw), mcmt.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	last := m.Parts[len(m.Parts)-1]
+	if m.Email.Text != "hé\n.\nFrom x\n" && m.Email.Text != "hé\n.\nFrom x" || m.Email.HTML != "<b>hé</b>" || m.Email.Subject != "Grüße" || m.Header.Get("X-Own") != "1" ||
+		m.Header.Get("To") != "a@b" ||
+		m.Header.Addresses("From")[0] != (mcmt.Address{Name: "Jürgen", Addr: "j@corp.example"}) || last.Name != "a b.pdf" || string(last.Body) != strings.Repeat("\x00\xff", 100) || len(m.Warnings) != 0 {
+		t.Errorf("%+v\n%+v %q\n%s", m.Email, last, m.Warnings, raw)
+	}
+
+	for _, bad := range []string{
+		`m:build({ ["a b"] = "x" }, {})`, `m:build({ Subject = "a\nb" }, {})`, `m:build({ ["Content-Type"] = "x/y" }, {})`, `m:build({}, { text = "x" })`, `m:build({}, { ["multipart/mixed"] = "x" })`,
+		`m:build({ 1 }, {})`, `m:build({ From = "Jürgen" }, {})`, `m:build({}, { ["text/plain"] = {} })`, `m:build({}, {}) m:build({}, {})`, `m:inject("a@b", "c@d")`, `msg:build({}, {})`, `msg:inject("a@b", "c@d")`, `m:build({}, {}, { 1 })`,
+	} {
+		p := loaded(t, new(gateway), hook("local m = msys.core.ec_message_new(nil)\n"+bad))
+		if d := enqueue(t, p, mailTo(t, "a@b")); d != (Decision{}) || p.Stats()[0].Failures != 1 {
+			t.Errorf("%s: %+v", bad, d)
 		}
 	}
 }

@@ -269,11 +269,12 @@ func TestWarnings(t *testing.T) {
 	p, err := Load(Options{Scripts: []Source{
 		{Name: "a", File: "a.lua", Text: "local m = {}\nfunction m:core_ec_message_enqueue(msg) end\nfunction m:validate_data(msg) end\nfunction m.helper() end\nmsys.registerModule('m', m)"},
 		{Name: "b", File: "b.lua", Text: "local x = 1"},
+		{Name: "c", File: "c.lua", Text: "msys.registerModule('m', { delivery_failed = function() end })"},
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := "[a.lua:3: validate_data is no hook of this gateway: it is never called b.lua: registers no hook: it does nothing]"
+	want := "[a.lua:3: validate_data is no hook of this gateway: it is never called b.lua: registers no hook: it does nothing c.lua: delivery_failed is not yet called by this version]"
 	if got := fmt.Sprint(p.Warnings()); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
