@@ -7,6 +7,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
@@ -197,9 +198,14 @@ func (h scriptHost) Send(ctx context.Context, st *stanza.Stanza, once string) er
 		st.From = h.app.state.Load().rules.Converter.Gateway()
 	}
 	if st.Kind != stanza.Message {
-		return h.app.router.Forward(ctx, st)
+		_ = h.app.router.Forward(ctx, st) // nobody keeps presence, and no message waits for it
+		return nil
 	}
-	return h.app.delivery.KeepAs(ctx, st, mcmt.ID(convert.StanzaID(once, st.To)), policy.Listener)
+	err := h.app.delivery.KeepAs(ctx, st, mcmt.ID(convert.StanzaID(once, st.To)), policy.Listener)
+	if errors.Is(err, broker.ErrInvalid) {
+		return &stanza.Error{Type: stanza.Cancel, Condition: stanza.NotAcceptable, Text: "the stanza cannot be stored"}
+	}
+	return err
 }
 
 // Inject implements policy.Host: a message is accepted as from an authenticated peer.

@@ -45,6 +45,7 @@ func (e *OverBudget) Error() string { return e.What + " used up" }
 // budget it stays so until reset, so that pcall gives a script no second one.
 type meter struct {
 	budget   Budget
+	limit    time.Duration // of this call
 	deadline time.Time
 	steps    int
 	memory   int // bytes asked for
@@ -64,9 +65,9 @@ const (
 	clockBytes = 4 << 10
 )
 
-// reset begins a call.
-func (m *meter) reset() {
-	m.deadline = time.Now().Add(m.budget.Time)
+// reset begins a call that may take so long.
+func (m *meter) reset(limit time.Duration) {
+	m.limit, m.deadline = limit, time.Now().Add(limit)
 	m.steps, m.memory, m.over = 0, 0, nil
 }
 
@@ -76,21 +77,26 @@ func (m *meter) Done() <-chan struct{} {
 		return closed
 	}
 	m.steps++
-	switch {
-	case m.steps > m.budget.Steps:
-		m.over = &OverBudget{fmt.Sprintf("budget of %d instructions", m.budget.Steps)}
-	case m.steps%clockEvery == 0:
+	if m.steps%clockEvery == 0 {
 		m.clock()
 	}
+	m.count()
 	if m.over != nil {
 		return closed
 	}
 	return nil
 }
 
+// count says whether there were too many instructions.
+func (m *meter) count() {
+	if m.over == nil && m.steps > m.budget.Steps {
+		m.over = &OverBudget{fmt.Sprintf("budget of %d instructions", m.budget.Steps)}
+	}
+}
+
 func (m *meter) clock() {
 	if m.over == nil && time.Now().After(m.deadline) {
-		m.over = &OverBudget{fmt.Sprintf("time budget of %s", m.budget.Time)}
+		m.over = &OverBudget{fmt.Sprintf("time budget of %s", m.limit)}
 	}
 }
 
@@ -124,6 +130,7 @@ func (m *meter) charge(L *lua.LState, bytes int) {
 // as an instruction at most.
 func (m *meter) work(L *lua.LState, n int) {
 	m.steps += n / 16
+	m.count()
 	if n > clockBytes {
 		m.clock()
 	}

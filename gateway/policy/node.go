@@ -105,6 +105,7 @@ func (s *state) nodeAttr(L *lua.LState) int {
 			value = L.CheckString(3)
 		}
 		s.meter.charge(L, nodeSize+len(value))
+		s.meter.work(L, len(n.element.Attrs)*cellSize) // each is looked at
 		if name == "xmlns" {
 			n.element.Name.Space = value
 		} else {

@@ -172,6 +172,11 @@ func (sc *script) run(ctx context.Context, h Hook, c call, args func(*state) []l
 		sc.failed(h, err)
 		return result{call: c}, nil
 	}
+	failed := true // until the call has ended well: a bug of ours leaves the state half way too
+	defer func() {
+		s.call = call{host: nobody{}}
+		sc.give(s, failed)
+	}()
 	start := time.Now()
 	none := c
 	var v Verdict
@@ -189,9 +194,7 @@ func (sc *script) run(ctx context.Context, h Hook, c call, args func(*state) []l
 	}
 	sc.counts.calls.Add(1)
 	sc.counts.nanoseconds.Add(uint64(time.Since(start)))
-	s.call = call{host: nobody{}}
-	sc.give(s, err != nil)
-	if err != nil {
+	if failed = err != nil; failed {
 		sc.failed(h, err)
 	}
 	return result{v, c}, nil

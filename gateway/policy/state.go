@@ -25,6 +25,9 @@ const (
 	// the other, a state is replaced: what a script keeps between calls it may not
 	// gather for ever.
 	lifetimeBudgets = 4
+	// loadTime is how long a script may take to register its hooks: on a busy machine
+	// a configuration is not refused for a moment's delay.
+	loadTime = time.Second
 	// maxActs is how many stanzas and messages one call may send.
 	maxActs = 16
 )
@@ -94,7 +97,7 @@ func newState(sc *script) (*state, error) {
 	s.openJID()
 	s.openMessage()
 	s.openXMPP()
-	s.meter.reset()
+	s.meter.reset(max(loadTime, sc.budget.Time))
 	s.L.SetContext(s.meter)
 	L := s.L
 	L.Push(L.NewFunctionFromProto(sc.proto))
@@ -140,7 +143,7 @@ func (s *state) act(L *lua.LState, a act) {
 func (s *state) run(m method, c call, args func(*state) []lua.LValue) (Verdict, error) {
 	s.call = c
 	defer func() { s.call.host = nobody{} }()
-	s.meter.reset()
+	s.meter.reset(s.meter.budget.Time)
 	L := s.L
 	L.SetTop(0)
 	L.Push(m.fn)
