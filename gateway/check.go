@@ -45,6 +45,12 @@ it falls into.
 					return printEffective(cmd.OutOrStdout(), all, asJSON)
 				}
 			}
+			if err == nil {
+				var found config.Diagnostics
+				if found, err = app.CheckScripts(cfg); err == nil {
+					cfg.Warnings = append(cfg.Warnings, found...)
+				}
+			}
 			if asJSON {
 				return printFindings(cmd.OutOrStdout(), cfg, err)
 			}

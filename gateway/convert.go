@@ -15,6 +15,7 @@ import (
 	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/app"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/policy"
 	"mcmt2xmpp/mcmt"
 )
 
@@ -80,6 +81,7 @@ type dryRun struct {
 	To       string            `json:"to"`
 	Stanza   string            `json:"stanza,omitempty"`
 	Part     string            `json:"part,omitempty"`
+	Scripts  []string          `json:"scripts,omitempty"` // what policy scripts decide and would send
 	Outcome  string            `json:"outcome"`
 	Error    string            `json:"error,omitempty"`
 	Steps    []convert.Step    `json:"steps,omitempty"`
@@ -106,6 +108,10 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 	if err != nil {
 		return nil, err
 	}
+	scripts, err := newDryScripts(cfg, rules)
+	if err != nil {
+		return nil, reportDiagnostics(os.Stderr, err)
+	}
 	limits := app.Limits
 	raw, err := io.ReadAll(io.LimitReader(in, limits.Size+1))
 	if err != nil {
@@ -123,14 +129,25 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 	id := string(mcmt.NewID(now))
 	var results []dryRun
 	for _, rcpt := range to {
-		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: rcpt, Message: msg, Received: now, Now: now, Explain: true})
-		r := dryRun{To: rcpt, Part: res.Part, Steps: res.Steps, Warnings: msg.Warnings, Outcome: "not converted"}
+		r := dryRun{To: rcpt, Warnings: msg.Warnings, Outcome: "not converted"}
+		m := &policy.Message{ID: id, From: from, To: rcpt, Mail: msg, Received: now}
+		if ended := scripts.before(ctx, m, &r); ended {
+			results = append(results, r)
+			continue
+		}
+		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: m.To, Message: msg, Received: now, Now: now, Explain: true})
+		r.Part, r.Steps = res.Part, res.Steps
 		if err != nil {
 			r.Error = err.Error()
 			results = append(results, r)
 			continue
 		}
-		it := &filters.Item{Stanza: res.Stanza, Direction: filters.In, Sender: from, Recipient: rcpt}
+		st, ended := scripts.after(ctx, m, res.Stanza, &r)
+		if ended {
+			results = append(results, r)
+			continue
+		}
+		it := &filters.Item{Stanza: st, Direction: filters.In, Sender: from, Recipient: m.To}
 		outcome := rules.Filters.Apply(ctx, it)
 		r.Filters, r.Outcome = outcome.Verdicts, outcome.Action.String()
 		r.Stanza = string(it.Stanza.Append(nil, ""))
@@ -169,6 +186,9 @@ func (r dryRun) print(w io.Writer, explain bool) {
 		for _, s := range r.Warnings {
 			fmt.Fprintf(w, "  %-8s %s\n", "warning", s)
 		}
+		for _, s := range r.Scripts {
+			fmt.Fprintf(w, "  %-8s %s\n", "script", s)
+		}
 		for _, v := range r.Filters {
 			action := v.Action
 			if action == filters.Continue {
@@ -183,6 +203,8 @@ func (r dryRun) print(w io.Writer, explain bool) {
 		fmt.Fprintf(w, "  %-8s %s\n", "outcome", outcome)
 	} else if r.Error != "" {
 		fmt.Fprintf(w, "# %s: %s\n", r.To, r.Error)
+	} else if r.Outcome == "drop" && len(r.Filters) == 0 {
+		fmt.Fprintf(w, "# %s: %s\n", r.To, r.Scripts[len(r.Scripts)-1])
 	} else if r.Outcome == "drop" {
 		fmt.Fprintf(w, "# %s: dropped by a filter: %s\n", r.To, lastReason(r.Filters))
 	}

@@ -66,6 +66,7 @@ var closed = map[string]*regexp.Regexp{
 	"change":    regexp.MustCompile(`^(taken_over|given_up|lost)$`),
 	"result":    regexp.MustCompile(`^(verified|refused|absent)$`),
 	"listener":  regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
+	"script":    regexp.MustCompile(`^[a-z-]+$`),                                             // named in the configuration
 	"pool":      regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
 	"le":        regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
 	"quantile":  regexp.MustCompile(`^[0-9.]+$`),

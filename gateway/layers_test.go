@@ -41,6 +41,7 @@ var confined = map[string][]string{
 	"github.com/emersion/go-smtp":         {"mcmt/smtpd", "mcmt/relay"},
 	"github.com/spf13/cobra":              {"gateway"},
 	"github.com/prometheus/client_golang": {"gateway/admin"},
+	"github.com/yuin/gopher-lua":          {"gateway/policy"},
 	"github.com/k3a/html2text":            {"gateway/convert"},
 	"github.com/xdg-go/scram":             {"xmpp/sasl", "mcmt/relay"},
 	"github.com/emersion/go-message":      {"mcmt"},

@@ -22,6 +22,7 @@ import (
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/listener"
 	"mcmt2xmpp/gateway/outmail"
+	"mcmt2xmpp/gateway/policy"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt/httpd"
@@ -51,6 +52,7 @@ type App struct {
 	ready chan struct{}
 
 	state     atomic.Pointer[state] // what a reload replaces
+	scripts   policy.Counters       // of policy scripts, over reloads
 	reloading sync.Mutex            // one reload at a time
 
 	broker      *broker.Broker
@@ -111,11 +113,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 		return err
 	}
 	defer a.trace.Subscribe(trace.Log(a.log))()
-	st, err := newState(a.o.Config)
+	st, err := a.newState(a.o.Config)
 	if err != nil {
 		return err
 	}
 	a.state.Store(st)
+	a.warnOfScripts(st)
 	if err := a.open(ctx); err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
@@ -183,7 +186,7 @@ func (a *App) open(ctx context.Context) error {
 	a.router.OnAvailable(a.delivery.Wake)
 	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name); a.mail.WakeAll(name) })
 	a.conversion = &delivery.Conversion{
-		Rules:  func() delivery.Rules { return a.state.Load().rules.conversion() },
+		Rules:  a.conversionRules,
 		Limits: Limits,
 		Keeps:  a.keepsMail, Reporter: a.outmail, Store: b.Store,
 		Trace: a.trace,

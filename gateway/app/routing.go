@@ -31,6 +31,7 @@ func (a *App) newRouter() *router.Router {
 		Custody:  keeper{a},
 		Remote:   remote{a},
 		Filter:   a.filterBetween,
+		Sent:     a.askAboutSent,
 		Tells:    filters.Tells,
 		Version:  a.o.Version,
 
@@ -161,10 +162,14 @@ func (a *App) xmppLog() zerolog.Logger {
 	if level == nil {
 		return a.log
 	}
-	return a.log.Level(map[config.LogLevel]zerolog.Level{
+	return a.log.Level(zerologLevel(*level))
+}
+
+func zerologLevel(level config.LogLevel) zerolog.Level {
+	return map[config.LogLevel]zerolog.Level{
 		config.LogDebug: zerolog.DebugLevel, config.LogInfo: zerolog.InfoLevel,
 		config.LogWarn: zerolog.WarnLevel, config.LogError: zerolog.ErrorLevel,
-	}[*level])
+	}[level]
 }
 
 // listening is the condition of readiness that the sockets are open.

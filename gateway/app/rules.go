@@ -6,7 +6,6 @@ import (
 	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
-	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/mcmt"
 )
 
@@ -55,11 +54,6 @@ func NewRules(cfg *config.Config) (*Rules, error) {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
 	return &Rules{Converter: converter, Filters: chain, Role: role}, nil
-}
-
-// conversion returns what the conversion stage needs of the Rules.
-func (r *Rules) conversion() delivery.Rules {
-	return delivery.Rules{Converter: r.Converter, Filters: r.Filters}
 }
 
 // Limits are the bounds on a message that is taken apart. Its size was bounded by

@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/policy"
 	"mcmt2xmpp/gateway/store"
 )
 
@@ -14,6 +15,7 @@ import (
 type state struct {
 	cfg     *config.Config
 	rules   *Rules
+	policy  *policy.Policy // nil: there are no scripts
 	listens map[listenKey]*config.Listen
 	stores  []string // URIs of the account stores whose users can log in
 }
@@ -120,7 +122,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	a.certs.reload()
 	var st *state
 	if err == nil {
-		st, err = newState(cfg)
+		st, err = a.newState(cfg)
 	}
 	if err == nil {
 		err = a.prepare(ctx, st)
@@ -141,6 +143,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)
 		}
 	}
+	a.warnOfScripts(st)
 	for _, what := range needsRestart(old, st) {
 		a.log.Warn().Str("change", what).Msg("takes effect after a restart")
 	}

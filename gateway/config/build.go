@@ -42,6 +42,7 @@ func (t *tree) build() *Config {
 	t.buildMail(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
+	t.buildScripts(c)
 	return c
 }
 

@@ -17,8 +17,8 @@ func TestWarnings(t *testing.T) {
 	}{
 		{"routes and a gateway", `domain a.example { gateway = "b.example:1" routes = ( "xmpp-server://c.example:2" ) }`,
 			[]string{"1:20: warning: gateway has no effect: routes, at t.conf:1:"}},
-		{"a scope, once for all that is in it", "scriptlet { script x { source = x } }",
-			[]string{"1:1: warning: scope scriptlet is not yet in effect in this version"}},
+		{"a scope, once for all that is in it", "xmpp_logger x { logfile = x heartbeat = 5 }",
+			[]string{"1:1: warning: scope xmpp_logger is not yet in effect in this version"}},
 		{"in one of its scopes only: outgoing certificates", `domain a.example { tls_certificate = "` + files.both + `" }`,
 			[]string{"1:20: warning: tls_certificate is not yet in effect"}},
 		{"the module is switched off", "domain a.example { xmpp_role = server }\nxmpp { enabled = false }\nxmpp_listener { authplainparameters = [ uri = \"nats://accounts\" ] listen :1 {} }",

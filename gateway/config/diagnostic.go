@@ -9,13 +9,17 @@ import (
 type Position struct {
 	File   string // as it was given or found by include
 	Line   int    // from 1; 0: the file as a whole
-	Column int    // from 1, in characters
+	Column int    // from 1, in characters; 0: the line as a whole
 }
 
-// String returns file:line:col, or the file alone.
+// String returns file:line:col, file:line where no column is known, or the file
+// alone.
 func (p Position) String() string {
-	if p.Line == 0 {
+	switch {
+	case p.Line == 0:
 		return p.File
+	case p.Column == 0:
+		return fmt.Sprintf("%s:%d", p.File, p.Line)
 	}
 	return fmt.Sprintf("%s:%d:%d", p.File, p.Line, p.Column)
 }

@@ -23,6 +23,7 @@ type testFiles struct {
 	otherKey string // a key of another certificate
 	expired  string // an expired certificate and its key
 	passwd   string // user:password lines
+	script   string // a Lua script
 }
 
 func newTestFiles(t testing.TB) testFiles {
@@ -38,6 +39,7 @@ func newTestFiles(t testing.TB) testFiles {
 	f.otherKey = f.write(t, "other-key.pem", other)
 	f.expired = f.write(t, "expired.pem", old+oldKey)
 	f.passwd = f.write(t, "passwd", "alice:wonderland\n")
+	f.script = f.write(t, "script.lua", "local x = 1\n")
 	return f
 }
 

@@ -12,10 +12,6 @@ var (
 // plannedOptions are accepted and checked, so that a file can be written for all
 // of the product, and say when they are set that they have no effect yet.
 var plannedOptions = []*option{
-	// Scripts.
-	{name: "source", kind: kindPath, scopes: inScript, planned: everywhere,
-		doc: "the Lua file"},
-
 	// The xmpp_logger.
 	{name: "logfile", kind: kindPath, scopes: inXMPPLogger, planned: everywhere, doc: "the file to write"},
 	{name: "logmode", kind: kindMode, def: "0660", scopes: inXMPPLogger, planned: everywhere, doc: "access rights of logfile, octal"},

@@ -79,6 +79,7 @@ var baseline = map[scopeSet]map[string]string{
 	inFilter:       {"namespace": "namespace = urn:other", "max": "max = 1", "type": "type = empty_body", "pattern": "pattern = other", "rate": "rate = \"1/1\""},
 	inRelay:        {"user": "user = other", "password": "password = other"},
 	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
+	inScript:       {"source": "source = key.pem"},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
 
@@ -99,7 +100,7 @@ func sample(o *option, f testFiles) string {
 	}
 	named := map[string]string{
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
-		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd,
+		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd, "source": f.script,
 		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
 		"urls": "nats://nats.example:4222", "mail_gateway_domain": "gw.base.example",
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
@@ -208,12 +209,14 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 			name, at(scopeByName(name).bit), use, 7000+i, at(inListen), at(inPeer))
 	}
 	switch s.bit {
-	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inScriptlet, inDKIM, inBinding, inBindingGroup:
+	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inDKIM, inBinding, inBindingGroup:
 		label := " sample.example "
 		if s.label == labelNone {
 			label = " "
 		}
 		text += s.name + label + "{" + set + "}\n"
+	case inScriptlet:
+		text += "scriptlet {" + set + " script x { source = \"" + f.script + "\" } }\n"
 	case inScript:
 		text += "scriptlet { script x {" + set + "} }\n"
 	}
@@ -259,6 +262,9 @@ func dump(c *Config) string {
 	for _, l := range c.Links {
 		l.Pos = Position{}
 		fmt.Fprintf(&b, "%+v %s\n", l, l.Password.Reveal())
+	}
+	for _, s := range c.Scripts {
+		fmt.Fprintln(&b, s.Name, s.Path, s.Text, s.Level != nil)
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)

@@ -23,6 +23,7 @@ import (
 type Rules struct {
 	Converter *convert.Converter
 	Filters   *filters.Chain
+	Policy    Policy // nil: no scripts are asked
 }
 
 // Conversion turns messages of the INGEST stage into stanzas of the DELIVER
@@ -84,15 +85,19 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	if rec.JID.IsZero() {
 		return c.relay(ctx, rec, d)
 	}
-	var st *stanza.Stanza
-	var email []byte
+	var m made
 	var action filters.Action
 	var why string
 	err = guard(func() (err error) {
-		if st, email, err = c.convert(rules, &rec, d); err == nil {
-			st, action, why = c.filter(ctx, rules, rec, st)
+		if m, err = c.convert(ctx, rules, &rec, d); err != nil {
+			return err
 		}
-		return err
+		if m.stanza == nil {
+			action, why = filters.Drop, m.by
+			return nil
+		}
+		m.stanza, action, why = c.filter(ctx, rules, rec, m.stanza)
+		return nil
 	})
 	if err != nil {
 		return c.fail(ctx, rec, d, err)
@@ -106,10 +111,10 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 		return broker.Retry(filterRetry), true
 	}
 	// Mostly somewhat less than the message it was made from.
-	body := st.Append(make([]byte, 0, len(d.Body)+len(email)), "")
-	if email != nil {
+	body := m.stanza.Append(make([]byte, 0, len(d.Body)+len(m.email)), "")
+	if m.email != nil {
 		rec.Stanza = len(body)
-		body = append(body, email...)
+		body = append(body, m.email...)
 	}
 	msg, err := custody.Deliver(rec, d.ID, body)
 	if err != nil {
@@ -131,9 +136,16 @@ func (c *Conversion) relay(ctx context.Context, rec custody.Record, d *broker.De
 	return broker.Move(msg), false
 }
 
+// made is what a message has become.
+type made struct {
+	stanza *stanza.Stanza // nil: a script has dealt with it
+	by     string         // which one
+	email  []byte         // that goes out should the stanza not arrive; nil: none does
+}
+
 // convert parses the message as its listener's mcmt_reception said, makes the
-// stanza and notes in rec what it is. With it comes the e-mail where that is to be kept.
-func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (_ *stanza.Stanza, email []byte, err error) {
+// stanza and notes in rec what it is.
+func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Record, d *broker.Delivery) (m made, err error) {
 	start := time.Now()
 	parse := mcmt.Parse
 	if rec.Reception == mcmt.PassThrough {
@@ -141,17 +153,24 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	msg, err := parse(d.Body, c.Limits)
 	if err != nil {
-		return nil, nil, err
+		return m, err
+	}
+	scripts := c.scripted(rules, *rec, msg)
+	if m.by, err = scripts.before(ctx); m.by != "" || err != nil {
+		return m, err
 	}
 	res, err := rules.Converter.Convert(convert.Input{
-		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: rec.To.Address, Message: msg,
+		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: scripts.msg.To, Message: msg,
 		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
 	})
 	if err != nil {
-		return nil, nil, err
+		return m, err
 	}
 	if rec.WantsSuccess() {
 		convert.RequestReceipt(res.Stanza)
+	}
+	if res.Stanza, m.by, err = scripts.after(ctx, res.Stanza); res.Stanza == nil {
+		return m, err
 	}
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
@@ -162,9 +181,10 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
 	if c.Keeps != nil && c.Keeps(rec.JID.Domain()) {
-		email = msg.Email.Raw
+		m.email = msg.Email.Raw
 	}
-	return res.Stanza, email, nil
+	m.stanza = res.Stanza
+	return m, nil
 }
 
 // filter returns the stanza as the filters leave it, what they decided and why, and

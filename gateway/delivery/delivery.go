@@ -4,6 +4,7 @@
 // what cannot be delivered now waits in the PARK stage, in order.
 //
 //	conversion.go  INGEST stage: message to stanza, filters
+//	policy.go      what scripts decide about a message at conversion
 //	delivery.go    the parts of a Delivery, Run, Keep
 //	live.go        DELIVER stage: a run of messages for one recipient
 //	kept.go        the order of messages between users, some of which took this way
@@ -169,12 +170,17 @@ const keptListener = "xmpp_listener"
 // Keep takes custody of a message from one Jabber user to another who is away
 // (XEP-0160 §3). It and Waits are a router.Custody.
 func (dl *Delivery) Keep(ctx context.Context, st *stanza.Stanza) error {
+	return dl.KeepAs(ctx, st, mcmt.NewID(time.Now()), keptListener)
+}
+
+// KeepAs is Keep for a message that has its id already, so that one which is kept
+// again is known, and comes from somewhere else.
+func (dl *Delivery) KeepAs(ctx context.Context, st *stanza.Stanza, id mcmt.ID, listener string) error {
 	now := time.Now()
-	id := mcmt.NewID(now)
 	st = stamped(st, string(id))
 	// It came from no mail address: the null path, so that no mail bounces.
 	rec := custody.Record{ID: id, To: mcmt.Recipient{Address: st.To.Bare().String()},
-		Listener: keptListener, Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
+		Listener: listener, Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
 	msg, err := custody.Deliver(rec, string(rec.ID), st.Append(nil, ""))
 	if err != nil {
 		return fmt.Errorf("keep message: %w", err)

@@ -95,6 +95,10 @@ func (s *shows) sleep(on bool) {
 	}
 }
 
+// Shows returns the presence that others see of the session, nil for none. It must
+// not be changed.
+func (c *session) Shows() *stanza.Stanza { return c.shows.last.Load() }
+
 // freshTime is more than it takes until all processes know of a session.
 const freshTime = 5 * time.Second
 

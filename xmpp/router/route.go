@@ -22,7 +22,7 @@ func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) err
 			st = &out
 		}
 	}
-	answer, err := r.route(ctx, from, st)
+	answer, err := r.sent(ctx, from, st)
 	if st.Kind == stanza.Message {
 		r.copySent(ctx, from, seen) // even what is refused was said
 	}
@@ -39,6 +39,16 @@ func (r *Router) Route(ctx context.Context, from Session, st *stanza.Stanza) err
 		return fmt.Errorf("answer %s: %w", st.Kind, err)
 	}
 	return nil
+}
+
+// sent is route for a stanza of a client, unless somebody else deals with it.
+func (r *Router) sent(ctx context.Context, from Session, st *stanza.Stanza) (answer *stanza.Stanza, err error) {
+	if r.o.Sent != nil && st.Kind == stanza.Message && st.Type != stanza.TypeError {
+		if done, err := r.o.Sent(ctx, st); done || err != nil {
+			return nil, err
+		}
+	}
+	return r.route(ctx, from, st)
 }
 
 // refusal is what the sender may know of an error.

@@ -101,3 +101,43 @@ func TestHandlerTakesItsDomain(t *testing.T) {
 		t.Errorf("after the handler left: %v", last)
 	}
 }
+
+// TestSent: who is asked about what a client sends can take it, or refuse it.
+func TestSent(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name, typ string
+		done      bool
+		err       error
+		asked     bool
+		kept      int
+		want      stanza.Condition
+	}{
+		{"it goes on", "chat", false, nil, true, 1, ""},
+		{"dealt with", "chat", true, nil, true, 0, ""},
+		{"refused", "chat", false, &stanza.Error{Condition: stanza.PolicyViolation}, true, 0, stanza.PolicyViolation},
+		{"not now", "chat", false, errors.New("away"), true, 0, stanza.InternalServerError},
+		{"an error is no message", "error", true, nil, false, 0, ""},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			keeps, asked := &kept{}, false
+			r := newRouter(t, Options{Custody: keeps, Sent: func(context.Context, *stanza.Stanza) (bool, error) {
+				asked = true
+				return row.done, row.err
+			}})
+			from := &client{jid: jid.MustParse("bob@here.example/b")}
+			st := stanza.NewMessage(jid.MustParse("alice@here.example"), from.jid, row.typ, "x")
+			if err := r.Route(t.Context(), from, st); err != nil {
+				t.Fatal(err)
+			}
+			var got stanza.Condition
+			if answer, n := from.last(); n > 0 {
+				got = stanza.ParseError(answer.Child("error")).Condition
+			}
+			if got != row.want || keeps.n != row.kept || asked != row.asked {
+				t.Errorf("answer %q, kept %d, asked %v", got, keeps.n, asked)
+			}
+		})
+	}
+}

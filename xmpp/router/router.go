@@ -138,6 +138,10 @@ type Options struct {
 	// silence. keep says that it would be stored, not delivered now. A *stanza.Error
 	// is for the sender. Nil: all goes on.
 	Filter func(ctx context.Context, st *stanza.Stanza, keep bool) (*stanza.Stanza, error)
+	// Sent is asked about each message that a client here sends, but for errors, before
+	// anything else is done with it. done: it has been dealt with. A *stanza.Error goes to
+	// the sender; any other error reads as one that passes. Nil: nobody is asked.
+	Sent func(ctx context.Context, st *stanza.Stanza) (done bool, err error)
 	// Tells says whether a message says anything that a chat state does not (XEP-0085).
 	// Nil: every one does.
 	Tells func(st *stanza.Stanza) bool
