@@ -46,7 +46,7 @@ var confined = map[string][]string{
 	"github.com/emersion/go-message":      {"mcmt"},
 	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench"},
 	"net/smtp":                            {},
-	"encoding/xml":                        {},
+	"encoding/xml":                        {"mcmt"},
 	"github.com/stretchr/testify":         {},
 	"github.com/rogpeppe/go-internal":     {},
 	"mellium.im/xmpp":                     {},
