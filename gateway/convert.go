@@ -123,7 +123,7 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 	id := string(mcmt.NewID(now))
 	var results []dryRun
 	for _, rcpt := range to {
-		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: rcpt, Message: msg, Received: now, Now: now, Explain: true})
+		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: rcpt, Message: msg, Received: now, Now: now, Place: app.DryPlace(cfg), Explain: true})
 		r := dryRun{To: rcpt, Part: res.Part, Steps: res.Steps, Warnings: msg.Warnings, Outcome: "not converted"}
 		if err != nil {
 			r.Error = err.Error()

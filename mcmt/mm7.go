@@ -197,20 +197,51 @@ func (r *mm7Reader) arrange() {
 	if r.smil == nil {
 		return
 	}
+	find := finder(r.leaves)
+	taken := make([]bool, len(r.leaves))
 	shown := make([]*entity, 0, len(r.leaves))
 	for _, ref := range r.smil.refs {
-		i := slices.IndexFunc(r.leaves, func(e *entity) bool { return e.isAt(ref) })
-		if i < 0 || slices.Contains(shown, r.leaves[i]) {
-			continue
+		if i, ok := find(ref); ok && !taken[i] {
+			taken[i] = true
+			shown = append(shown, r.leaves[i])
 		}
-		shown = append(shown, r.leaves[i])
 	}
-	for _, e := range r.leaves {
-		if !slices.Contains(shown, e) {
+	for i, e := range r.leaves {
+		if !taken[i] {
 			shown = append(shown, e)
 		}
 	}
 	r.leaves = shown
+}
+
+// finder returns what finds that of all to which src of a presentation refers: by
+// Content-ID (RFC 2392), by Content-Location (RFC 2557), or by its name. COMPAT phones:
+// a Content-ID without "cid:".
+func finder(all []*entity) func(src string) (int, bool) {
+	byID, byLocation, byName := make(map[string]int), make(map[string]int), make(map[string]int)
+	note := func(m map[string]int, key string, i int) {
+		if _, there := m[key]; !there && key != "" {
+			m[key] = i
+		}
+	}
+	for i, e := range all {
+		note(byID, e.contentID(), i)
+		note(byLocation, e.header.Get("Content-Location"), i)
+		note(byName, strings.ToLower(e.fileName()), i)
+	}
+	return func(src string) (int, bool) {
+		if id, ok := cid(src); ok {
+			i, there := byID[id]
+			return i, there
+		}
+		for _, m := range []map[string]int{byLocation, byID} {
+			if i, there := m[src]; there {
+				return i, true
+			}
+		}
+		i, there := byName[strings.ToLower(locationName(src))]
+		return i, there
+	}
 }
 
 // fill divides texts and files.
@@ -244,28 +275,15 @@ func (e *entity) fileName() string {
 	if name := fileName(e); name != "" {
 		return name
 	}
-	at := e.header.Get("Content-Location")
+	return locationName(e.header.Get("Content-Location"))
+}
+
+// locationName is the last element of a relative or absolute address.
+func locationName(at string) string {
 	if plain, err := url.PathUnescape(at); err == nil {
 		at = guessUTF8(plain)
 	}
 	return baseName(at)
-}
-
-// isAt reports whether e is what src of a presentation refers to: by Content-ID (RFC
-// 2392), by Content-Location (RFC 2557), or by its name. COMPAT phones: a Content-ID
-// without "cid:".
-func (e *entity) isAt(src string) bool {
-	if id, ok := cid(src); ok {
-		return e.contentID() == id
-	}
-	if e.header.Get("Content-Location") == src || e.contentID() == src {
-		return true
-	}
-	if plain, err := url.PathUnescape(src); err == nil {
-		src = guessUTF8(plain)
-	}
-	name := baseName(src)
-	return name != "" && strings.EqualFold(e.fileName(), name)
 }
 
 // contentID is that of e without angle brackets; empty for none.

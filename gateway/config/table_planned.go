@@ -21,6 +21,8 @@ var plannedOptions = []*option{
 		doc: "how long a recipient is offline before the fallback"},
 	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inOutgoing, planned: everywhere,
 		doc: "form of mail made from Jabber messages"},
+	{name: "mail_media", kind: kindEnum, words: []string{"link", "attach"}, def: "link", scopes: inGlobal, planned: everywhere,
+		doc: "files that Jabber messages offer become links in mail, or are fetched and attached to it"},
 	{name: "relay_domains", kind: kindDomain, list: true, scopes: inGlobal, planned: everywhere,
 		doc: "domains that anybody may relay mail to"},
 

@@ -31,6 +31,7 @@ type Conversion struct {
 	Rules  func() Rules
 	Limits mcmt.Limits
 	Trace  *trace.Bus
+	Media  Media  // nil: files of multimedia messages are not offered
 	Node   string // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
@@ -78,10 +79,14 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 	var action filters.Action
 	var why string
 	err = guard(func() (err error) {
-		if st, err = c.convert(rules, &rec, d); err == nil {
-			st, action, why = c.filter(ctx, rules, rec, st)
+		var files []convert.File
+		if st, files, err = c.convert(rules, &rec, d); err != nil {
+			return err
 		}
-		return err
+		if st, action, why = c.filter(ctx, rules, rec, st); action == filters.Drop || action == filters.Defer {
+			return nil
+		}
+		return c.keep(ctx, files)
 	})
 	if err != nil {
 		return c.fail(rec, d, err)
@@ -104,8 +109,8 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 }
 
 // convert parses the message as its listener's mcmt_reception said, makes the
-// stanza and notes in rec what it is.
-func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (*stanza.Stanza, error) {
+// stanza and notes in rec what it is. It returns the files that the stanza offers, too.
+func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Delivery) (*stanza.Stanza, []convert.File, error) {
 	start := time.Now()
 	parse := mcmt.Parse
 	if rec.Reception == mcmt.PassThrough {
@@ -113,14 +118,15 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	msg, err := parse(d.Body, c.Limits)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	id := cmp.Or(rec.Same, string(rec.ID))
 	res, err := rules.Converter.Convert(convert.Input{
-		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: rec.To.Address, Message: msg,
-		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
+		ID: id, From: rec.From, To: rec.To.Address, Message: msg,
+		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom, Place: c.place(id),
 	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if d.Attempt > 1 {
 		convert.MarkDelayed(res.Stanza, rules.Converter.Gateway(), res.Stamp) // it was put off
@@ -130,7 +136,7 @@ func (c *Conversion) convert(rules Rules, rec *custody.Record, d *broker.Deliver
 	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
 	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
-	return res.Stanza, nil
+	return res.Stanza, res.Files, nil
 }
 
 // filter returns the stanza as the filters leave it, what they decided and why, and
