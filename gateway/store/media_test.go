@@ -4,9 +4,11 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 	"testing"
 	"time"
 
+	"mcmt2xmpp/broker"
 	files "mcmt2xmpp/xmpp/account"
 )
 
@@ -77,6 +79,52 @@ func TestMedia(t *testing.T) {
 		_, _, err := s.Open(t.Context(), "one")
 		return errors.Is(err, files.ErrNoFile)
 	})
+}
+
+// TestMediaTogether: the file of a message to many takes the room of one.
+func TestMediaTogether(t *testing.T) {
+	t.Parallel()
+	s, err := OpenMedia(t.Context(), openBroker(t, t.TempDir()), FilesOptions{Bytes: 16 << 20, Age: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := make([]byte, 300<<10)
+	var all sync.WaitGroup
+	for range 20 {
+		all.Go(func() {
+			if err := s.Keep(t.Context(), "one", files.File{Name: "x"}, content); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	status, err := s.objects.Status(t.Context())
+	if err != nil || status.Size() > 2*uint64(len(content)) {
+		t.Errorf("%d bytes are stored of a file of %d (%v)", status.Size(), len(content), err)
+	}
+	if data, _ := readMedia(t, s, "one"); !bytes.Equal(data, content) {
+		t.Error("another file was stored")
+	}
+}
+
+// noDisk is a broker whose disk is full.
+type noDisk struct{ *broker.Broker }
+
+func (noDisk) SetAside(int64) (func(), error) { return nil, broker.ErrFull }
+
+// TestMediaDisk: files leave custody the room that it needs.
+func TestMediaDisk(t *testing.T) {
+	t.Parallel()
+	s, err := OpenMedia(t.Context(), noDisk{openBroker(t, t.TempDir())}, FilesOptions{Bytes: 256 << 10, Age: time.Hour})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Keep(t.Context(), "one", files.File{Name: "x"}, []byte("x")); !errors.Is(err, broker.ErrFull) {
+		t.Errorf("got %v, want %v", err, broker.ErrFull)
+	}
+	if _, _, err := s.Open(t.Context(), "one"); !errors.Is(err, files.ErrNoFile) {
+		t.Errorf("it was stored: %v", err)
+	}
 }
 
 // TestMediaFull: without room nothing is kept of a file, and it may be tried again.
