@@ -89,6 +89,19 @@ func checkMedia(t *testing.T, all []Media, size int) {
 	}
 }
 
+// FuzzBase64: the quick way and the tolerant one agree where both can be gone.
+func FuzzBase64(f *testing.F) {
+	f.Add([]byte("Zm9v\r\nYg==\r\n"))
+	f.Add([]byte("Zm 9vYh=\n-- \nfooter"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, clean := decodeBase64(b)
+		want, wantClean := decodeBase64Junk(make([]byte, 0, len(b)/4*3+3), b)
+		if !bytes.Equal(got, want) || clean != wantClean {
+			t.Fatalf("%q, %t; want %q, %t", got, clean, want, wantClean)
+		}
+	})
+}
+
 // FuzzMM7: whatever stands where a multimedia message is, it is taken apart within
 // bounds, and no file or text of it is there twice.
 func FuzzMM7(f *testing.F) {
