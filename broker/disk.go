@@ -112,6 +112,17 @@ func (b *Broker) setAside(bytes, reserve int64) (done func(), err error) {
 	}, nil
 }
 
+// SetAside sets room aside for bytes that are stored beside a message which moves on and
+// whose room becomes free then. It is ErrFull when too little of DiskReserve would be
+// left; else call done when they are stored or not.
+func (b *Broker) SetAside(bytes int64) (done func(), err error) {
+	return b.setAside(bytes, b.o.DiskReserve/onTheWay)
+}
+
+// onTheWay divides the DiskReserve that is left to messages which move on: that needs
+// little, and frees what they came from.
+const onTheWay = 4
+
 // room returns ErrFull when less than reserve bytes of disk are free or the server
 // has found it full.
 func (b *Broker) room(reserve int64) error {

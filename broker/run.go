@@ -160,8 +160,7 @@ func (f *flow) do(ctx context.Context, it *item) error {
 		}
 	}
 	if d.kind == kindMove {
-		// Moving on needs little, and frees the source.
-		err := f.b.store(ctx, d.msgs, it.del, f.b.o.DiskReserve/4)
+		err := f.b.store(ctx, d.msgs, it.del, f.b.o.DiskReserve/onTheWay)
 		switch {
 		case err == nil:
 			passed = it.del.ref != nil && len(d.msgs) == 1 && d.msgs[0].BodyOf == it.del

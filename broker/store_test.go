@@ -217,6 +217,14 @@ func TestDiskReserve(t *testing.T) {
 	if err := enter(); !errors.Is(err, ErrFull) {
 		t.Errorf("a log takes of the reserve: %v", err)
 	}
+	if done, err := b.SetAside(mib); err != nil {
+		t.Errorf("a file of a message has no room: %v", err)
+	} else {
+		done()
+	}
+	if _, err := b.SetAside(80 * mib); !errors.Is(err, ErrFull) {
+		t.Errorf("a file takes all of the reserve: %v", err)
+	}
 	stopIn := consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
 	c := collect(1)
 	stopOut := consume(t, b, Deliver, c.handle, ConsumeOptions{})

@@ -135,7 +135,7 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 			results = append(results, r)
 			continue
 		}
-		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: m.To, Message: msg, Received: now, Now: now, Explain: true})
+		res, err := rules.Converter.Convert(convert.Input{ID: id, From: from, To: m.To, Message: msg, Received: now, Now: now, Place: app.DryPlace(cfg), Explain: true})
 		r.Part, r.Steps = res.Part, res.Steps
 		if err != nil {
 			r.Error = err.Error()

@@ -180,13 +180,7 @@ func writeBody(b *bytes.Buffer, p RawPart) {
 		return
 	}
 	b.WriteString("Content-Transfer-Encoding: base64\r\n\r\n")
-	text := base64.StdEncoding.EncodeToString(p.Body)
-	for len(text) > 76 {
-		b.WriteString(text[:76])
-		b.WriteString("\r\n")
-		text = text[76:]
-	}
-	b.WriteString(text)
+	writeBase64(b, p.Body)
 	b.WriteString("\r\n")
 }
 

@@ -1,10 +1,20 @@
 package mcmt
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 )
+
+// references are those that a presentation has at most, to what is not there.
+func references() string {
+	var b strings.Builder
+	for i := range maxRefs {
+		fmt.Fprintf(&b, "<img src='%d.png'/>", i)
+	}
+	return b.String()
+}
 
 // TestHostileCost: input made to be expensive stays cheap. Each case is the
 // largest the limits allow; one whose cost grows with the square of its length
@@ -29,6 +39,9 @@ func TestHostileCost(t *testing.T) {
 		{"nested boundaries", "Content-Type: multipart/mixed; boundary=-\r\n\r\n---\r\n\r\n" + fill("-", 9<<20)},
 		{"soft breaks", "Content-Transfer-Encoding: quoted-printable\r\n\r\n" + fill("=\n", 9<<20)},
 		{"base64 junk", "Content-Transfer-Encoding: base64\r\n\r\n" + fill("!A", 9<<20)},
+		{"presentation of large names", "Content-Type: " + Type + "; boundary=a\r\n\r\n--a\r\nContent-Type: message/rfc822\r\n\r\nA: b\r\n\r\n" +
+			"--a\r\nContent-Type: multipart/vnd.msys.mm7; boundary=b\r\n\r\n--b\r\nContent-Type: application/smil\r\n\r\n<smil>" + references() + "</smil>\r\n" +
+			fill("--b\r\nContent-Type: image/png; name=\""+fill("=?a?q?x", 60<<10)+"\"\r\n\r\nx\r\n", 5<<20)},
 		{"quotes", "Content-Type: text/plain; format=flowed\r\n\r\n" + fill("> \n", 1<<20)},
 		{"deep quotes", "Content-Type: text/plain; format=flowed\r\n\r\n" + fill(">", 9<<20)},
 	} {

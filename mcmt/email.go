@@ -143,14 +143,20 @@ func (s *search) walk(e *entity, depth int) error {
 		}
 	case isAttachment(e.header):
 	case e.kind == "text/plain" && s.text == "":
-		s.text = s.p.text(e).Text
-		if strings.EqualFold(e.params["format"], "flowed") {
-			s.text = unflow(s.text, strings.EqualFold(e.params["delsp"], "yes"))
-		}
+		s.text = s.p.plain(e)
 	case e.kind == "text/html" && s.html == "":
 		s.html = s.p.text(e).Text
 	}
 	return nil
+}
+
+// plain is the text of a text/plain part, unwrapped where it is flowed (RFC 3676).
+func (p *parser) plain(e *entity) string {
+	text := p.text(e).Text
+	if strings.EqualFold(e.params["format"], "flowed") {
+		text = unflow(text, strings.EqualFold(e.params["delsp"], "yes"))
+	}
+	return text
 }
 
 // text decodes a text part: transfer encoding, charset, line breaks.

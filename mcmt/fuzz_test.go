@@ -56,7 +56,8 @@ func checkMessage(t *testing.T, m *Message, size int) {
 		texts = append(texts, m.SMS.Text)
 	}
 	if m.MM7 != nil {
-		texts = append(texts, m.MM7.Text)
+		texts = append(texts, m.MM7.Text, m.MM7.Subject)
+		checkMedia(t, m.MM7.Media, size)
 	}
 	for _, s := range texts {
 		if !utf8.ValidString(s) {
@@ -73,6 +74,92 @@ func checkMessage(t *testing.T, m *Message, size int) {
 			t.Fatalf("part of %d bytes named %q", len(p.Body), p.Name)
 		}
 	}
+}
+
+func checkMedia(t *testing.T, all []Media, size int) {
+	sum := 0
+	for _, f := range all {
+		sum += len(f.Body)
+		if len(f.Body) == 0 || !isMediaType(f.Type) || strings.ContainsAny(f.Name, "/\\") || !utf8.ValidString(f.Name) {
+			t.Fatalf("file of %d bytes, %q, named %q", len(f.Body), f.Type, f.Name)
+		}
+	}
+	if sum > size {
+		t.Fatalf("files of %d bytes from %d", sum, size)
+	}
+}
+
+// FuzzBase64: the quick way and the tolerant one agree where both can be gone.
+func FuzzBase64(f *testing.F) {
+	f.Add([]byte("Zm9v\r\nYg==\r\n"))
+	f.Add([]byte("Zm 9vYh=\n-- \nfooter"))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		got, clean := decodeBase64(b)
+		want, wantClean := decodeBase64Junk(make([]byte, 0, len(b)/4*3+3), b)
+		if !bytes.Equal(got, want) || clean != wantClean {
+			t.Fatalf("%q, %t; want %q, %t", got, clean, want, wantClean)
+		}
+	})
+}
+
+// FuzzMM7: whatever stands where a multimedia message is, it is taken apart within
+// bounds, and no file or text of it is there twice.
+func FuzzMM7(f *testing.F) {
+	files, err := filepath.Glob("testdata/mm7-*.eml")
+	if err != nil || len(files) < 10 {
+		f.Fatal("no messages", err)
+	}
+	for _, file := range files {
+		raw, err := os.ReadFile(file)
+		if err != nil {
+			f.Fatal(err)
+		}
+		_, mm7, _ := bytes.Cut(raw, []byte("/vnd.msys.mm7"))
+		f.Add(mm7)
+	}
+	f.Fuzz(func(t *testing.T, mm7 []byte) {
+		for _, kind := range []string{mm7Multi, mm7Whole} {
+			raw := append([]byte("Content-Type: "+Type+"; boundary=b1\n\n--b1\nContent-Type: message/rfc822\n\nA: b\n\n--b1\nContent-Type: "+kind), mm7...)
+			m, err := Parse(raw, Limits{Size: 1 << 20})
+			if err == nil {
+				checkMessage(t, m, len(raw))
+			}
+		}
+	})
+}
+
+// FuzzSOAP: an envelope is read or refused, and says no more than stands in it.
+func FuzzSOAP(f *testing.F) {
+	f.Add([]byte(`<e:Envelope xmlns:e="urn:e"><e:Body><SubmitReq><Subject>a&amp;b</Subject><Content href="cid:x@y"/></SubmitReq></e:Body></e:Envelope>`))
+	f.Add([]byte(`<!DOCTYPE a [<!ENTITY b "c">]><Envelope><Body><R><Subject>&b;</Subject></R></Body></Envelope>`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := readSOAP(b)
+		if err == nil && len(s.subject)+len(s.href) > 3*len(b) {
+			t.Fatalf("%d bytes from %d", len(s.subject)+len(s.href), len(b))
+		}
+	})
+}
+
+// FuzzSMIL: a presentation is read or refused, and refers to each thing once.
+func FuzzSMIL(f *testing.F) {
+	f.Add([]byte(`<smil><head><layout/></head><body><par dur="5s"><img src="cid:a"/><text src="b.txt"/></par><par><IMG SRC="cid:a"/></par></body></smil>`))
+	f.Add([]byte(`<!DOCTYPE smil PUBLIC "-//W3C//DTD SMIL 1.0//EN" "http://www.w3.org/TR/REC-smil/SMIL10.dtd"><smil/>`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		s, err := readSMIL(b)
+		if err != nil {
+			return
+		}
+		seen := make(map[string]bool)
+		for _, ref := range s.refs {
+			if ref == "" || seen[ref] {
+				t.Fatalf("%q again", ref)
+			}
+			seen[ref] = true
+		}
+		if len(s.refs) > maxRefs {
+			t.Fatalf("%d references", len(s.refs))
+		}
+	})
 }
 
 // FuzzBuild: what Build accepts, Parse reads back.

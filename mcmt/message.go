@@ -9,8 +9,9 @@
 // does no I/O and never panics on what it is given; memory is bounded by Limits.
 //
 // Specifications: RFC 5322 (message format), 2045, 2046 and 2047 (MIME), 2231
-// (parameters), 2183 (disposition), 3676 (flowed text), 3GPP TS 23.038 (the
-// alphabet of short messages).
+// (parameters), 2183 (disposition), 2387 (multipart/related), 2392 (cid), 3676
+// (flowed text), 3GPP TS 23.038 (the alphabet of short messages) and TS 23.140
+// (multimedia messages).
 package mcmt
 
 import (
@@ -75,14 +76,6 @@ type Part struct {
 type Text struct {
 	Text    string // UTF-8, line breaks as "\n"
 	Charset string // the one it was decoded from, in lower case
-}
-
-// MM7 is the content of a multimedia part (3GPP TS 23.140), not taken apart
-// except for its text.
-type MM7 struct {
-	Type string // media type of the part
-	Body []byte
-	Text string // the first text/plain inside; empty for none
 }
 
 // XMPPTypes are the media types of an XMPP part that Parse knows: that of MCMT,

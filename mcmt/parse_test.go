@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"net/textproto"
 	"os"
 	"path/filepath"
@@ -37,7 +38,12 @@ type goldenEmail struct {
 	From, To                                        []Address
 }
 
-type goldenMM7 struct{ Type, Text string }
+type goldenMM7 struct {
+	Type    string
+	Subject string `json:",omitempty"`
+	Text    string
+	Media   []string `json:",omitempty"`
+}
 
 type goldenPart struct {
 	Type  string
@@ -59,7 +65,10 @@ func show(m *Message, err error) golden {
 		g.Email.Date = e.Date.UTC().Format(time.RFC3339)
 	}
 	if m.MM7 != nil {
-		g.MM7 = &goldenMM7{m.MM7.Type, m.MM7.Text}
+		g.MM7 = &goldenMM7{Type: m.MM7.Type, Subject: m.MM7.Subject, Text: m.MM7.Text}
+		for _, f := range m.MM7.Media {
+			g.MM7.Media = append(g.MM7.Media, fmt.Sprintf("%s %q %d bytes", f.Type, f.Name, len(f.Body)))
+		}
 	}
 	for _, p := range m.Parts {
 		gp := goldenPart{Type: p.Type, Name: p.Name, Body: len(p.Body)}

@@ -6,11 +6,7 @@ import (
 	"strings"
 )
 
-const (
-	smsType  = "message/vnd.msys.smpp"
-	mm7Multi = "multipart/vnd.msys.mm7"
-	mm7Whole = "message/vnd.msys.mm7"
-)
+const smsType = "message/vnd.msys.smpp"
 
 // mcmt takes the parts of e, which is of Type, into m. Of several parts for one
 // use the first wins.
@@ -198,35 +194,6 @@ func (p *parser) sms(c *entity, part *Part) *Text {
 	}
 	t := p.decodeText(part.Body, charset, c.where)
 	return &t
-}
-
-// mm7 finds the text of a multimedia message.
-func (p *parser) mm7(c *entity, part *Part) (*MM7, error) {
-	m := &MM7{Type: c.kind, Body: part.Body}
-	e := *c
-	e.body = part.Body
-	switch {
-	case part.Inner.Get("Content-Type") != "":
-		e.header = part.Inner
-		e.kind, e.params = p.contentType(part.Inner, c.where)
-		if !isMultipart(e.kind) {
-			// takeInner undid its transfer encoding.
-			if e.kind == "text/plain" {
-				m.Text = p.decodeText(part.Body, e.params["charset"], c.where).Text
-			}
-			return m, nil
-		}
-	case e.params["boundary"] != "":
-		e.kind = "multipart/mixed" // whichever of the two types
-	default:
-		return m, nil // SOAP without MIME around it, or nothing we know
-	}
-	s := &search{p: p}
-	if err := s.walk(&e, 2); err != nil {
-		return nil, err
-	}
-	m.Text = s.text
-	return m, nil
 }
 
 // xmlText returns the content of an XMPP part as UTF-8. A byte order mark

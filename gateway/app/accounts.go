@@ -211,7 +211,7 @@ func WithAccounts(ctx context.Context, cfg *config.Config, log zerolog.Logger, d
 	}
 	defer func() { err = errors.Join(err, rosters.Close()) }()
 	var kept services
-	if err := kept.open(ctx, b, cfg.Accounts, log); err != nil {
+	if err := kept.open(ctx, b, cfg, log); err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, kept.close()) }()

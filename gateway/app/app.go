@@ -150,7 +150,7 @@ func (a *App) open(ctx context.Context) error {
 	if a.rosters, err = openRosters(ctx, b, cfg.Accounts, a.log); err != nil {
 		return err
 	}
-	if err := a.services.open(ctx, b, cfg.Accounts, a.log); err != nil {
+	if err := a.services.open(ctx, b, cfg, a.log); err != nil {
 		return err
 	}
 	if a.submissions, err = store.OpenSubmissions(ctx, b); err != nil {
@@ -192,6 +192,9 @@ func (a *App) open(ctx context.Context) error {
 		Trace: a.trace,
 		Node:  b.Node(),
 		Log:   a.log,
+	}
+	if a.services.media != nil {
+		a.conversion.Media = a.services.media
 	}
 	a.intake = a.newIntake()
 	return a.openSessions(ctx)
@@ -296,6 +299,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 		}
 	}
 	a.provideUploads()
+	a.provideMedia()
 	return slices.Concat(listeners[config.Control], a.outside(), listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }

@@ -52,6 +52,9 @@ var fixedOptions = []struct {
 	{"max_suspended_per_account", func(c *config.Config) any { return c.XMPP.MaxSuspendedPerAccount }},
 	{"max_suspended_sessions", func(c *config.Config) any { return c.XMPP.MaxSuspendedSessions }},
 	{"what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_upload_size, max_vcard_size, upload_…", func(c *config.Config) any { return c.Accounts }},
+	{"media_expiration, media_size", func(c *config.Config) any {
+		return config.Media{Size: c.Media.Size, Expiration: c.Media.Expiration}
+	}},
 	{"message_expiration of dead messages", func(c *config.Config) any { return c.MessageExpiration }},
 	{"nats", func(c *config.Config) any { return c.NATS }},
 	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},

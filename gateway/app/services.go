@@ -24,6 +24,7 @@ type services struct {
 	wanted   *store.ArchivePreferences
 	uploads  *account.Uploads // nil: switched off
 	files    *store.Files     // likewise
+	media    *media           // nil: switched off
 	elements *store.Elements
 	avatars  *store.Avatars
 
@@ -31,7 +32,8 @@ type services struct {
 }
 
 // open opens what is kept.
-func (s *services) open(ctx context.Context, b *broker.Broker, o config.Accounts, log zerolog.Logger) (err error) {
+func (s *services) open(ctx context.Context, b *broker.Broker, cfg *config.Config, log zerolog.Logger) (err error) {
+	o := cfg.Accounts
 	log = log.With().Str("part", "account services").Logger()
 	report := func(err error) { log.Warn().Err(err).Msg("account store") }
 	if s.blocks, err = store.OpenBlocks(ctx, b, report); err != nil {
@@ -44,6 +46,9 @@ func (s *services) open(ctx context.Context, b *broker.Broker, o config.Accounts
 		return err
 	}
 	if s.registrations, err = store.OpenRegistrations(ctx, b, report); err != nil {
+		return err
+	}
+	if s.media, err = openMedia(ctx, b, cfg.Media, report); err != nil {
 		return err
 	}
 	if err := s.openArchives(ctx, b, o, report); err != nil || o.MaxUploadSize == 0 {

@@ -15,15 +15,18 @@ const uploadPath = "/upload/"
 
 // mounted is what the HTTP listeners serve beside the message API.
 func (a *App) mounted() httpd.Mounts {
-	u := a.services.uploads
-	if u == nil {
-		return nil
-	}
-	path := uploadPath
-	if at, err := url.Parse(u.URL); err == nil && u.URL != "" {
+	path, known := uploadPath, a.o.Config.Accounts.UploadURL
+	if at, err := url.Parse(known); err == nil && known != "" {
 		path = at.Path
 	}
-	return httpd.Mounts{path: u}
+	mounts := make(httpd.Mounts)
+	if u := a.services.uploads; u != nil {
+		mounts[path] = u
+	}
+	if m := a.services.media; m != nil {
+		mounts[path+mediaFolder] = &m.given
+	}
+	return mounts
 }
 
 // provideUploads offers clients to upload files (XEP-0363), where it is known under

@@ -17,6 +17,7 @@ func (t *tree) build() *Config {
 			Preference:  g.words("mcmt_preference"),
 			MessageType: g.text("xmpp_message_type"),
 		},
+		Media:             Media{Size: g.size("media_size"), Expiration: g.duration("media_expiration"), Attach: g.text("mail_media") == "attach"},
 		MailGatewayDomain: g.text("mail_gateway_domain"),
 		MessageExpiration: g.duration("message_expiration"),
 		outgoing:          g.outgoing(),

@@ -43,10 +43,11 @@ type Config struct {
 	// headers. Empty: the system's.
 	Hostname string
 
-	Log  Log
-	NATS NATS
-	MCMT MCMT
-	XMPP XMPP
+	Log   Log
+	NATS  NATS
+	MCMT  MCMT
+	Media Media
+	XMPP  XMPP
 	// Accounts is what is kept for accounts.
 	Accounts Accounts
 
@@ -189,6 +190,15 @@ type MCMT struct {
 	Preference  []string // of "xmpp", "smpp", "mm7", "email", best first; a kind that is missing is not used
 	XMPPTypes   []string // Content-Types of the XMPP part, lower case
 	MessageType string   // type of a stanza whose part does not say: chat, normal or headline
+}
+
+// Media is what becomes of files, from and to multimedia messages and mail.
+type Media struct {
+	// Size (bytes) bounds all files that stanzas offer, zero: none is. Expiration is for
+	// how long each is there.
+	Size       int64
+	Expiration time.Duration
+	Attach     bool // files that Jabber messages offer are fetched for mail
 }
 
 // RecipientMap maps recipient addresses to JIDs.

@@ -4,8 +4,9 @@
 // first attempt sent.
 //
 // Standards: RFC 6121 §5 (messages), RFC 7622 and XEP-0106 (addresses),
-// XEP-0203 (delay), XEP-0359 (origin id), XEP-0201's use of threads; of mail, RFC
-// 5322, 2045 to 2047, and RFC 3834 (automatic responses).
+// XEP-0203 (delay), XEP-0359 (origin id), XEP-0201's use of threads, XEP-0066,
+// XEP-0446 and XEP-0447 (files); of mail, RFC 5322, 2045 to 2047, and RFC 3834
+// (automatic responses).
 package convert
 
 import (
@@ -133,13 +134,19 @@ type Input struct {
 	// PartFromAllowed: the peer may set the sender in the XMPP part
 	// (xmpp_part_from = "keep").
 	PartFromAllowed bool
-	Explain         bool // note Steps in the Result
+	// Place says where a file of a multimedia message, whose ID and URL are empty, will
+	// be: what it is kept by, and its address, which is of ASCII. The same file of the
+	// same message always has the same. Without an address the file is not offered; nil:
+	// none is.
+	Place   func(File) (id, url string)
+	Explain bool // note Steps in the Result
 }
 
 // Result is what Convert made.
 type Result struct {
 	Stanza *stanza.Stanza // owned by the caller
 	Part   string         // name in DefaultPreference of the part it was made of
+	Files  []File         // what the stanza offers: they have to be kept before it leaves
 	Stamp  time.Time      // when the message was sent, for AddDelay
 	Steps  []Step         // where Input.Explain asks for them; with an error they say how far it came
 }

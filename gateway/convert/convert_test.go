@@ -93,7 +93,9 @@ func TestCorpus(t *testing.T) {
 		if err != nil {
 			continue // refused at reception
 		}
-		r, err := c.Convert(input(m))
+		in := input(m)
+		in.Place = place
+		r, err := c.Convert(in)
 		fmt.Fprintf(&b, "== %s\n", strings.TrimSuffix(filepath.Base(file), ".eml"))
 		for _, s := range r.Steps {
 			fmt.Fprintf(&b, "%s: %s\n", s.Topic, s.Note)

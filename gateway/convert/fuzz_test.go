@@ -38,7 +38,7 @@ func FuzzConvert(f *testing.F) {
 			return
 		}
 		in := input(m)
-		in.Now = in.Now.Add(time.Hour)
+		in.Now, in.Place = in.Now.Add(time.Hour), place
 		r, err := c.Convert(in)
 		if err != nil {
 			var ce *ContentError
@@ -55,8 +55,8 @@ func FuzzConvert(f *testing.F) {
 		if st.To.String() != in.To || st.From.Domain() != "mail.jabber.example" || st.Type == stanza.TypeError || st.ID == "" {
 			t.Fatalf("%s", out)
 		}
-		if r.Part != "xmpp" && len(out) > 20_000 {
-			t.Fatalf("%d bytes", len(out))
+		if r.Part != "xmpp" && len(out) > 20_000+len(r.Files)*3000 {
+			t.Fatalf("%d bytes, %d files", len(out), len(r.Files))
 		}
 	})
 }

@@ -26,7 +26,7 @@ func (k *conversion) try(name string) *stanza.Stanza {
 		}
 	case "mm7":
 		if mm7 := k.in.Message.MM7; mm7 != nil {
-			return k.text(name, mm7.Text)
+			return k.mms(mm7)
 		}
 	case "email":
 		return k.email()

@@ -39,6 +39,7 @@ type Conversion struct {
 	Reporter Reporter
 	Store    func(ctx context.Context, msgs ...broker.Message) error
 	Trace    *trace.Bus
+	Media    Media  // nil: files of multimedia messages are not offered
 	Node     string // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
@@ -97,7 +98,10 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 			return nil
 		}
 		m.stanza, action, why = c.filter(ctx, rules, rec, m.stanza)
-		return nil
+		if action == filters.Drop || action == filters.Defer {
+			return nil
+		}
+		return c.keep(ctx, m.files)
 	})
 	if err != nil {
 		return c.fail(ctx, rec, d, err)
@@ -141,6 +145,7 @@ type made struct {
 	stanza *stanza.Stanza // nil: a script has dealt with it
 	by     string         // which one
 	email  []byte         // that goes out should the stanza not arrive; nil: none does
+	files  []convert.File // that the stanza offers
 }
 
 // convert parses the message as its listener's mcmt_reception said, makes the
@@ -159,9 +164,10 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	if m.by, err = scripts.before(ctx); m.by != "" || err != nil {
 		return m, err
 	}
+	id := cmp.Or(rec.Same, string(rec.ID))
 	res, err := rules.Converter.Convert(convert.Input{
-		ID: cmp.Or(rec.Same, string(rec.ID)), From: rec.From, To: scripts.msg.To, Message: msg,
-		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom,
+		ID: id, From: rec.From, To: scripts.msg.To, Message: msg,
+		Received: rec.Accepted, Now: start, PartFromAllowed: rec.PartFrom, Place: c.place(id),
 	})
 	if err != nil {
 		return m, err
@@ -183,7 +189,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	if c.Keeps != nil && c.Keeps(rec.JID.Domain()) {
 		m.email = msg.Email.Raw
 	}
-	m.stanza = res.Stanza
+	m.stanza, m.files = res.Stanza, res.Files
 	return m, nil
 }
 

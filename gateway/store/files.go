@@ -164,16 +164,26 @@ func (s *Files) Save(ctx context.Context, id string, f files.File, r io.Reader) 
 	}
 	// What has come of it is removed by Put; the room is free again, and the slot good.
 	_ = s.note(context.WithoutCancel(ctx), f.User, id, rec)
-	var api *jetstream.APIError
-	if errors.As(err, &api) && strings.Contains(api.Description, "maximum bytes") {
+	if isFull(err) {
 		return files.ErrFull
 	}
 	return fmt.Errorf("files: store %s: %w", id, err)
 }
 
+// isFull says whether an object was not stored because there is no room for it.
+func isFull(err error) bool {
+	var api *jetstream.APIError
+	return errors.As(err, &api) && strings.Contains(api.Description, "maximum bytes")
+}
+
 // Open returns a file.
 func (s *Files) Open(ctx context.Context, id string) (files.File, io.ReadCloser, error) {
-	o, err := s.objects.Get(ctx, id)
+	return openObject(ctx, s.objects, id)
+}
+
+// openObject returns the file that an object is.
+func openObject(ctx context.Context, objects jetstream.ObjectStore, id string) (files.File, io.ReadCloser, error) {
+	o, err := objects.Get(ctx, id)
 	if errors.Is(err, jetstream.ErrObjectNotFound) {
 		return files.File{}, nil, files.ErrNoFile
 	}

@@ -74,14 +74,16 @@ func (s *Server) identify(x *exchange) {
 	x.opt = x.opt.withDefaults()
 }
 
-// mounted is what answers for a path that is not of the message API, nil for nothing.
-func (s *Server) mounted(path string) http.Handler {
-	for prefix, h := range s.opt.Mounted {
-		if strings.HasPrefix(path, prefix) {
-			return h
+// mounted is what answers for a path that is not of the message API, of several what is
+// nearest to it; nil for nothing.
+func (s *Server) mounted(path string) (h http.Handler) {
+	nearest := ""
+	for prefix, mounted := range s.opt.Mounted {
+		if strings.HasPrefix(path, prefix) && len(prefix) > len(nearest) {
+			nearest, h = prefix, mounted
 		}
 	}
-	return nil
+	return h
 }
 
 // route finds what handles the request, nil for an OPTIONS that is answered by

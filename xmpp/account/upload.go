@@ -50,7 +50,7 @@ type Files interface {
 	// ErrFull, that of r, or one of the store.
 	Save(ctx context.Context, id string, f File, r io.Reader) error
 	// Open returns a file, or ErrNoFile.
-	Open(ctx context.Context, id string) (File, io.ReadCloser, error)
+	Opener
 }
 
 // Uploads is HTTP file upload (XEP-0363): the slots, and as an http.Handler the files.

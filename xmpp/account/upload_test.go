@@ -153,6 +153,36 @@ func TestUpload(t *testing.T) {
 	}
 }
 
+// TestDownloads: files that were not uploaded are given in the same way, and nothing is
+// taken where they are.
+func TestDownloads(t *testing.T) {
+	t.Parallel()
+	files := make(shelf)
+	if err := files.Save(t.Context(), "id", File{Name: "a.svg", Type: "image/svg+xml", Size: 3}, strings.NewReader("abc")); err != nil {
+		t.Fatal(err)
+	}
+	d := &Downloads{Files: files, Failed: func(err error) { t.Error(err) }}
+	server := httptest.NewServer(d)
+	t.Cleanup(server.Close)
+	d.URL = server.URL + "/media/"
+	resp, text := do(t, http.MethodGet, d.URL+"id/a.svg", "", "Range", "bytes=1-")
+	if resp.StatusCode != http.StatusPartialContent || text != "bc" || resp.Header.Get("Content-Type") != "application/octet-stream" {
+		t.Errorf("a range: %s %q %v", resp.Status, text, resp.Header)
+	}
+	if resp, _ := do(t, http.MethodGet, d.URL+"id/a.svg", "", "Range", "bytes=3-"); resp.StatusCode != http.StatusRequestedRangeNotSatisfiable {
+		t.Errorf("behind the end: %s", resp.Status)
+	}
+	mallory := &Uploads{}
+	token := mallory.sign(slot{ID: "new", User: "a@b", Name: "x", Size: 1, Expires: time.Now().Add(time.Hour).Unix()})
+	for method, want := range map[string]int{http.MethodPut: http.StatusMethodNotAllowed, http.MethodOptions: http.StatusNoContent} {
+		resp, _ := do(t, method, d.URL+"new/x", "1", "Authorization", "Bearer "+token)
+		allowed := resp.Header.Get("Allow") + resp.Header.Get("Access-Control-Allow-Methods")
+		if resp.StatusCode != want || allowed != "OPTIONS, HEAD, GET" || files["new"].data != nil {
+			t.Errorf("%s: %s, allowed %s", method, resp.Status, allowed)
+		}
+	}
+}
+
 // TestDownload: XEP-0363 §8.1, a browser runs nothing of what anybody has uploaded.
 func TestDownload(t *testing.T) {
 	t.Parallel()
