@@ -73,14 +73,16 @@ type App struct {
 	sender      *relay.Sender
 	outmail     *outmail.Outmail
 	receipts    *receipts
-	mail        *delivery.Delivery // of mail
-	conversion  *delivery.Conversion
-	intake      *intake.Intake
-	sockets     []*socket
-	slots       map[string]*listener.Slots
-	hibernation *c2s.Hibernation // of the sessions of all XMPP listeners
-	guard       *c2s.Guard       // likewise
-	proxies     proxies
+
+	filesAttached, filesLeft atomic.Uint64
+	mail                     *delivery.Delivery // of mail
+	conversion               *delivery.Conversion
+	intake                   *intake.Intake
+	sockets                  []*socket
+	slots                    map[string]*listener.Slots
+	hibernation              *c2s.Hibernation // of the sessions of all XMPP listeners
+	guard                    *c2s.Guard       // likewise
+	proxies                  proxies
 
 	stopping atomic.Bool
 

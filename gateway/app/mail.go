@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
@@ -9,7 +10,9 @@ import (
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/delivery"
+	"mcmt2xmpp/gateway/fetch"
 	"mcmt2xmpp/gateway/outmail"
+	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/xmpp/jid"
 )
@@ -25,6 +28,7 @@ func (a *App) openMail() {
 		Forward:   a.router.Forward,
 		Send:      a.sender.Send,
 		Settings:  func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },
+		Fetch:     a.fetchFiles(),
 		Serves:    a.router.Serves,
 		May:       a.mayMail,
 		Trace:     a.trace,
@@ -35,6 +39,32 @@ func (a *App) openMail() {
 		Outgoing: func(string) config.Outgoing { return a.state.Load().cfg.Relay.Outgoing() },
 		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
 	})
+}
+
+// fetchTime bounds the fetching of the files of one mail.
+const fetchTime = time.Minute
+
+// fetchFiles gets files for mail, where the configuration wants that (mail_media).
+func (a *App) fetchFiles() func(ctx context.Context, urls []string) []mcmt.Media {
+	f := fetch.New(fetch.Options{Own: a.ownFile})
+	return func(ctx context.Context, urls []string) (files []mcmt.Media) {
+		if !a.state.Load().cfg.Media.Attach {
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(ctx, fetchTime)
+		defer cancel()
+		for _, r := range f.All(ctx, urls) {
+			switch {
+			case r.Err != nil:
+				a.filesLeft.Add(1)
+				a.log.Info().Err(r.Err).Msg("file not attached, its link stays in the mail")
+			case len(r.Media.Body) > 0:
+				a.filesAttached.Add(1)
+				files = append(files, mcmt.Media{Type: r.Media.Type, Name: r.Media.Name, Body: r.Media.Body})
+			}
+		}
+		return files
+	}
 }
 
 // mayMail says whether a Jabber user may send mail to any address: those whom the
@@ -123,6 +153,10 @@ func (a *App) mailMetrics() []admin.Metric {
 			s := a.outmail.Stats()
 			add(float64(s.Mails), "mails")
 			add(float64(s.Lines), "messages")
+		}},
+		{Name: "mail_files_total", Help: "Files of messages that were attached to mail, and those that could not be fetched.", Labels: []string{"outcome"}, Collect: func(add add) {
+			add(float64(a.filesAttached.Load()), "attached")
+			add(float64(a.filesLeft.Load()), "not_fetched")
 		}},
 		{Name: "mail_refused_total", Help: "Messages of Jabber users that did not become mail, by why.", Labels: []string{"why"}, Collect: func(add add) {
 			s := a.outmail.Stats()

@@ -22,6 +22,8 @@ const maxSubject = 200
 
 // mailOptions hold for mail that is made from messages of Jabber users.
 var mailOptions = []*option{
+	{name: "mail_media", kind: kindEnum, words: []string{"link", "attach"}, def: "link", scopes: inGlobal,
+		doc: "files that Jabber messages offer become links in mail, or are fetched, from public addresses only, and attached to it"},
 	{name: "digest_window", kind: kindDuration, def: "0", max: 3600, scopes: inGlobal | inDomain,
 		doc: "chat lines of one conversation within so many seconds go to the mail domain as one plain mail; 0: each goes alone"},
 	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inGlobal | inDomain,

@@ -12,9 +12,6 @@ var (
 // plannedOptions are accepted and checked, so that a file can be written for all
 // of the product, and say when they are set that they have no effect yet.
 var plannedOptions = []*option{
-	{name: "mail_media", kind: kindEnum, words: []string{"link", "attach"}, def: "link", scopes: inGlobal, planned: everywhere,
-		doc: "files that Jabber messages offer become links in mail, or are fetched and attached to it"},
-
 	// The xmpp_logger.
 	{name: "logfile", kind: kindPath, scopes: inXMPPLogger, planned: everywhere, doc: "the file to write"},
 	{name: "logmode", kind: kindMode, def: "0660", scopes: inXMPPLogger, planned: everywhere, doc: "access rights of logfile, octal"},

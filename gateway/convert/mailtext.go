@@ -133,6 +133,18 @@ func withLinks(st *stanza.Stanza, bodies []body) string {
 	return text + "\n\n" + links
 }
 
+// Files returns the addresses of the files that a message offers, each once, at most most.
+func Files(st *stanza.Stanza, most int) (urls []string) {
+	for e := range st.Element.Elements() {
+		for _, l := range readLinks(e) {
+			if len(urls) < most && !slices.Contains(urls, l.url) {
+				urls = append(urls, l.url)
+			}
+		}
+	}
+	return urls
+}
+
 // link is a file or an address that a message offers.
 type link struct{ name, url string }
 

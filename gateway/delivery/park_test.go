@@ -355,9 +355,7 @@ func TestKeptRefused(t *testing.T) {
 		t.Errorf("got %v", got)
 	}
 	w.idle()
-	if n := w.dead(); n != 1 {
-		t.Errorf("%d dead messages, want that of the mail", n)
-	}
+	eventually(t, "that of the mail is dead", func() bool { return w.dead() == 1 })
 }
 
 // TestManyAbsent: thousands of recipients for whom messages wait and whose time has

@@ -47,6 +47,10 @@ func (o *Outmail) Carry(ctx context.Context, run []custody.Letter) (custody.Carr
 		o.refused.Add(1)
 		return custody.Carried{N: len(run)}, err
 	}
+	if mail.Raw, err = o.attach(ctx, run[0], mail.Raw, sts); err != nil {
+		o.refused.Add(1)
+		return custody.Carried{N: len(run)}, err
+	}
 	l := run[len(run)-1]
 	c, err := o.send(ctx, l, relay.Message{From: l.From, To: mcmt.Recipient{Address: l.To.Address}, UTF8: mail.UTF8, Raw: mail.Raw})
 	c.N = len(run)
@@ -55,6 +59,29 @@ func (o *Outmail) Carry(ctx context.Context, run []custody.Letter) (custody.Carr
 		o.lines.Add(uint64(len(run)))
 	}
 	return c, err
+}
+
+// maxFiles is how many files of messages are attached to their mail.
+const maxFiles = 10
+
+// attach fetches the files that messages offer and attaches them to their mail, but to one
+// for another gateway, which gets the messages themselves.
+func (o *Outmail) attach(ctx context.Context, l custody.Letter, raw []byte, sts []*stanza.Stanza) ([]byte, error) {
+	if o.o.Fetch == nil || o.o.Settings(l.Domain()).Format == "mcmt" {
+		return raw, nil
+	}
+	var urls []string
+	for _, st := range sts {
+		urls = append(urls, convert.Files(st, maxFiles-len(urls))...)
+	}
+	if len(urls) == 0 {
+		return raw, nil
+	}
+	with, err := mcmt.Attach(raw, o.o.Fetch(ctx, urls))
+	if err != nil {
+		return nil, fmt.Errorf("attach files: %w", err)
+	}
+	return with, nil
 }
 
 // isStanza says whether the mail is still to be made.

@@ -23,6 +23,7 @@ import (
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/trace"
+	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
@@ -50,6 +51,9 @@ type Options struct {
 	// Settings says how messages become mail to a domain. Nil: each alone, plain, with an
 	// empty subject.
 	Settings func(domain string) config.Mail
+	// Fetch returns the files behind addresses that a message offers, without those that
+	// cannot be had: they stay links. Nil: all do.
+	Fetch func(ctx context.Context, urls []string) []mcmt.Media
 	// Serves says whether the users of a Jabber domain are ours, so that what a stream has
 	// proven was proven by their client. Nil: all are.
 	Serves func(domain string) bool

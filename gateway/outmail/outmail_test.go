@@ -333,3 +333,26 @@ func TestRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestAttach: files that messages offer are attached to plain mail where they can be had,
+// and to none that another gateway takes apart.
+func TestAttach(t *testing.T) {
+	t.Parallel()
+	for format, want := range map[string]bool{"plain": true, "mcmt": false} {
+		d := open(t)
+		d.mail.Format = format
+		var asked []string
+		d.o.Fetch = func(_ context.Context, urls []string) []mcmt.Media {
+			asked = urls
+			return []mcmt.Media{{Type: "image/png", Name: "cat.png", Body: []byte("a cat")}}
+		}
+		l := d.take(t, "<body>look</body><x xmlns='jabber:x:oob'><url>https://files.example/cat.png</url></x>")
+		if c, err := d.Carry(t.Context(), []custody.Letter{l}); err != nil || c.N != 1 {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		raw := string(d.sent[0].Raw)
+		if got := strings.Contains(raw, "cat.png"); !got || strings.Contains(raw, "image/png") != want || (len(asked) == 1) != want {
+			t.Errorf("%s: asked for %q, sent %s", format, asked, raw)
+		}
+	}
+}
