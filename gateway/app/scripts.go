@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"strings"
 	"time"
 
 	"github.com/rs/zerolog"
@@ -245,4 +246,23 @@ func (a *App) scriptMetrics() []admin.Metric {
 		each("script_over_budget_total", "Of the failures, those by the budget of time or memory.", func(s policy.ScriptStats) float64 { return float64(s.Timeouts) }),
 		each("script_seconds_total", "Time spent in a policy script.", func(s policy.ScriptStats) float64 { return s.Spent.Seconds() }),
 	}
+}
+
+// deliveryHooks are the scripts that are asked at delivery, nil for none.
+func (a *App) deliveryHooks() delivery.Hooks {
+	if p := a.state.Load().policy; p != nil {
+		return p
+	}
+	return nil
+}
+
+// resolve returns the JID of an address that a script has chosen, zero where it is one
+// of mail.
+func (a *App) resolve(address string) (jid.JID, error) {
+	j, err := a.state.Load().rules.Converter.Recipient(address)
+	var bad *convert.AddressError
+	if errors.As(err, &bad) && bad.Fault == convert.UnknownDomain && strings.Contains(address, "@") {
+		return jid.JID{}, nil
+	}
+	return j, err
 }

@@ -76,6 +76,9 @@ func (r *Record) fields(c *coder) {
 	r.Stanza = int(stanza) //nolint:gosec // at most that
 	c.text("author", &r.Author, optional)
 	c.text("origin", &r.Origin, optional)
+	rerouted := uint64(max(0, r.Rerouted)) //nolint:gosec // at least that
+	c.number("rerouted", &rerouted, math.MaxInt32)
+	r.Rerouted = int(rerouted) //nolint:gosec // at most that
 }
 
 // What becomes of a member that is zero: it is written, or left out.

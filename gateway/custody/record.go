@@ -56,9 +56,10 @@ type Record struct {
 	Reason    string    `json:"reason,omitempty"`
 
 	// Of mail, and of what may become mail.
-	Stanza int    `json:"stanza,omitempty"` // length of the stanza at the beginning of the body; what follows is the e-mail for the fallback. Zero: the body is one thing
-	Author string `json:"author,omitempty"` // the Jabber user who wrote what goes out as mail; empty: it came as mail
-	Origin string `json:"origin,omitempty"` // the JID that could not be reached, of mail that is sent instead
+	Stanza   int    `json:"stanza,omitempty"`   // length of the stanza at the beginning of the body; what follows is the e-mail for the fallback. Zero: the body is one thing
+	Author   string `json:"author,omitempty"`   // the Jabber user who wrote what goes out as mail; empty: it came as mail
+	Origin   string `json:"origin,omitempty"`   // whom it was for at first, where that is another one now
+	Rerouted int    `json:"rerouted,omitempty"` // how often a script has sent it elsewhere
 }
 
 // mailto begins the routes of mail. No JID begins so: a localpart has no colon (RFC 7622

@@ -10,6 +10,7 @@
 //	kept.go        the order of messages between users, some of which took this way
 //	send.go        one message to the router, and what it means when it is not taken
 //	carry.go       MAIL stage: a run of mail for one recipient
+//	policy.go      scripts at conversion; hooks.go those at delivery
 //	divert.go      the e-mail of a message that is not delivered
 //	mail.go        who carries mail, and who tells of ends
 //	prove.go       what sessions say about what they got
@@ -95,6 +96,11 @@ type Options struct {
 	Carrier Carrier
 	// Reporter tells who sent mail; nil: nobody does.
 	Reporter Reporter
+	// Hooks returns the scripts that hold now; nil: nobody is asked.
+	Hooks func() Hooks
+	// Resolve returns the JID of an address that a script has chosen, zero where it is one
+	// of mail. Nil: it is a JID.
+	Resolve func(address string) (jid.JID, error)
 	// Receipts; nil: those of clients are not known.
 	Receipts Receipts
 	// States and Holds; nil: schedules begin anew with the process, and nothing
@@ -146,6 +152,9 @@ type Stats struct {
 func New(o Options) *Delivery {
 	if o.Outgoing == nil {
 		o.Outgoing = func(string) config.Outgoing { return defaultOutgoing }
+	}
+	if o.Resolve == nil {
+		o.Resolve = nowhere
 	}
 	stage := broker.Deliver
 	if o.Carrier != nil {

@@ -74,7 +74,7 @@ func (dl *Delivery) instead(rec custody.Record, d *broker.Delivery) (broker.Mess
 		return broker.Message{}, errors.New("the body is shorter than its stanza")
 	}
 	mail := rec
-	mail.Origin, mail.Part, mail.Source, mail.Parked, mail.Reason = rec.Recipient(), "email", 0, time.Time{}, ""
+	mail.Origin, mail.Part, mail.Source, mail.Parked, mail.Reason = rec.Name(), "email", 0, time.Time{}, ""
 	return custody.Mail(mail, d.ID, d.Body[rec.Stanza:])
 }
 
@@ -109,7 +109,7 @@ func (dl *Delivery) holds(ctx context.Context, stage broker.Stage, route string,
 		}
 		if slices.ContainsFunc(found, func(p broker.Peeked) bool {
 			r, err := custody.Read(&p.Delivery)
-			return err == nil && r.ID == rec.ID && r.Origin == rec.Recipient()
+			return err == nil && r.ID == rec.ID && r.Origin == rec.Name()
 		}) {
 			return true, nil
 		}

@@ -36,11 +36,7 @@ func (dl *Delivery) outcome(rec custody.Record, d *broker.Delivery, end custody.
 func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.Delivery, proof string, took time.Duration) broker.Disposition {
 	if dl.comesBack(rec) {
 		if why := dl.o.Receipts.Taken(custody.Letter{Record: rec, Key: d.ID}); why != nil {
-			reason := "refused: " + why.Error()
-			if dl.diverts(rec) {
-				return dl.divert(ctx, rec, d, reason, false)
-			}
-			return dl.giveUp(ctx, rec, d, custody.Failed, reason, why)
+			return dl.refused(ctx, rec, d, nil, why)
 		}
 	}
 	dl.delivered.Add(1)
@@ -140,6 +136,9 @@ func (dl *Delivery) giveUp(ctx context.Context, rec custody.Record, d *broker.De
 // instead, or its author hears of it.
 func (dl *Delivery) refused(ctx context.Context, rec custody.Record, d *broker.Delivery, st *stanza.Stanza, why *stanza.Error) broker.Disposition {
 	reason := "refused: " + why.Error()
+	if out, handled := dl.onFailure(ctx, rec, d, reason); handled {
+		return out
+	}
 	if dl.diverts(rec) {
 		return dl.divert(ctx, rec, d, reason, false)
 	}
@@ -153,8 +152,11 @@ func (dl *Delivery) refused(ctx context.Context, rec custody.Record, d *broker.D
 // does not arrive (RFC 6120 §10.4), and says whether he was to be told. Who sent mail is
 // not told by Jabber.
 func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Stanza, why *stanza.Error) bool {
+	if rec.Listener != keptListener {
+		return false
+	}
 	answer := st.ErrorReply(why)
-	if rec.Listener != keptListener || answer == nil {
+	if answer == nil {
 		return false
 	}
 	_ = dl.router.Forward(ctx, answer) // he may be gone
@@ -192,6 +194,9 @@ func (dl *Delivery) outlived(rec custody.Record, now time.Time) string {
 
 // expire gives a message up that has outlived its time.
 func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
+	if out, handled := dl.onFailure(ctx, rec, d, reason); handled {
+		return out
+	}
 	if dl.diverts(rec) {
 		return dl.divert(ctx, rec, d, reason, false)
 	}

@@ -110,11 +110,6 @@ func (sc *script) check(s *state) []*Problem {
 			}
 		})
 	}
-	for _, h := range []Hook{BeforeSend, OnFailure} {
-		if sc.hooks[h] {
-			warn(0, "%s is not yet called by this version", h)
-		}
-	}
 	if len(s.hooks) == 0 {
 		warn(0, "registers no hook: it does nothing")
 	}
