@@ -72,7 +72,7 @@ and no gateway is asked; whether a recipient has an account does not matter.
 	cmd.Flags().StringVar(&f.from, "from", "", "envelope sender `A`; default the From of the message")
 	cmd.Flags().StringSliceVar(&f.to, "to", nil, "envelope recipient `B`, repeatable; default To and Cc of the message")
 	cmd.Flags().BoolVar(&f.json, "json", false, "print one JSON object per recipient")
-	cmd.Flags().BoolVar(&f.explain, "explain", false, "print each decision: mapping, part, filter verdicts")
+	cmd.Flags().BoolVar(&f.explain, "explain", false, "print each decision: mapping, part, scripts, filter verdicts, route, fallback")
 	return cmd
 }
 
@@ -151,6 +151,9 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 		outcome := rules.Filters.Apply(ctx, it)
 		r.Filters, r.Outcome = outcome.Verdicts, outcome.Action.String()
 		r.Stanza = string(it.Stanza.Append(nil, ""))
+		if outcome.Action != filters.Drop {
+			r.Steps = append(r.Steps, app.Explain(cfg, rules, it.Stanza.To, m.To)...)
+		}
 		results = append(results, r)
 	}
 	return results, nil
