@@ -231,3 +231,13 @@ func TestMailSuccess(t *testing.T) {
 		t.Errorf("%d notifications", n)
 	}
 }
+
+// decoded is the text of a mail as its reader sees it.
+func decoded(t *testing.T, m mailtest.Mail) string {
+	t.Helper()
+	read, err := mcmt.ParseMail(m.Raw, mcmt.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(read.Email.Text, "\n")
+}
