@@ -35,6 +35,7 @@ func TestChapter(t *testing.T) {
 # What the chapter leaves to the rest of the file.
 data_dir = "data"
 log_format = "json"
+relay_hosts = ( "192.0.2.1/32" )
 domain "localhost" { xmpp_role = "server" }
 esmtp_listener { mcmt_reception = "allow" listen "127.0.0.1:0" {} }
 http_listener { listen "127.0.0.1:0" {} }
@@ -81,7 +82,7 @@ http_listener { listen "127.0.0.1:0" {} }
 	if err := inject(t.Context(), g, true, "someone@remotexmpp.example.com", "x"); err != nil {
 		t.Errorf("a message to the remote domain: %v", err)
 	}
-	// And one nobody named is unknown.
+	// And one nobody named is unknown, to who may not relay.
 	if err := inject(t.Context(), g, true, "someone@unknown.example.com", "x"); err == nil || !strings.Contains(err.Error(), "550 5.1.2") {
 		t.Errorf("a message to an unknown domain: %v, want 550 5.1.2", err)
 	}

@@ -252,3 +252,13 @@ func TestMailSentBack(t *testing.T) {
 	}
 	g.eventually("they are dead", func() bool { return metricsOf(t, g)[`mcmt2xmpp_delivery_total{outcome="failed"}`] == 2 })
 }
+
+// decoded is the text of a mail as its reader sees it.
+func decoded(t *testing.T, m mailtest.Mail) string {
+	t.Helper()
+	read, err := mcmt.ParseMail(m.Raw, mcmt.Limits{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSuffix(read.Email.Text, "\n")
+}

@@ -19,8 +19,8 @@ import (
 // skipped where it is not there.
 const nodeModules = "MCMT2XMPP_NODE_MODULES"
 
-// startNode runs node_client.mjs with a library.
-func startNode(t *testing.T, library, service, user, password string) *slixmpp {
+// startNode runs a script of testdata with a library.
+func startNode(t *testing.T, script, library, service, user, password string) *slixmpp {
 	t.Helper()
 	modules := os.Getenv(nodeModules)
 	if _, err := os.Stat(filepath.Join(modules, "strophe.js")); modules == "" || err != nil {
@@ -32,11 +32,11 @@ func startNode(t *testing.T, library, service, user, password string) *slixmpp {
 	}
 	// A script finds its libraries beside itself.
 	dir := t.TempDir()
-	script, err := os.ReadFile(filepath.Join("testdata", "node_client.mjs"))
+	text, err := os.ReadFile(filepath.Join("testdata", script))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "client.mjs"), script, 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "client.mjs"), text, 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
@@ -73,7 +73,7 @@ func TestNodeClients(t *testing.T) {
 				}
 			}
 			say(user+"@localhost", "while away")
-			node := startNode(t, c.library, c.service, user, "secret-1")
+			node := startNode(t, "node_client.mjs", c.library, c.service, user, "secret-1")
 			me := node.wait("online").JID
 			for _, text := range []string{"while away", "hello <&> \u00e9"} {
 				if text != "while away" {

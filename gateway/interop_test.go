@@ -392,7 +392,7 @@ func TestInteropGoSendxmpp(t *testing.T) {
 // here wrote sees it.
 func TestInteropSwaks(t *testing.T) {
 	t.Parallel()
-	g := newGateway(t, "")
+	g := newGateway(t, `relay_hosts = ( "192.0.2.1/32" )`)
 	g.start()
 	g.addUser("alice@localhost", "secret")
 	noMail := "From: a@corp.example\r\nMIME-Version: 1.0\r\nContent-Type: multipart/vnd.msys.mcmt; boundary=X\r\n\r\n--X\r\nContent-Type: message/vnd.msys.smpp\r\n\r\nsms\r\n--X--\r\n"

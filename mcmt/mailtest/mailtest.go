@@ -13,12 +13,15 @@
 package mailtest
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"net/mail"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +42,7 @@ type Server struct {
 	dir     string
 	refused map[string]string // replies by recipient
 	run     *process
+	before  string // log of the runs that have ended
 }
 
 // Mail is a message that the server has delivered.
@@ -108,6 +112,7 @@ func (s *Server) Stop() {
 	if err := s.run.stop(); err != nil {
 		s.t.Fatalf("OpenSMTPD: %v", err)
 	}
+	s.before += s.run.log.text()
 }
 
 // Refuse has the server answer RCPT for an address with the reply, such as "451 4.7.1
@@ -130,7 +135,8 @@ func (s *Server) Wait(rcpt string, count int) {
 	}
 }
 
-// Mailbox returns the messages that were delivered to an address, in no order.
+// Mailbox returns the messages that were delivered to an address, in the order in which
+// the server has taken them.
 func (s *Server) Mailbox(rcpt string) []Mail {
 	s.t.Helper()
 	files, err := filepath.Glob(filepath.Join(s.dir, "spool", "mail", rcpt, "new", "*"))
@@ -145,7 +151,22 @@ func (s *Server) Mailbox(rcpt string) []Mail {
 		}
 		all = append(all, m)
 	}
+	log := s.before + s.run.log.text()
+	slices.SortFunc(all, func(a, b Mail) int { return cmp.Compare(a.taken(log), b.taken(log)) })
 	return all
+}
+
+// serverID is the name of a message in the server's own trace field.
+var serverID = regexp.MustCompile(`^Received: [^;]*\(OpenSMTPD\)[^;]* id ([0-9a-f]+)`)
+
+// taken is where the log says that the server has taken the message.
+func (m Mail) taken(log string) int {
+	if _, top, ok := strings.Cut(string(m.Raw), "\nReceived: "); ok {
+		if id := serverID.FindStringSubmatch("Received: " + top); id != nil {
+			return strings.Index(log, " message msgid="+id[1]+" ")
+		}
+	}
+	return -1
 }
 
 func read(file string) (Mail, error) {

@@ -2,8 +2,10 @@ package mailtest
 
 import (
 	"errors"
+	"fmt"
 	"net/smtp"
 	"net/textproto"
+	"slices"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -37,5 +39,33 @@ func TestServer(t *testing.T) {
 	s.Stop()
 	if err := send("c@p1.example"); err == nil {
 		t.Error("a server that was stopped takes mail")
+	}
+}
+
+// Messages are there in the order in which they were taken, over restarts.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	s := Start(t)
+	var want, got []string
+	for i := range 12 {
+		subject := fmt.Sprint(i)
+		if err := smtp.SendMail(s.Addr, nil, "a@corp.example", []string{"b@p1.example"}, []byte("Subject: "+subject+"\r\n\r\nx\r\n")); err != nil {
+			t.Fatal(err)
+		}
+		if want = append(want, subject); i == 5 {
+			s.Wait("b@p1.example", 6)
+			s.Stop()
+			s.Start()
+		}
+	}
+	s.Wait("b@p1.example", 6)
+	for _, m := range s.Mailbox("b@p1.example") {
+		got = append(got, m.Header.Get("Subject"))
+		if m.taken(s.before+s.run.log.text()) < 0 {
+			t.Errorf("the log does not say when this was taken: %s", m.Raw)
+		}
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
 	}
 }

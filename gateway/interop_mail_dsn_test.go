@@ -1,0 +1,114 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"mcmt2xmpp/mcmt/mailtest"
+)
+
+// dsn is a notification as Python's email package reads it.
+type dsn struct {
+	Type, Report, Auto, To, Human, Returned string
+	Parts, Defects                          []string
+	Message                                 map[string]string
+	Recipients                              []map[string]string
+}
+
+// runDSN runs dsn.py.
+func runDSN(t *testing.T, stdin []byte, args ...string) []byte {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, python, append([]string{"testdata/dsn.py"}, args...)...)
+	cmd.Stdin = bytes.NewReader(stdin)
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("dsn.py %s: %v\n%s", args[0], err, errs.Bytes())
+	}
+	return out
+}
+
+// readDSN reads a notification, and checks that nobody finds a fault in its form.
+func readDSN(t *testing.T, m mailtest.Mail) dsn {
+	t.Helper()
+	var d dsn
+	if err := json.Unmarshal(runDSN(t, m.Raw, "read"), &d); err != nil {
+		t.Fatal(err)
+	}
+	if d.Type != "multipart/report" || d.Report != "delivery-status" || len(d.Defects) > 0 || d.Auto != "auto-replied" || len(d.Recipients) != 1 ||
+		!slices.Equal(d.Parts, []string{"text/plain", "message/delivery-status", "text/rfc822-headers"}) {
+		t.Errorf("%+v\n%s", d, m.Raw)
+	}
+	if got := m.Header.Get("Return-Path"); got != "" && got != "<>" {
+		t.Errorf("the notification is from %q", got)
+	}
+	return d
+}
+
+// TestInteropDSN: who asks by NOTIFY (RFC 3461 §4.1) gets the reports that he has asked
+// for and no others, of messages to Jabber and to mail; those that are asked for nothing
+// hear of failures.
+func TestInteropDSN(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	mx.Refuse("gone@corp.example", "550 5.1.1 gone has left")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	host, port, err := net.SplitHostPort(g.smtp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, to, notify      string
+		action, status, human string // of the only report; empty: there is none
+	}{
+		{"failure-default", "gone@corp.example", "", "failed", "5.1.1", "gone has left"},
+		{"failure-wanted", "gone@corp.example", "FAILURE", "failed", "5.1.1", "gone has left"},
+		{"failure-beside", "gone@corp.example", "SUCCESS,FAILURE", "failed", "5.1.1", "gone has left"},
+		{"failure-unwanted", "gone@corp.example", "SUCCESS", "", "", ""},
+		{"failure-never", "gone@corp.example", "NEVER", "", "", ""},
+		{"success-wanted", "alice@localhost", "SUCCESS", "delivered", "2.1.5", "This is known by: "},
+		{"success-default", "alice@localhost", "", "", "", ""},
+		{"success-unwanted", "alice@localhost", "FAILURE", "", "", ""},
+		{"success-never", "alice@localhost", "NEVER", "", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g.within(t)
+			sender := c.name + "@sender.example"
+			send := []string{"send", host, port, sender, c.to, c.name}
+			if c.notify != "" {
+				send = append(send, c.notify)
+			}
+			runDSN(t, nil, send...)
+			if c.to == "alice@localhost" {
+				alice.want("Hello!")
+			}
+			if c.action == "" {
+				return
+			}
+			d := readDSN(t, one(t, mx, sender))
+			r := d.Recipients[0]
+			if d.To != sender || d.Message["Original-Envelope-Id"] != c.name || r["Action"] != c.action || r["Status"] != c.status ||
+				r["Original-Recipient"] != "rfc822; "+c.to || r["Final-Recipient"] != "rfc822; "+c.to ||
+				!strings.Contains(d.Human, c.human) || d.Returned != "<"+c.name+"@corp.example>" {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+	// Each message has ended by now, and all reports are sent.
+	g.eventually("all have ended", func() bool {
+		return metric(t, g, `mail_total{outcome="failed"}`) == 5 && metric(t, g, `delivery_total{outcome="delivered"}`) == 4 &&
+			metric(t, g, `mail_total{outcome="relayed"}`) == 4 && metric(t, g, "mail_parked_messages") == 0
+	})
+	if made := metric(t, g, `reports_total{action="failed"}`) + metric(t, g, `reports_total{action="delivered"}`); made != 4 {
+		t.Errorf("%v reports, want 4", made)
+	}
+}
