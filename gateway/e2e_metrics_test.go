@@ -54,11 +54,15 @@ func (s samples) value(t *testing.T, name string) float64 {
 
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
-	"stage":     regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|delivered|failed|expired|dropped|in|dlv|park|mail|dead)$`),
-	"outcome":   regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed|proven|invalid)$`),
+	"stage":     regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|diverted|delivered|relayed|failed|expired|dropped|in|dlv|park|mail|dead)$`),
+	"outcome":   regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed|proven|invalid|passed|diverted|relayed|sent|reported|again|not_asked|attached|not_fetched)$`),
 	"filter":    regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":   regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
 	"verdict":   regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
+	"why":       regexp.MustCompile(`^(lost|dns|unreachable|prohibited|unwelcome|tls|login|protocol|busy|address|content|loop|store)$`),
+	"of":        regexp.MustCompile(`^(mails|messages)$`),
+	"action":    regexp.MustCompile(`^(failed|delivered|relayed|delayed|told)$`),
+	"state":     regexp.MustCompile(`^(busy|idle)$`),
 	"limit":     regexp.MustCompile(`^[a-z_]+$`),
 	"command":   regexp.MustCompile(`^(mail|rcpt)$`),
 	"direction": regexp.MustCompile(`^(in|out|both|unproven)$`),

@@ -77,9 +77,13 @@ domain "localhost" { xmpp_role = "server" }
 `+extra)
 }
 
-// newGatewayOf writes a configuration into a folder of the test.
+// newGatewayOf writes a configuration into a folder of the test. Where it does not say
+// where mail goes, nowhere.
 func newGatewayOf(t testing.TB, text string) *gateway {
 	t.Helper()
+	if !strings.Contains(text, "relay {") {
+		text += fmt.Sprintf("\nrelay { gateway = %q }\n", sink(t))
+	}
 	dir := t.TempDir()
 	conf := filepath.Join(dir, "gateway.conf")
 	if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
