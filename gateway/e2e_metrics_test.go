@@ -59,7 +59,7 @@ var closed = map[string]*regexp.Regexp{
 	"filter":    regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":   regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
 	"verdict":   regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
-	"why":       regexp.MustCompile(`^(lost|dns|unreachable|prohibited|unwelcome|tls|login|protocol|busy|address|content|loop|store)$`),
+	"why":       regexp.MustCompile(`^(lost|dns|unreachable|prohibited|unwelcome|tls|login|protocol|busy|not_allowed|address|content|loop|store)$`),
 	"of":        regexp.MustCompile(`^(mails|messages)$`),
 	"action":    regexp.MustCompile(`^(failed|delivered|relayed|delayed|told)$`),
 	"state":     regexp.MustCompile(`^(busy|idle)$`),

@@ -144,6 +144,6 @@ recipient_map "short" { match = "(?P<code>\d{4,5})@sms\.example" jid = "$code@lo
 	m.mail("someone@corp.example", "80080@sms.example", mail)
 	short.want("hello")
 	m.say("MAIL FROM:<someone@corp.example>", "250")
-	m.say("RCPT TO:<+49151>", "550 5.1.3")                     // too short for any map, and no mail address
+	m.say("RCPT TO:<+49151@mail.localhost>", "550 5.1.2")      // too short for any map, and the domain is ours
 	m.say("RCPT TO:<+4915100000000@sms.example>", "550 5.1.1") // mapped to nobody
 }

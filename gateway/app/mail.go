@@ -160,6 +160,7 @@ func (a *App) mailMetrics() []admin.Metric {
 		}},
 		{Name: "mail_refused_total", Help: "Messages of Jabber users that did not become mail, by why.", Labels: []string{"why"}, Collect: func(add add) {
 			s := a.outmail.Stats()
+			add(float64(s.NotAllowed), "not_allowed")
 			add(float64(s.NoAddress), "address")
 			add(float64(s.NoContent), "content")
 			add(float64(s.Loops), "loop")
