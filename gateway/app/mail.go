@@ -2,6 +2,8 @@ package app
 
 import (
 	"context"
+	"errors"
+	"net/netip"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -46,7 +48,7 @@ const fetchTime = time.Minute
 
 // fetchFiles gets files for mail, where the configuration wants that (mail_media).
 func (a *App) fetchFiles() func(ctx context.Context, urls []string) []mcmt.Media {
-	f := fetch.New(fetch.Options{Own: a.ownFile})
+	f := fetch.New(fetch.Options{Own: a.ownFile, Resolver: resolver{a}})
 	return func(ctx context.Context, urls []string) (files []mcmt.Media) {
 		if !a.state.Load().cfg.Media.Attach {
 			return nil
@@ -57,7 +59,7 @@ func (a *App) fetchFiles() func(ctx context.Context, urls []string) []mcmt.Media
 			switch {
 			case r.Err != nil:
 				a.filesLeft.Add(1)
-				a.log.Info().Err(r.Err).Msg("file not attached, its link stays in the mail")
+				a.log.Info().Err(reasonOf(r.Err)).Msg("file not attached, its link stays in the mail")
 			case len(r.Media.Body) > 0:
 				a.filesAttached.Add(1)
 				files = append(files, mcmt.Media{Type: r.Media.Type, Name: r.Media.Name, Body: r.Media.Body})
@@ -65,6 +67,23 @@ func (a *App) fetchFiles() func(ctx context.Context, urls []string) []mcmt.Media
 		}
 		return files
 	}
+}
+
+// reasonOf is why a file was not fetched, without its address: that is text of a message.
+func reasonOf(err error) error {
+	var e *fetch.Error
+	if errors.As(err, &e) {
+		return e.Reason
+	}
+	return errors.New("not fetched")
+}
+
+// resolver asks the DNS servers that the configuration names now.
+type resolver struct{ app *App }
+
+// LookupNetIP implements fetch.Resolver.
+func (r resolver) LookupNetIP(ctx context.Context, network, host string) ([]netip.Addr, error) {
+	return relay.NewResolver(r.app.state.Load().cfg.Resolvers).LookupNetIP(ctx, network, host)
 }
 
 // mayMail says whether a Jabber user may send mail to any address: those whom the

@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
@@ -113,7 +114,7 @@ func (dl *Delivery) rerouted(rec custody.Record, d *broker.Delivery, st *stanza.
 		return broker.Message{}, err
 	}
 	rec.Origin, rec.To.Address = rec.Name(), to
-	rec.Parked, rec.Reason, rec.Source = custody.Record{}.Parked, "", 0
+	rec.Parked, rec.Reason, rec.Source = time.Time{}, "", 0
 	src := fmt.Sprintf("%s.r%d", d.ID, rec.Rerouted)
 	if j.IsZero() {
 		rec.Part = "email"

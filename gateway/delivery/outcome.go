@@ -107,8 +107,8 @@ func (dl *Delivery) bury(ctx context.Context, rec custody.Record, d *broker.Deli
 	return dl.giveUp(ctx, known(rec, d), d, custody.Failed, reason, errors.New(reason))
 }
 
-// giveUp ends a message that does not arrive, when its author was told: who wrote in
-// Jabber has the message, and it is not among the dead.
+// giveUp ends a message that does not arrive, when its author was told. It is among the
+// dead then, unless he has it: who wrote in Jabber.
 func (dl *Delivery) giveUp(ctx context.Context, rec custody.Record, d *broker.Delivery, end custody.End, reason string, err error) broker.Disposition {
 	reports, told := dl.report(ctx, rec, d, custody.Ending{End: end, Err: err})
 	if len(reports) > 0 {
@@ -117,19 +117,23 @@ func (dl *Delivery) giveUp(ctx context.Context, rec custody.Record, d *broker.De
 			return broker.Retry(0).Because(err)
 		}
 	}
-	if end == custody.Expired {
-		dl.expired.Add(1)
-		dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	} else {
-		dl.failed.Add(1)
-		dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+	if told {
+		return dl.returned(rec, d, end, reason)
 	}
+	return settled(broker.Term(reason), dl.lost(rec, d, end, reason))
+}
+
+// lost tells of a message that does not arrive and counts it, and returns its outcome.
+func (dl *Delivery) lost(rec custody.Record, d *broker.Delivery, end custody.End, reason string) custody.Outcome {
+	stage, count := trace.Failed, &dl.failed
+	if end == custody.Expired {
+		stage, count = trace.Expired, &dl.expired
+	}
+	count.Add(1)
+	dl.trace.Emit(event(stage, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	out := dl.outcome(rec, d, end)
 	out.Why = reason
-	if told {
-		return settled(broker.Ack(), out)
-	}
-	return settled(broker.Term(reason), out)
+	return out
 }
 
 // refused ends a message that the router has refused for good: its e-mail goes out
@@ -166,16 +170,7 @@ func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Sta
 // returned ends a message whose author has been told that it does not arrive: he has it,
 // and it is not among the dead.
 func (dl *Delivery) returned(rec custody.Record, d *broker.Delivery, end custody.End, reason string) broker.Disposition {
-	if end == custody.Expired {
-		dl.expired.Add(1)
-		dl.trace.Emit(event(trace.Expired, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	} else {
-		dl.failed.Add(1)
-		dl.trace.Emit(event(trace.Failed, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
-	}
-	out := dl.outcome(rec, d, end)
-	out.Why = reason
-	return settled(broker.Ack(), out)
+	return settled(broker.Ack(), dl.lost(rec, d, end, reason))
 }
 
 // outlived is the reason to give a message up for its age, empty where there is
