@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -41,37 +42,35 @@ xmpp_listener {
 		g.addUser(u+"@localhost", "secret")
 	}
 	others := serveMeanwhile(t, g)
-	// The subtests run in parallel; the group ends when all have.
-	t.Run("group", func(t *testing.T) {
-		for name, test := range map[string]func(*testing.T, *gateway){
-			"connections from one address": tooManyStreams,
-			"SMTP connections":             tooManySMTP,
-			"HTTP connections":             tooManyHTTP,
-			"failed logins":                tooManyLogins,
-			"slow-loris":                   slowLoris,
-			"slow reader":                  slowReader,
-		} {
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				test(t, g)
-			})
-		}
-		for _, c := range tooMuch {
-			t.Run(c.name, func(t *testing.T) {
-				t.Parallel()
-				w := dialWire(t, g.on("127.0.4.2"), "")
-				if c.auth {
-					w.session("mallory", "m"+strings.ReplaceAll(c.name, " ", ""))
-				} else {
-					w.open()
-				}
-				_, _ = io.WriteString(w.conn, c.text) // it may not be read to its end
-				if got := w.failure(); got != c.want {
-					t.Errorf("%s, want %s", got, c.want)
-				}
-			})
-		}
-	})
+	// The tests run at the same time, and none waits for a place among the parallel ones
+	// of the package while the others are being served.
+	var all sync.WaitGroup
+	at := func(name string, test func(*testing.T)) { all.Go(func() { t.Run(name, test) }) }
+	for name, test := range map[string]func(*testing.T, *gateway){
+		"connections from one address": tooManyStreams,
+		"SMTP connections":             tooManySMTP,
+		"HTTP connections":             tooManyHTTP,
+		"failed logins":                tooManyLogins,
+		"slow-loris":                   slowLoris,
+		"slow reader":                  slowReader,
+	} {
+		at(name, func(t *testing.T) { test(t, g) })
+	}
+	for _, c := range tooMuch {
+		at(c.name, func(t *testing.T) {
+			w := dialWire(t, g.on("127.0.4.2"), "")
+			if c.auth {
+				w.session("mallory", "m"+strings.ReplaceAll(c.name, " ", ""))
+			} else {
+				w.open()
+			}
+			_, _ = io.WriteString(w.conn, c.text) // it may not be read to its end
+			if got := w.failure(); got != c.want {
+				t.Errorf("%s, want %s", got, c.want)
+			}
+		})
+	}
+	all.Wait()
 	if served := others(); served < 10 {
 		t.Errorf("others were served only %d times", served)
 	}

@@ -99,6 +99,9 @@ func newGatewayOf(t testing.TB, text string) *gateway {
 				t.Errorf("a bug in the gateway: %s", line)
 			}
 		}
+		if g.logSize() >= maxLog {
+			t.Errorf("the log is longer than the %d bytes that are kept", maxLog)
+		}
 		if t.Failed() {
 			t.Logf("log of the gateway:\n%s", g.tail())
 		}
@@ -151,6 +154,10 @@ func (g *gateway) start() {
 	}
 }
 
+// maxLog is the length of the log that is kept. A test that makes more of it fails,
+// because it could look for a line that is not kept.
+const maxLog = 32 << 20
+
 // read takes addresses and readiness from the log.
 func (g *gateway) read(r io.Reader) {
 	lines := bufio.NewScanner(r)
@@ -159,7 +166,7 @@ func (g *gateway) read(r io.Reader) {
 		var line struct{ Message, Listener, Address string }
 		_ = json.Unmarshal(lines.Bytes(), &line) // a panic is not JSON
 		g.mu.Lock()
-		if g.log.Len() < 8<<20 {
+		if g.log.Len() < maxLog {
 			g.log.Write(lines.Bytes())
 			g.log.WriteByte('\n')
 		}
@@ -213,6 +220,7 @@ func (g *gateway) logged(from int, words ...string) string {
 	var found string
 	g.eventually("a line of the log with "+strings.Join(words, " and "), func() bool {
 		for line := range strings.Lines(g.logFrom(from)) {
+			from += len(line)
 			if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(line, w) }) {
 				found = line
 				return true
