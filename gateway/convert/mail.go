@@ -27,7 +27,7 @@ type MailInput struct {
 	// are not changed.
 	Stanzas  []*stanza.Stanza
 	From, To string    // as AuthorAddress and MailRecipient return them
-	Accepted time.Time // when custody of the last was taken
+	Accepted time.Time // when custody of the last was taken; what answers a mail sooner than a person could may be a loop
 	Format   MailFormat
 	Subject  string // where no stanza has one (mail_subject)
 }
@@ -46,7 +46,7 @@ func (c *Converter) Mail(in MailInput) (MailResult, error) {
 	m := draft{c: c, in: in}
 	for _, st := range in.Stanzas {
 		k := stanzaMarks(st)
-		if err := checkLoop(st, k); err != nil {
+		if err := checkLoop(st, k, in.Accepted); err != nil {
 			return MailResult{}, err
 		}
 		if m.marks.auto == "" {
