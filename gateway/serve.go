@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -61,6 +62,11 @@ them with commas between.`,
 
 // serve runs a until ctx ends and reloads at each signal on hup.
 func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*config.Config, error)) error {
+	memory, stop := context.WithCancel(ctx)
+	var aside sync.WaitGroup
+	aside.Go(func() { returnMemory(memory) })
+	defer aside.Wait()
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	select {
