@@ -112,3 +112,58 @@ func TestInteropDSN(t *testing.T) {
 		t.Errorf("%v reports, want 4", made)
 	}
 }
+
+// TestInteropDelay: who asks for it (RFC 3461 §4.1, DELAY) hears once that a message waits,
+// for Jabber or for mail, and another process does not say it again.
+func TestInteropDelay(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "delay_warning = 1\nretry_interval = 1\nmax_retry_interval = 1")
+	g.addUser("carol@localhost", "secret")
+	mx.Refuse("late@corp.example", "450 4.2.1 late is busy")
+	host, port, err := net.SplitHostPort(g.smtp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, to, notify, human string }{
+		{"jabber", "carol@localhost", "DELAY,FAILURE", "has not been delivered yet"},
+		{"mail", "late@corp.example", "DELAY", "has not been delivered yet"},
+		{"unasked", "carol@localhost", "FAILURE", ""},
+		{"default", "carol@localhost", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g.within(t)
+			sender := c.name + "@sender.example"
+			send := []string{"send", host, port, sender, c.to, c.name}
+			if c.notify != "" {
+				send = append(send, c.notify)
+			}
+			runDSN(t, nil, send...)
+			if c.human == "" {
+				return
+			}
+			d := readDSN(t, one(t, mx, sender))
+			r := d.Recipients[0]
+			if d.Message["Original-Envelope-Id"] != c.name || r["Action"] != "delayed" || !strings.HasPrefix(r["Status"], "4.") ||
+				r["Will-Retry-Until"] == "" || !strings.Contains(d.Human, c.human) {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+	g.kill()
+	g.start()
+	carol := login(t, g.xmpp(), "carol@localhost/desk", 0)
+	for range 3 {
+		carol.want("Hello!")
+	}
+	g.eventually("what waits is tried again", func() bool {
+		return metric(t, g, `delivery_total{outcome="delivered"}`) == 3 && metric(t, g, "mail_parked_messages") == 1
+	})
+	for _, sender := range []string{"jabber", "mail"} {
+		one(t, mx, sender+"@sender.example")
+	}
+	for _, sender := range []string{"unasked", "default"} {
+		if all := mx.Mailbox(sender + "@sender.example"); len(all) > 0 {
+			t.Errorf("%s hears %s", sender, all[0].Raw)
+		}
+	}
+}

@@ -122,6 +122,7 @@ func (v view) outgoing() Outgoing {
 		Expiration:       v.duration("message_expiration"),
 		Fallback:         v.text("fallback") == "email",
 		FallbackAfter:    v.duration("fallback_after"),
+		DelayWarning:     v.duration("delay_warning"),
 		Throttle:         v.rate("outbound_throttle_messages"),
 		Streams:          v.streams(),
 	}

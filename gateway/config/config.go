@@ -260,6 +260,9 @@ type Outgoing struct {
 	// for FallbackAfter or when it was refused for good.
 	Fallback      bool
 	FallbackAfter time.Duration
+	// DelayWarning is how long a message waits until its author hears of it who has asked
+	// for that; zero: he never does.
+	DelayWarning time.Duration
 	// Throttle bounds the messages sent to the domain.
 	Throttle Rate
 	// Streams is how streams with its servers are opened and accepted.

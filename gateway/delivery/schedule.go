@@ -44,8 +44,18 @@ func (dl *Delivery) putOff(rt *route, reason string) {
 			next = soon
 		}
 	}
+	if !rt.Warn.IsZero() && rt.Warn.Before(next) {
+		next = latest(rt.Warn, now.Add(retry)) // its author is to hear of it
+	}
 	dl.setNext(rt, next)
 	dl.mu.Unlock()
+}
+
+func latest(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // rest has the route tried again after a while, without calling it a failure.
