@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"mcmt2xmpp/mcmt/mailtest"
+	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // dsn is a notification as Python's email package reads it.
@@ -165,5 +167,40 @@ func TestInteropDelay(t *testing.T) {
 		if all := mx.Mailbox(sender + "@sender.example"); len(all) > 0 {
 			t.Errorf("%s hears %s", sender, all[0].Raw)
 		}
+	}
+}
+
+// TestInteropReceipt: a client that asks for a receipt gets it when a mail server reports
+// that the mail has arrived, and hears nothing where it does not ask. Where the report
+// says that it has failed, the author reads that.
+func TestInteropReceipt(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	ask := xmlwire.New("urn:xmpp:receipts", "request")
+	alice.write(bob, "wanted", ask)
+	alice.write(bob, "unwanted!")
+	mx.Wait("bob@corp.example", 2)
+	// The server has nobody but itself to give the report to.
+	report := one(t, mx, "alice@localhost")
+	if _, err := relay.Submit(t.Context(), g.smtp(), "", []string{"alice@localhost"}, report.Raw); err != nil {
+		t.Fatal(err)
+	}
+	st := alice.next()
+	if r := st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "received"}); r == nil || r.Attr("id") != "id-6-w" || st.From != bob || bodyOf(st) != "" {
+		t.Errorf("%s\n%s", st, report.Raw)
+	}
+	changed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: relayed"))
+	failed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: failed"))
+	for _, raw := range [][]byte{changed, failed} {
+		if _, err := relay.Submit(t.Context(), g.smtp(), "", []string{"alice@localhost"}, raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := alice.next(); bodyOf(st) == "" {
+		t.Errorf("the next is %s, want the failure for a person", st)
+	}
+	if n := metric(t, g, "mail_receipts_total"); n != 1 {
+		t.Errorf("%v receipts", n)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/listener"
@@ -194,6 +195,8 @@ func (a *App) open(ctx context.Context) error {
 		Trace: a.trace,
 		Node:  b.Node(),
 		Log:   a.log,
+
+		Tickets: convert.Tickets{Key: a.accounts.secret},
 	}
 	if a.services.media != nil {
 		a.conversion.Media = a.services.media
