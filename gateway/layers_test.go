@@ -20,7 +20,7 @@ var layers = [][]string{
 	{"xmpp/router", "xmpp/ping", "xmpp/xmpplog", "mcmt/smtpd", "mcmt/httpd", "mcmt/relay"},
 	{"xmpp/c2s", "xmpp/s2s", "xmpp/link", "xmpp/component", "xmpp/account", "xmpp/gateway"},
 	{"gateway/config", "gateway/convert", "gateway/custody", "gateway/fetch", "gateway/listener", "gateway/store", "gateway/policy", "gateway/trace"},
-	{"gateway/intake", "gateway/delivery", "gateway/outmail", "gateway/admin"},
+	{"gateway/intake", "gateway/delivery", "gateway/outmail", "gateway/admin", "gateway/events"},
 	{"gateway/app", "gateway/bench"},
 	{"gateway"},
 }
@@ -45,7 +45,7 @@ var confined = map[string][]string{
 	"github.com/k3a/html2text":            {"gateway/convert"},
 	"github.com/xdg-go/scram":             {"xmpp/sasl", "mcmt/relay"},
 	"github.com/emersion/go-message":      {"mcmt"},
-	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench", "gateway/fetch"},
+	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench", "gateway/fetch", "gateway/events"},
 	"net/smtp":                            {},
 	"encoding/xml":                        {"mcmt"},
 	"github.com/stretchr/testify":         {},

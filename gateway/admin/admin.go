@@ -17,6 +17,7 @@
 //	messages.go     /v1/messages
 //	servers.go      /v1/s2s
 //	filters.go      /v1/filters
+//	webhooks.go     /v1/webhooks
 package admin
 
 import (
@@ -49,6 +50,7 @@ type Options struct {
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	Servers  Servers    // nil: /v1/s2s says that there are none
 	Filters  Filters    // nil: /v1/filters says that there are none
+	Webhooks Webhooks   // nil: /v1/webhooks says that there are none
 	// Tokens are the bearer tokens that hold for a peer, of which every request
 	// except for /healthz and /readyz must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
@@ -94,6 +96,7 @@ func New(o Options) *Server {
 	s.historyPaths(mux)
 	s.serverPaths(mux)
 	s.filterPaths(mux)
+	s.webhookPaths(mux)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))

@@ -20,6 +20,7 @@ import (
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/delivery"
+	"mcmt2xmpp/gateway/events"
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/listener"
 	"mcmt2xmpp/gateway/outmail"
@@ -74,6 +75,7 @@ type App struct {
 	sender      *relay.Sender
 	outmail     *outmail.Outmail
 	receipts    *receipts
+	events      *events.Events
 
 	filesAttached, filesLeft atomic.Uint64
 	mail                     *delivery.Delivery // of mail
@@ -160,6 +162,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	if err := a.openQueue(ctx); err != nil {
+		return err
+	}
+	if err := a.openEvents(ctx); err != nil {
 		return err
 	}
 	a.certs = newCertificates(cfg, a.log)
@@ -288,7 +293,8 @@ func (a *App) close(ctx context.Context) error {
 // parts opens the listeners and lists what runs, in the order of starting, which
 // is the reverse of that of stopping. First ends what takes messages in, then
 // what works them off, then the sessions, whose clients still prove what they
-// received, and last the admin HTTP, which says that all this happens.
+// received, then the events about that, and last the admin HTTP, which says that all
+// this happens.
 func (a *App) parts(ctx context.Context) ([]part, error) {
 	listeners := make(map[config.ListenerKind][]part)
 	for _, kind := range []config.ListenerKind{config.XMPPStreams, config.ESMTP, config.HTTP, config.Control} {
@@ -305,7 +311,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 	}
 	a.provideUploads()
 	a.provideMedia()
-	return slices.Concat(listeners[config.Control], a.outside(), listeners[config.XMPPStreams], a.work(),
+	return slices.Concat(listeners[config.Control], []part{{"events", a.events.Run}}, a.outside(), listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }
 

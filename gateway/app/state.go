@@ -138,6 +138,7 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	a.hostMailGateway(old, st)
 	a.components.Set(componentSecrets(cfg))
 	a.links.reload()
+	a.events.Changed()
 	for _, w := range cfg.Warnings {
 		if w.Severity == config.SeverityWarning {
 			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)

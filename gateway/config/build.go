@@ -44,6 +44,7 @@ func (t *tree) build() *Config {
 	t.buildMaps(c)
 	t.buildFilters(c)
 	t.buildScripts(c)
+	t.buildWebhooks(c)
 	return c
 }
 
@@ -102,6 +103,9 @@ func (t *tree) buildNATS(c *Config) {
 			MaxStore:    v.size("max_store"),
 			MaxMemory:   v.size("max_memory"),
 			DiskReserve: v.size("disk_reserve"),
+		}
+		if len(c.NATS.URLs) > 0 && v.flag("events") {
+			c.NATS.Events = NATSEvents{Size: v.size("events_size"), Expiration: v.duration("events_expiration")}
 		}
 		if c.NATS.TLSKey == "" {
 			c.NATS.TLSKey = c.NATS.TLSCert

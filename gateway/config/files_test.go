@@ -24,6 +24,8 @@ type testFiles struct {
 	expired  string // an expired certificate and its key
 	passwd   string // user:password lines
 	script   string // a Lua script
+
+	webhookKeys string // two of them
 }
 
 func newTestFiles(t testing.TB) testFiles {
@@ -40,6 +42,7 @@ func newTestFiles(t testing.TB) testFiles {
 	f.expired = f.write(t, "expired.pem", old+oldKey)
 	f.passwd = f.write(t, "passwd", "alice:wonderland\n")
 	f.script = f.write(t, "script.lua", "local x = 1\n")
+	f.webhookKeys = f.write(t, "keys", "# old and new\n"+oneKey+"\n\n"+otherKey+"\n")
 	return f
 }
 

@@ -30,6 +30,7 @@ const (
 	inScriptlet
 	inScript
 	inDKIM
+	inWebhook
 
 	// nowhere is for options that are in effect in all their scopes, everywhere
 	// for those that are in none.
@@ -109,6 +110,8 @@ var scopes = []*scope{
 		doc: "how mail is sent: by a smart host, or to the MX hosts of its domain"},
 	{name: "link", bit: inLink, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "an account on, or a component of, an existing server, through which domains are reached"},
+	{name: "webhook", bit: inWebhook, parents: inGlobal, label: labelRequired, means: "a name of your choice",
+		doc: "a receiver that hears by HTTP how messages end"},
 	{name: "scriptlet", bit: inScriptlet, parents: inGlobal, label: labelOptional, means: "a name of your choice",
 		doc: "policy scripts, in Lua"},
 	{name: "script", bit: inScript, parents: inScriptlet, label: labelRequired, means: "a name of your choice",

@@ -80,8 +80,18 @@ var baseline = map[scopeSet]map[string]string{
 	inRelay:        {"user": "user = other", "password": "password = other"},
 	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
 	inScript:       {"source": "source = key.pem"},
+	inWebhook:      {"url": `url = "https://other.example/"`, "secret": otherKeySet, "secret_file": otherKeySet},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
+
+// Keys of webhooks.
+const (
+	oneKey   = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	otherKey = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+
+	withKey     = `secret = "` + oneKey + `"`
+	otherKeySet = `secret = "` + otherKey + `"`
+)
 
 // sample is a value of an option that is not its default.
 func sample(o *option, f testFiles) string {
@@ -98,7 +108,11 @@ func sample(o *option, f testFiles) string {
 			return `"desk@base.example"`
 		}
 	}
+	if o.name == "outcomes" {
+		return "( failed expired )"
+	}
 	named := map[string]string{
+		"secret_file": f.webhookKeys, "secret": oneKey, "url": "https://hooks.example/gateway", "events_size": "77m",
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
 		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd, "source": f.script,
 		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
@@ -164,6 +178,8 @@ func companions(o *option, s *scope, f testFiles) string {
 		return linkCompanions(o)
 	case inRelay:
 		return relayCompanions[o.name]
+	case inWebhook:
+		return webhookCompanions(o)
 	}
 	return ""
 }
@@ -209,7 +225,7 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 			name, at(scopeByName(name).bit), use, 7000+i, at(inListen), at(inPeer))
 	}
 	switch s.bit {
-	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inDKIM, inBinding, inBindingGroup:
+	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inWebhook, inDKIM, inBinding, inBindingGroup:
 		label := " sample.example "
 		if s.label == labelNone {
 			label = " "
@@ -221,6 +237,19 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 		text += "scriptlet { script x {" + set + "} }\n"
 	}
 	return text
+}
+
+// webhookCompanions are the settings without which no webhook is one.
+func webhookCompanions(o *option) string {
+	switch o.name {
+	case "url":
+		return withKey
+	case "secret", "secret_file":
+		return `url = "https://hooks.example/"`
+	case "retry_interval":
+		return withKey + "\nurl = \"https://hooks.example/\"\nmax_retry_interval = 99"
+	}
+	return withKey + "\nurl = \"https://hooks.example/\""
 }
 
 // linkCompanions are the settings without which no link is one.
@@ -241,7 +270,7 @@ func natsCompanions(o *option, f testFiles) string {
 		return `urls = "nats://a.example" user = u`
 	case "tls_key":
 		return `urls = "nats://a.example" tls_certificate = "` + f.both + `"`
-	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices":
+	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices", "events", "events_expiration", "events_size":
 		return `urls = "nats://a.example"`
 	}
 	return ""
@@ -262,6 +291,13 @@ func dump(c *Config) string {
 	for _, l := range c.Links {
 		l.Pos = Position{}
 		fmt.Fprintf(&b, "%+v %s\n", l, l.Password.Reveal())
+	}
+	for _, w := range c.Webhooks {
+		w.Pos = Position{}
+		fmt.Fprintf(&b, "%+v\n", w)
+		for _, s := range w.Secrets {
+			fmt.Fprintln(&b, s.Reveal())
+		}
 	}
 	for _, s := range c.Scripts {
 		fmt.Fprintln(&b, s.Name, s.Path, s.Text, s.Level != nil)
