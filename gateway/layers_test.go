@@ -46,6 +46,8 @@ var confined = map[string][]string{
 	"github.com/xdg-go/scram":             {"xmpp/sasl", "mcmt/relay"},
 	"github.com/emersion/go-message":      {"mcmt"},
 	"net/http":                            {"mcmt/httpd", "gateway/admin", "xmpp/c2s", "xmpp/account", "gateway", "gateway/bench", "gateway/fetch", "gateway/events"},
+	"github.com/HdrHistogram":             {"gateway/bench"},
+	"github.com/schollz/progressbar":      {"gateway"},
 	"net/smtp":                            {},
 	"encoding/xml":                        {"mcmt"},
 	"github.com/stretchr/testify":         {},

@@ -48,7 +48,8 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(), rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), versionCommand())
+	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(),
+		rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), benchCommand(), versionCommand())
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})
