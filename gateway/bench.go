@@ -52,6 +52,9 @@ who are away), soak (http for --soak, while one message of 20 is for somebody aw
 and one for a domain that is down; how the memory changes). Without one: http batch
 smtp c2s.
 
+send_message is for ejabberd, to measure it by the same clients: --http names its HTTP
+API. Against any Jabber server c2s works, with --accounts and --xmpp.
+
 Without --accounts a gateway of its own is started on loopback, with a folder that is
 removed at the end. For a running one, --accounts names a file with a line
 user@domain:password for each account that is to receive.`,
@@ -61,6 +64,9 @@ user@domain:password for each account that is to receive.`,
 				args = []string{"http", "batch", "smtp", "c2s"}
 			}
 			for _, a := range args {
+				if a == bench.SendMessage && b.accounts == "" {
+					return fmt.Errorf("%s is for ejabberd: --accounts and --http say where that is", a)
+				}
 				if !bench.Known(a) {
 					return fmt.Errorf("there is no scenario %q, only %s", a, strings.Join(bench.Scenarios, ", "))
 				}

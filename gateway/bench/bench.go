@@ -130,6 +130,10 @@ func Here() Machine {
 // Scenarios are the ways to inject, by name.
 var Scenarios = []string{"http", "batch", "smtp", "c2s", "s2s", "deferred", "soak"}
 
+// SendMessage is a scenario for ejabberd only: one message a request of its HTTP API
+// (mod_http_api, send_message), which stores nothing for who is there.
+const SendMessage = "send_message"
+
 // orDefault fills in what is not said.
 func (o Options) orDefault() Options {
 	if o.Messages <= 0 {
@@ -460,4 +464,6 @@ func (b *bench) leave(ctx context.Context) error {
 }
 
 // Known says whether there is a scenario of that name.
-func Known(scenario string) bool { return slices.Contains(Scenarios, scenario) }
+func Known(scenario string) bool {
+	return scenario == SendMessage || slices.Contains(Scenarios, scenario)
+}

@@ -44,6 +44,8 @@ func (b *bench) open(ctx context.Context, i int) (injector, error) {
 	switch b.o.Scenario {
 	case "http", "s2s", "deferred", "soak":
 		return &httpInjector{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}}, nil
+	case SendMessage:
+		return &sendMessage{httpInjector{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}}}, nil
 	case "batch":
 		return &batchInjector{httpInjector{t: t, client: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 1}}}}, nil
 	case "smtp":
@@ -105,7 +107,7 @@ func (h *httpInjector) post(ctx context.Context, path, kind string, body []byte,
 	if resp.StatusCode != want {
 		return fmt.Errorf("answered %s: %.300s", resp.Status, answer)
 	}
-	if path == "/v1/messages" {
+	if path != "/v1/messages:batch" {
 		return nil
 	}
 	// A line for each message.
@@ -120,6 +122,22 @@ func (h *httpInjector) post(ctx context.Context, path, kind string, body []byte,
 
 func (h *httpInjector) flush(context.Context) error { return nil }
 func (h *httpInjector) close()                      { h.client.CloseIdleConnections() }
+
+// sendMessage is the API of ejabberd.
+type sendMessage struct{ httpInjector }
+
+func (h *sendMessage) send(ctx context.Context, msgs []message) error {
+	for _, m := range msgs {
+		body, err := json.Marshal(map[string]string{"type": "chat", "from": h.t.From, "to": h.t.Users[m.to].JID, "subject": "", "body": m.text})
+		if err != nil {
+			return err
+		}
+		if err := h.post(ctx, "/api/send_message", "application/json", body, http.StatusOK); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
 // batchInjector sends many messages by one request.
 type batchInjector struct{ httpInjector }
