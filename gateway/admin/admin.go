@@ -7,7 +7,8 @@
 //	health.go       /healthz, /readyz
 //	metrics.go      /metrics, for Prometheus
 //	index.go        /, the numbers for a person
-//	part.go         the rules for all paths under /v1
+//	route.go        the table of all paths, and how a request goes through it
+//	openapi.go      the table as a document, at /v1/openapi.json; schema.go its types
 //	json.go         their bodies and answers
 //	problem.go      refusals (RFC 9457)
 //	users.go        /v1/users
@@ -30,7 +31,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/gateway/trace"
@@ -65,11 +65,12 @@ type Options struct {
 
 // Server serves the admin HTTP. Make it with New.
 type Server struct {
-	o       Options
-	numbers *prometheus.Registry
-	handler http.Handler
-	open    atomic.Int64 // connections
-	close   func()
+	o        Options
+	numbers  *prometheus.Registry
+	handler  http.Handler
+	document object       // of the API
+	open     atomic.Int64 // connections
+	close    func()
 }
 
 // New returns a Server. Close frees what it subscribed to.
@@ -83,17 +84,10 @@ func New(o Options) *Server {
 	s := &Server{o: o}
 	s.numbers, s.close = registry(o.Version, o.Metrics, o.Trace)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", reading(s.healthz))
-	mux.HandleFunc("/readyz", reading(s.readyz))
-	mux.Handle("/metrics", s.guard(reading(promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{o.Log}}).ServeHTTP)))
-	mux.Handle("/{$}", s.guard(reading(s.index)))
-	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
-	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
-	s.rosterPaths(mux)
-	s.queuePaths(mux)
-	s.historyPaths(mux)
-	s.serverPaths(mux)
-	s.filterPaths(mux)
+	routes := s.routes()
+	checkRoutes(routes)
+	s.mount(mux, routes)
+	s.document = document(o.Version, routes)
 	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
 	})))
@@ -146,16 +140,5 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 		}
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
-	}
-}
-
-// reading lets only GET and HEAD through.
-func reading(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			methodNotAllowed(w, "GET, HEAD")
-			return
-		}
-		h(w, r)
 	}
 }

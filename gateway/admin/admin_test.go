@@ -84,6 +84,7 @@ func (m *memory) List(context.Context) ([]jid.JID, error) {
 // fixture is a server that is asked without a network.
 type fixture struct {
 	*Server
+	t       *testing.T
 	users   *memory
 	queue   *recorder
 	history *past
@@ -94,7 +95,7 @@ type fixture struct {
 
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
-	f := &fixture{users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
+	f := &fixture{t: t, users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
 	f.Server = New(Options{
 		Version: "1.2.3", Accounts: f.users, Queue: f.queue, History: f.history, Trace: f.bus, Log: zerolog.New(&f.log),
 		Ready: map[string]func() error{"broker": func() error { return f.broken }, "listeners": func() error { return nil }},
@@ -125,7 +126,25 @@ func (f *fixture) ask(method, path, body string, edit func(*http.Request)) *http
 	}
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)
+	f.checkContract(r, body, w)
 	return w
+}
+
+// checkContract holds an answer to the document of the API, and a request that was
+// done.
+func (f *fixture) checkContract(r *http.Request, body string, w *httptest.ResponseRecorder) {
+	f.t.Helper()
+	doc, err := contract()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if strings.Contains(w.Body.String(), "nothing at this path") {
+		return
+	}
+	doc.CheckAnswer(f.t, r, w.Code, w.Header(), w.Body.Bytes())
+	if w.Code < 300 && r.Method != http.MethodHead {
+		doc.CheckRequest(f.t, r, body)
+	}
 }
 
 // checkProblem holds an answer to RFC 9457.

@@ -54,6 +54,8 @@ const (
 	Dead     QueueState = "dead"     // given up
 )
 
+func (QueueState) values() []string { return []string{string(Deferred), string(Held), string(Dead)} }
+
 // QueueFilter selects messages or routes: those that all its fields that are
 // not empty hold for.
 type QueueFilter struct {
@@ -106,29 +108,50 @@ type QueueMessages struct {
 	More     bool           `json:"more"` // there are more than the limit
 }
 
+// QueueSelection is the body of POST /v1/queue:ACTION. What is written must not be
+// empty, and all what is written must hold.
+type QueueSelection struct {
+	All       bool       `json:"all,omitempty" doc:"everything is meant, where nothing else is written"`
+	ID        string     `json:"id,omitempty" doc:"queue id, Message-ID or stanza id"`
+	Recipient string     `json:"recipient,omitempty" doc:"bare JID"`
+	Domain    string     `json:"domain,omitempty" doc:"of the recipient"`
+	State     QueueState `json:"state,omitempty"`
+	Reason    string     `json:"reason,omitempty" doc:"text that the reason holds"`
+}
+
 // QueueAffected is the answer of POST /v1/queue:ACTION.
 type QueueAffected struct {
 	Affected int `json:"affected"`
 }
 
-// queuePaths adds the paths of the queue.
-func (s *Server) queuePaths(mux *http.ServeMux) {
-	p := part{
+// queueRoutes are those of the queue.
+func (s *Server) queueRoutes() []route {
+	p := &part{
 		name:    "queue",
 		present: func() bool { return s.o.Queue != nil },
 		absent:  "this gateway delivers nothing, so it has no queue",
 		failing: "the queue cannot be read or changed now",
 		refusal: queueRefusal,
 	}
-	mux.Handle("/v1/queue", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listRoutes})))
-	mux.Handle("/v1/queue/messages", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listMessages})))
-	for _, a := range []QueueAction{Retry, Hold, Release, Drop} {
-		do := func(w http.ResponseWriter, r *http.Request) error { return s.changeQueue(w, r, a) }
-		mux.Handle("/v1/queue:"+string(a), s.guard(s.serve(p, map[string]action{http.MethodPost: do})))
+	change := func(a QueueAction, summary string) route {
+		return route{method: http.MethodPost, path: "/v1/queue:" + string(a), id: string(a) + "Queue", summary: summary,
+			about: "An empty body selects nothing: all: true says that everything is meant.",
+			part:  p, body: QueueSelection{}, answer: QueueAffected{},
+			do: func(x *exchange, r *http.Request) error { return s.changeQueue(x, r, a) }}
+	}
+	return []route{
+		{method: http.MethodGet, path: "/v1/queue", id: "listQueue", summary: "What waits and what is dead, by recipient or domain, the oldest first",
+			role: Read, part: p, query: queueQuery, answer: QueueRoutes{}, do: s.listRoutes},
+		{method: http.MethodGet, path: "/v1/queue/messages", id: "listQueueMessages", summary: "The messages that wait or are dead, those accepted first before the others",
+			role: Read, part: p, query: append(slices.Clip(queueQuery), limitField), answer: QueueMessages{}, do: s.listMessages},
+		change(Retry, "Try waiting messages at once, and dead ones again where id or state name them"),
+		change(Hold, "Try nothing for a recipient or domain until the release"),
+		change(Release, "End holds, and try at once"),
+		change(Drop, "Delete messages; nobody is told"),
 	}
 }
 
-func (s *Server) listRoutes(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) listRoutes(x *exchange, r *http.Request) error {
 	f, _, err := readQuery(r, 0)
 	if err != nil {
 		return err
@@ -138,7 +161,7 @@ func (s *Server) listRoutes(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	slices.SortStableFunc(all, byAge)
-	writeJSON(w, QueueRoutes{append([]QueueRoute{}, all...)})
+	writeJSON(x, QueueRoutes{append([]QueueRoute{}, all...)})
 	return nil
 }
 
@@ -153,7 +176,7 @@ func byAge(a, b QueueRoute) int {
 // defaultLimit is how many messages are listed where the query does not say.
 const defaultLimit = 100
 
-func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) listMessages(x *exchange, r *http.Request) error {
 	f, limit, err := readQuery(r, defaultLimit)
 	if err != nil {
 		return err
@@ -163,13 +186,13 @@ func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	n := min(len(all), limit)
-	writeJSON(w, QueueMessages{append([]QueueMessage{}, all[:n]...), len(all) > n})
+	writeJSON(x, QueueMessages{append([]QueueMessage{}, all[:n]...), len(all) > n})
 	return nil
 }
 
 // changeQueue does a to what the body selects.
-func (s *Server) changeQueue(w http.ResponseWriter, r *http.Request, a QueueAction) error {
-	f, err := readSelection(w, r, a)
+func (s *Server) changeQueue(x *exchange, r *http.Request, a QueueAction) error {
+	f, err := readSelection(x, r, a)
 	if err != nil {
 		return err
 	}
@@ -180,7 +203,7 @@ func (s *Server) changeQueue(w http.ResponseWriter, r *http.Request, a QueueActi
 	if err != nil {
 		return &brokenOff{a, n, err}
 	}
-	writeJSON(w, QueueAffected{n})
+	writeJSON(x, QueueAffected{n})
 	return nil
 }
 
