@@ -3,7 +3,8 @@
 // queue, and what became of a message.
 //
 //	admin.go        the server and its paths
-//	access.go       who may use it
+//	access.go       who may use it; role.go what for, rates.go how often
+//	audit.go        /v1/audit: what operators have done
 //	health.go       /healthz, /readyz
 //	metrics.go      /metrics, for Prometheus
 //	index.go        /, the numbers for a person
@@ -49,11 +50,12 @@ type Options struct {
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	Servers  Servers    // nil: /v1/s2s says that there are none
 	Filters  Filters    // nil: /v1/filters says that there are none
-	// Tokens are the bearer tokens that hold for a peer, of which every request
-	// except for /healthz and /readyz must carry one unless the peer is on
-	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
-	// no other peer is served.
-	Tokens func(peer netip.Addr) []string
+	// Config returns what holds for a peer, whose address is the zero Addr where it is
+	// on a Unix socket; it is called for each request. nil: peers on this machine may
+	// do all, and no others anything but /healthz and /readyz.
+	Config func(peer netip.Addr) PeerOptions
+	// Audit takes what operators do. nil: one of its own.
+	Audit *Audit
 	// Forwarded returns whom a request of a peer comes from, by its X-Forwarded-For
 	// fields: the peer itself where that is no proxy that is believed. nil: it always is.
 	Forwarded func(peer netip.Addr, fields []string) netip.Addr
@@ -70,6 +72,7 @@ type Server struct {
 	handler  http.Handler
 	document object       // of the API
 	open     atomic.Int64 // connections
+	rates    rates
 	close    func()
 }
 
@@ -77,6 +80,9 @@ type Server struct {
 func New(o Options) *Server {
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 256
+	}
+	if o.Audit == nil {
+		o.Audit = new(Audit)
 	}
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
@@ -88,9 +94,9 @@ func New(o Options) *Server {
 	checkRoutes(routes)
 	s.mount(mux, routes)
 	s.document = document(o.Version, routes)
-	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	mux.Handle("/", s.guard(func(w http.ResponseWriter, _ *http.Request, _ caller) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
-	})))
+	}))
 	s.handler = mux
 	return s
 }

@@ -103,15 +103,20 @@ func newFixture(t *testing.T) *fixture {
 			add(7, "good")
 			add(1, "bad")
 		}}},
-		Tokens: func(peer netip.Addr) []string {
-			if peer == netip.MustParseAddr("192.0.2.7") {
-				return []string{"right", "other"}
-			}
-			return nil
-		},
+		Config: f.peerOptions,
 	})
 	t.Cleanup(f.Close)
 	return f
+}
+
+// peerOptions are those of the tests: local peers may do all, and one that is not has
+// tokens.
+func (f *fixture) peerOptions(peer netip.Addr) PeerOptions {
+	o := PeerOptions{Local: Operate}
+	if peer == netip.MustParseAddr("192.0.2.7") {
+		o.Tokens = []Token{{"one", "right", Operate}, {"two", "other", Read}}
+	}
+	return o
 }
 
 // ask makes a request from loopback unless edit changes that.
@@ -456,7 +461,7 @@ func TestHeaderBounded(t *testing.T) {
 func TestEmptyToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.o.Tokens = func(netip.Addr) []string { return []string{""} }
+	f.o.Config = func(netip.Addr) PeerOptions { return PeerOptions{Tokens: []Token{{"empty", "", Operate}}} }
 	for _, field := range []string{"Bearer", "Bearer ", "Bearer  "} {
 		w := f.ask("GET", "/metrics", "", func(r *http.Request) {
 			r.RemoteAddr = "192.0.2.7:1"

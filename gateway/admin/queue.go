@@ -196,26 +196,16 @@ func (s *Server) changeQueue(x *exchange, r *http.Request, a QueueAction) error 
 	if err != nil {
 		return err
 	}
-	n, err := s.o.Queue.Do(r.Context(), a, f)
-	if err == nil || n > 0 {
-		s.audit(r, a, f, n)
+	for _, field := range f.fields() {
+		x.note(field.name, field.value)
 	}
+	n, err := s.o.Queue.Do(r.Context(), a, f)
+	x.noteCount("affected", n)
 	if err != nil {
 		return &brokenOff{a, n, err}
 	}
 	writeJSON(x, QueueAffected{n})
 	return nil
-}
-
-// audit logs who changed what.
-func (s *Server) audit(r *http.Request, a QueueAction, f QueueFilter, n int) {
-	line := s.o.Log.Info().Str("action", string(a)).Int("affected", n).Str("peer", r.RemoteAddr)
-	for _, field := range f.fields() {
-		if field.value != "" {
-			line = line.Str(field.name, field.value)
-		}
-	}
-	line.Msg("queue changed")
 }
 
 // brokenOff is the error of an action that was not done, or not to all.

@@ -95,6 +95,19 @@ func text(name, s string) (string, error) {
 // maxLimit is how many messages one answer lists at most.
 const maxLimit = 1000
 
+// limitOf reads how many are listed.
+func limitOf(fields map[string]string) (int, error) {
+	written, ok := fields["limit"]
+	if !ok {
+		return defaultLimit, nil
+	}
+	limit, err := strconv.Atoi(written)
+	if err != nil || limit < 1 || limit > maxLimit {
+		return 0, badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
+	}
+	return limit, nil
+}
+
 // readQuery reads the filter of a query, and its limit unless the given one,
 // which is that of a query without one, is zero: then there is none.
 func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
@@ -102,9 +115,9 @@ func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
 	if err != nil {
 		return f, 0, err
 	}
-	if written, ok := fields["limit"]; ok && limit > 0 {
-		if limit, err = strconv.Atoi(written); err != nil || limit < 1 || limit > maxLimit {
-			return f, 0, badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
+	if limit > 0 {
+		if limit, err = limitOf(fields); err != nil {
+			return f, 0, err
 		}
 		delete(fields, "limit")
 	}

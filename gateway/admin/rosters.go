@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 
 	"mcmt2xmpp/gateway/store"
@@ -93,11 +92,8 @@ func (s *Server) sendRoster(x *exchange, r *http.Request, user jid.JID) error {
 	return nil
 }
 
-// importRoster takes a record. Only JSON is taken, as in readUser.
+// importRoster takes a record.
 func (s *Server) importRoster(x *exchange, r *http.Request, user jid.JID, replace bool) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return errNotJSON
-	}
 	body, err := io.ReadAll(http.MaxBytesReader(x, r.Body, maxRecord))
 	var large *http.MaxBytesError
 	switch {
@@ -113,7 +109,7 @@ func (s *Server) importRoster(x *exchange, r *http.Request, user jid.JID, replac
 	if err := s.o.Rosters.Import(r.Context(), user, record, replace); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Int("contacts", record.Len()).Bool("replace", replace).Msg("roster imported")
+	x.noteCount("contacts", record.Len())
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }

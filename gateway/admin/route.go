@@ -46,6 +46,16 @@ type action func(x *exchange, r *http.Request) error
 // exchange is one request that was let in, and the answer to it.
 type exchange struct {
 	http.ResponseWriter
+	who     caller
+	status  int               // of the answer
+	refusal string            // why it was not done
+	notes   map[string]string // what it is about, for the audit
+}
+
+// WriteHeader remembers the status.
+func (x *exchange) WriteHeader(status int) {
+	x.status = status
+	x.ResponseWriter.WriteHeader(status)
 }
 
 // Unwrap is for http.ResponseController.
@@ -61,7 +71,7 @@ func handled(h http.HandlerFunc) action {
 
 // routes are all there are, in the order of the document.
 func (s *Server) routes() []route {
-	return slices.Concat(s.ownRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes())
+	return slices.Concat(s.ownRoutes(), s.auditRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes())
 }
 
 // ownRoutes are those about the server itself.
@@ -111,34 +121,56 @@ func (s *Server) mount(mux *http.ServeMux, routes []route) {
 // serve answers a path by the method of the request.
 func (s *Server) serve(methods map[string]route) http.Handler {
 	allowed := strings.Join(slices.Sorted(maps.Keys(methods)), ", ")
-	open := methods[http.MethodGet].open
-	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	answer := func(w http.ResponseWriter, r *http.Request, who caller) {
 		rt, ok := methods[r.Method]
-		switch {
-		case !ok:
+		if !ok {
 			methodNotAllowed(w, allowed)
-		case rt.part != nil && !rt.part.present():
-			problem(w, http.StatusNotImplemented, rt.part.absent)
-		default:
-			s.run(rt, w, r)
+			return
 		}
-	})
-	if open {
-		return h
+		s.run(rt, &exchange{ResponseWriter: w, who: who, status: http.StatusOK}, r)
 	}
-	return s.guard(h)
+	if methods[http.MethodGet].open {
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r, caller{}) })
+	}
+	return s.guard(answer)
 }
 
-// run has a route answer.
-func (s *Server) run(rt route, w http.ResponseWriter, r *http.Request) {
-	x := &exchange{w}
-	err := rt.checkQuery(r)
+// run has a route answer, and records what changes something.
+func (s *Server) run(rt route, x *exchange, r *http.Request) {
+	err := rt.admit(x, r)
 	if err == nil {
 		err = rt.do(x, r)
 	}
 	if err != nil {
 		s.refuse(x, r, rt.part, err)
 	}
+	if rt.needs() == Operate {
+		s.record(x, rt, r)
+	}
+}
+
+// roleError is that of a caller who may not do what he asks for.
+type roleError struct{ has, needs Role }
+
+func (e *roleError) Error() string {
+	return fmt.Sprintf("this takes the role %s, and you have %s", e.needs, e.has)
+}
+
+// errAbsent is the error of a route whose part this gateway does not have.
+var errAbsent = errors.New("not here")
+
+// admit says whether the route may do anything. Only JSON is taken where something
+// changes: a form of a foreign page cannot send it without being asked for (CORS).
+func (rt route) admit(x *exchange, r *http.Request) error {
+	switch {
+	case x.who.role < rt.needs():
+		return &roleError{x.who.role, rt.needs()}
+	case rt.part != nil && !rt.part.present():
+		return errAbsent
+	case rt.needs() == Operate && (rt.body != nil || r.Header.Get("Content-Type") != "") && !isJSON(r):
+		return errNotJSON
+	}
+	return rt.checkQuery(r)
 }
 
 // checkQuery refuses parameters that the route does not have: whoever writes them
@@ -189,31 +221,39 @@ func query(r *http.Request) (map[string]string, error) {
 }
 
 // refuse answers an error, and logs it where it is not the operator's.
-func (s *Server) refuse(w http.ResponseWriter, r *http.Request, p *part, err error) {
-	var bad badRequest
-	var large *http.MaxBytesError
-	switch {
-	case errors.As(err, &large):
-		problem(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit))
-		return
-	case errors.As(err, &bad):
-		problem(w, http.StatusBadRequest, bad.Error())
-		return
-	case errors.Is(err, errNotJSON):
-		problem(w, http.StatusUnsupportedMediaType, err.Error())
-		return
-	}
+func (s *Server) refuse(x *exchange, r *http.Request, p *part, err error) {
 	if p == nil {
 		p = &itself
 	}
-	status, detail := p.refusal(err)
-	if status == 0 {
-		status, detail = http.StatusServiceUnavailable, p.failing
-	}
-	if status >= http.StatusInternalServerError && !gone(r, err) {
+	status, detail := statusOf(p, err)
+	if status == http.StatusServiceUnavailable && !gone(r, err) {
 		s.o.Log.Error().Err(err).Msg(p.name)
 	}
-	problem(w, status, detail)
+	x.refusal = detail
+	problem(x, status, detail)
+}
+
+// statusOf is the answer to an error.
+func statusOf(p *part, err error) (status int, detail string) {
+	var bad badRequest
+	var large *http.MaxBytesError
+	var role *roleError
+	switch {
+	case errors.As(err, &role):
+		return http.StatusForbidden, role.Error()
+	case errors.Is(err, errAbsent):
+		return http.StatusNotImplemented, p.absent
+	case errors.As(err, &large):
+		return http.StatusRequestEntityTooLarge, fmt.Sprintf("the body is larger than %d bytes", large.Limit)
+	case errors.As(err, &bad):
+		return http.StatusBadRequest, bad.Error()
+	case errors.Is(err, errNotJSON):
+		return http.StatusUnsupportedMediaType, err.Error()
+	}
+	if status, detail = p.refusal(err); status != 0 {
+		return status, detail
+	}
+	return http.StatusServiceUnavailable, p.failing
 }
 
 // itself is the part of routes that are about the server.

@@ -48,7 +48,7 @@ func (s *Server) serverRoutes() []route {
 	change := func(name, summary string, do func(ctx context.Context, domain string) (bool, error)) route {
 		return route{method: http.MethodPost, path: "/v1/s2s/{domain}/" + name, id: name + "Server", summary: summary,
 			part: p, answer: ServerChange{},
-			do: func(x *exchange, r *http.Request) error { return s.changeServer(x, r, name, do) }}
+			do: func(x *exchange, r *http.Request) error { return s.changeServer(x, r, do) }}
 	}
 	return []route{
 		{method: http.MethodGet, path: "/v1/s2s", id: "listServers", summary: "The streams with other servers, and the domains to which there is none",
@@ -87,7 +87,7 @@ func (s *Server) checkServer(x *exchange, r *http.Request) error {
 	return nil
 }
 
-func (s *Server) changeServer(x *exchange, r *http.Request, name string, do func(context.Context, string) (bool, error)) error {
+func (s *Server) changeServer(x *exchange, r *http.Request, do func(context.Context, string) (bool, error)) error {
 	domain, err := domainOf(r)
 	if err != nil {
 		return err
@@ -96,7 +96,6 @@ func (s *Server) changeServer(x *exchange, r *http.Request, name string, do func
 	if err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("action", name).Str("domain", domain).Str("peer", r.RemoteAddr).Msg("server streams changed")
 	writeJSON(x, ServerChange{domain, changed})
 	return nil
 }

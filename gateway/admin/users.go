@@ -81,10 +81,10 @@ func (s *Server) addUser(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	x.note("jid", user.String())
 	if err := s.o.Accounts.Add(r.Context(), user, password); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("account added")
 	x.WriteHeader(http.StatusCreated)
 	return nil
 }
@@ -97,7 +97,6 @@ func (s *Server) setPassword(x *exchange, r *http.Request) error {
 	if err := s.o.Accounts.SetPassword(r.Context(), user, password); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("password changed")
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
@@ -110,7 +109,6 @@ func (s *Server) removeUser(x *exchange, r *http.Request) error {
 	if err := s.o.Accounts.Remove(r.Context(), user); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("account removed")
 	x.WriteHeader(http.StatusNoContent)
 	return nil
 }

@@ -85,6 +85,7 @@ type App struct {
 	proxies                  proxies
 
 	stopping atomic.Bool
+	audit    admin.Audit // of all control listeners
 
 	// What serves, for the metrics and for the end.
 	clients []*c2s.Server

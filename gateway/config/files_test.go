@@ -24,6 +24,7 @@ type testFiles struct {
 	expired  string // an expired certificate and its key
 	passwd   string // user:password lines
 	script   string // a Lua script
+	token    string // a file with the token of an operator
 }
 
 func newTestFiles(t testing.TB) testFiles {
@@ -40,6 +41,7 @@ func newTestFiles(t testing.TB) testFiles {
 	f.expired = f.write(t, "expired.pem", old+oldKey)
 	f.passwd = f.write(t, "passwd", "alice:wonderland\n")
 	f.script = f.write(t, "script.lua", "local x = 1\n")
+	f.token = f.write(t, "token", "fedcba9876543210\n")
 	return f
 }
 

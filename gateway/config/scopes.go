@@ -30,6 +30,7 @@ const (
 	inScriptlet
 	inScript
 	inDKIM
+	inOperator
 
 	// nowhere is for options that are in effect in all their scopes, everywhere
 	// for those that are in none.
@@ -92,6 +93,8 @@ var scopes = []*scope{
 		doc: "a named set of options for outgoing streams", planned: true},
 	{name: "binding_group", bit: inBindingGroup, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "options that several bindings share", planned: true},
+	{name: "operator", bit: inOperator, parents: inGlobal, label: labelRequired, means: "a name of your choice; it shows in the audit log",
+		doc: "somebody who may use the admin HTTP from anywhere, by a bearer token"},
 	{name: "domain", bit: inDomain, parents: inGlobal, label: labelRequired,
 		means: `the domain, or "#xmpp#DOMAIN" or "#smtp#DOMAIN" for one protocol of it`,
 		doc:   "a domain: whether we answer for it, and how it is reached"},
