@@ -5,6 +5,7 @@
 //	admin.go        the server and its paths
 //	access.go       who may use it; role.go what for, rates.go how often
 //	audit.go        /v1/audit: what operators have done
+//	reload.go       /v1/reload
 //	health.go       /healthz, /readyz
 //	metrics.go      /metrics, for Prometheus
 //	index.go        /, the numbers for a person
@@ -54,6 +55,9 @@ type Options struct {
 	// on a Unix socket; it is called for each request. nil: peers on this machine may
 	// do all, and no others anything but /healthz and /readyz.
 	Config func(peer netip.Addr) PeerOptions
+	// Reload reads the configuration again. The error is *Invalid where it is refused.
+	// nil: /v1/reload says that there is none.
+	Reload func(context.Context) (*Reloaded, error)
 	// Audit takes what operators do. nil: one of its own.
 	Audit *Audit
 	// Forwarded returns whom a request of a peer comes from, by its X-Forwarded-For

@@ -71,7 +71,7 @@ func handled(h http.HandlerFunc) action {
 
 // routes are all there are, in the order of the document.
 func (s *Server) routes() []route {
-	return slices.Concat(s.ownRoutes(), s.auditRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes())
+	return slices.Concat(s.ownRoutes(), s.auditRoutes(), s.reloadRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes())
 }
 
 // ownRoutes are those about the server itself.
@@ -230,7 +230,11 @@ func (s *Server) refuse(x *exchange, r *http.Request, p *part, err error) {
 		s.o.Log.Error().Err(err).Msg(p.name)
 	}
 	x.refusal = detail
-	problem(x, status, detail)
+	answer := Problem{Status: status, Detail: detail}
+	if invalid, ok := errors.AsType[*Invalid](err); ok {
+		answer.Mistakes = invalid.Mistakes
+	}
+	writeProblem(x, answer)
 }
 
 // statusOf is the answer to an error.

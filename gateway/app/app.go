@@ -40,7 +40,9 @@ type Options struct {
 	Roles   Roles // none: all
 	Log     zerolog.Logger
 	Version string
-	Trace   *trace.Bus // nil: one of its own
+	// Load reads the configuration again, for ReloadFile. nil: there is no file.
+	Load  func() (*config.Config, error)
+	Trace *trace.Bus // nil: one of its own
 }
 
 // App is a gateway. Run makes it work; the other methods may be called from any

@@ -256,6 +256,7 @@ func (a *App) adminServer(s *socket) *admin.Server {
 		},
 		Config: func(peer netip.Addr) admin.PeerOptions { return a.adminPeer(s, peer) },
 		Audit:  &a.audit,
+		Reload: a.reloader(),
 	})
 	a.admin = append(a.admin, srv)
 	return srv

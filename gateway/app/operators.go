@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"errors"
 	"net/netip"
 	"time"
@@ -14,6 +15,14 @@ import (
 
 var adminRoles = map[config.OperatorRole]admin.Role{
 	config.OperatorNone: admin.Nobody, config.OperatorRead: admin.Read, config.OperatorFull: admin.Operate,
+}
+
+// reloader is what POST /v1/reload does, nil where there is nothing to load.
+func (a *App) reloader() func(context.Context) (*admin.Reloaded, error) {
+	if a.o.Load == nil {
+		return nil
+	}
+	return a.ReloadFile
 }
 
 // bearerToken is the name of the tokens that a listener has itself, in the audit log.

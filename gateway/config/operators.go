@@ -20,6 +20,7 @@ type Operator struct {
 	Name  string // shows in the audit log
 	Role  OperatorRole
 	Token Secret // never empty
+	File  string // that it is from; empty: it is in the configuration
 	Pos   Position
 }
 
@@ -61,7 +62,7 @@ func (t *tree) buildOperators(c *Config) {
 		case written != nil && !written.bad:
 			pos, o.Token = written.valuePos, Secret(written.value.(string))
 		case file != nil && !file.bad:
-			pos, o.Token = file.valuePos, Secret(t.readToken(file))
+			pos, o.Token, o.File = file.valuePos, Secret(t.readToken(file)), file.value.(string)
 		}
 		if o.Token != "" && t.checkOperator(c, o, pos) {
 			c.Operators = append(c.Operators, o)

@@ -62,6 +62,7 @@ type scope struct {
 	means   string // what the label is, for documentation and hints
 	doc     string
 	once    bool   // at most one of the kind in its parent
+	fixed   bool   // a change of what is in it takes effect only after a restart
 	planned bool   // a later version gives it its effect
 	inert   string // why it has no effect and never will, empty for the others
 }
@@ -98,9 +99,9 @@ var scopes = []*scope{
 	{name: "domain", bit: inDomain, parents: inGlobal, label: labelRequired,
 		means: `the domain, or "#xmpp#DOMAIN" or "#smtp#DOMAIN" for one protocol of it`,
 		doc:   "a domain: whether we answer for it, and how it is reached"},
-	{name: "nats", bit: inNATS, parents: inGlobal, once: true,
+	{name: "nats", bit: inNATS, parents: inGlobal, once: true, fixed: true,
 		doc: "the broker: embedded, or an external cluster"},
-	{name: "threadpool", bit: inThreadpool, parents: inGlobal, label: labelRequired, means: "the name that pool_name refers to",
+	{name: "threadpool", bit: inThreadpool, parents: inGlobal, label: labelRequired, means: "the name that pool_name refers to", fixed: true,
 		doc: "a bound on negotiations that several listeners share"},
 	{name: "filter", bit: inFilter, parents: inGlobal, label: labelRequired, means: "a name of your choice; it shows in verdicts",
 		doc: "one filter; filters apply in the order they are written"},
