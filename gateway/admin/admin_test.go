@@ -84,7 +84,7 @@ func (m *memory) List(context.Context) ([]jid.JID, error) {
 // fixture is a server that is asked without a network.
 type fixture struct {
 	*Server
-	t       *testing.T
+	t       testing.TB
 	users   *memory
 	queue   *recorder
 	history *past
@@ -93,7 +93,7 @@ type fixture struct {
 	broken  error // of the condition "broker"
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
 	f := &fixture{t: t, users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
 	f.Server = New(Options{

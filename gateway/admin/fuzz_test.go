@@ -63,10 +63,12 @@ func FuzzRequest(f *testing.F) {
 		f.Add(uint8(3*i), s, `{"jid":"a@localhost","password":"x","all":true}`)
 		f.Add(uint8(5*i+1), s, `{"a@localhost":{"groups":[1]}}`)
 	}
+	fx := newFixture(f) // whose answers are held to the document
+	fx.servers()
+	routes := fx.routes()
 	f.Fuzz(func(t *testing.T, n uint8, raw, body string) {
-		fx := newFixture(t) // whose answers are held to the document
-		fx.o.Servers = noServers{}
-		routes := fx.routes()
+		fx.t = t
+		fx.log.Reset()
 		rt := routes[int(n)%len(routes)]
 		path := strings.NewReplacer("{jid}", "a@localhost", "{id}", "q1", "{domain}", "a.example", "{$}", "").Replace(rt.path)
 		w := fx.ask(rt.method, path, body, func(r *http.Request) { r.URL.RawQuery = raw })

@@ -68,13 +68,13 @@ type QueueFilter struct {
 
 // QueueRoute is what waits for one route, or is dead for one route and reason.
 type QueueRoute struct {
-	Route        string     `json:"route"` // recipient's bare JID or domain
+	Route        string     `json:"route" doc:"recipient's bare JID or domain"`
 	Domain       string     `json:"domain"`
 	State        QueueState `json:"state"`
 	Messages     int        `json:"messages"`
-	Oldest       time.Time  `json:"oldest,omitzero"` // acceptance of the oldest message
+	Oldest       time.Time  `json:"oldest,omitzero" doc:"acceptance of the oldest message"`
 	Attempts     int        `json:"attempts"`
-	Next         time.Time  `json:"next,omitzero"` // attempt; zero: none is planned
+	Next         time.Time  `json:"next,omitzero" doc:"attempt; zero: none is planned"`
 	FirstFailure time.Time  `json:"first_failure,omitzero"`
 	Reason       string     `json:"reason,omitempty"`
 }
@@ -83,16 +83,16 @@ type QueueRoute struct {
 type QueueMessage struct {
 	ID       string     `json:"id"`
 	StanzaID string     `json:"stanza_id,omitempty"`
-	From     string     `json:"from,omitempty"` // reverse-path; empty: no bounces
-	To       string     `json:"to"`             // recipient as given
+	From     string     `json:"from,omitempty" doc:"reverse-path; empty: no bounces"`
+	To       string     `json:"to" doc:"recipient as given"`
 	JID      string     `json:"jid,omitempty"`
 	State    QueueState `json:"state"`
 	Reason   string     `json:"reason,omitempty"`
 	Accepted time.Time  `json:"accepted,omitzero"`
-	Since    time.Time  `json:"since,omitzero"` // when it came to be in this state
+	Since    time.Time  `json:"since,omitzero" doc:"when it came to be in this state"`
 	Attempts int        `json:"attempts"`
-	Next     time.Time  `json:"next,omitzero"` // attempt; zero: none is planned
-	Size     int        `json:"size"`          // bytes
+	Next     time.Time  `json:"next,omitzero" doc:"attempt; zero: none is planned"`
+	Size     int        `json:"size" doc:"bytes"`
 	Stage    string     `json:"stage,omitempty"`
 }
 
@@ -105,7 +105,7 @@ type QueueRoutes struct {
 // QueueMessages is the answer of GET /v1/queue/messages.
 type QueueMessages struct {
 	Messages []QueueMessage `json:"messages"`
-	More     bool           `json:"more"` // there are more than the limit
+	More     bool           `json:"more" doc:"there are more than the limit"`
 }
 
 // QueueSelection is the body of POST /v1/queue:ACTION. What is written must not be

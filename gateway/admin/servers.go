@@ -24,8 +24,8 @@ type Servers interface {
 // ServerStream is a stream with another server, or the lack of one.
 type ServerStream struct {
 	s2s.State
-	Link    string `json:"link,omitempty"`    // name of the link that it is; empty: it is none
-	Blocked bool   `json:"blocked,omitempty"` // by an operator
+	Link    string `json:"link,omitempty" doc:"name of the link that it is; empty: it is none"`
+	Blocked bool   `json:"blocked,omitempty" doc:"by an operator"`
 }
 
 // ServerChange is the answer of POST /v1/s2s/{domain}:ACTION.
