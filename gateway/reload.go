@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -44,16 +45,18 @@ A configuration with mistakes is refused: all of them are printed, and the one b
 func printReloaded(out io.Writer, done admin.Reloaded) error {
 	if len(done.Changes) == 0 {
 		fmt.Fprintln(out, "the configuration has not changed")
-	} else {
-		w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
-		fmt.Fprintln(w, "SCOPE\tOPTION\tWAS\tIS\tAT\tTAKES EFFECT")
-		for _, c := range done.Changes {
-			fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(c.Scope), cmp.Or(c.Option, "-"), printable(cmp.Or(c.Was, "-")), printable(cmp.Or(c.Is, "-")),
-				printable(c.At), effect(c.Restart))
-		}
-		if err := w.Flush(); err != nil {
-			return err
-		}
+	}
+	if err := printChanges(out, done.Changes); err != nil {
+		return err
+	}
+	earlier := slices.DeleteFunc(slices.Clone(done.Pending), func(c admin.ConfigChange) bool {
+		return slices.ContainsFunc(done.Changes, func(o admin.ConfigChange) bool { return o.Scope == c.Scope && o.Option == c.Option })
+	})
+	if len(earlier) > 0 {
+		fmt.Fprintln(out, "\nFrom before, and waiting for a restart:")
+	}
+	if err := printChanges(out, earlier); err != nil {
+		return err
 	}
 	for _, f := range done.Warnings {
 		fmt.Fprintf(out, "warning: %s\n", findingText(f))
@@ -67,6 +70,20 @@ func printReloaded(out io.Writer, done admin.Reloaded) error {
 		}
 	}
 	return nil
+}
+
+// printChanges prints a line per change, under a head.
+func printChanges(out io.Writer, changes []admin.ConfigChange) error {
+	if len(changes) == 0 {
+		return nil
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(w, "SCOPE\tOPTION\tWAS\tIS\tAT\tTAKES EFFECT")
+	for _, c := range changes {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", printable(c.Scope), cmp.Or(c.Option, "-"), printable(cmp.Or(c.Was, "-")), printable(cmp.Or(c.Is, "-")),
+			printable(c.At), effect(c.Restart))
+	}
+	return w.Flush()
 }
 
 // effect says when a change is in effect.

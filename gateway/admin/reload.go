@@ -11,7 +11,8 @@ import (
 // Reloaded is the answer of POST /v1/reload: what differs from the configuration
 // before.
 type Reloaded struct {
-	Changes      []ConfigChange     `json:"changes"`
+	Changes      []ConfigChange     `json:"changes" doc:"since the last time that it was read"`
+	Pending      []ConfigChange     `json:"pending" doc:"what waits for a restart: all such changes since the start"`
 	Warnings     []Finding          `json:"warnings"`
 	Certificates []CertificateState `json:"certificates"`
 }
@@ -82,14 +83,8 @@ func (s *Server) reload(x *exchange, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	restarts := 0
-	for _, c := range done.Changes {
-		if c.Restart != "" {
-			restarts++
-		}
-	}
 	x.noteCount("changes", len(done.Changes))
-	x.noteCount("need_restart", restarts)
+	x.noteCount("pending", len(done.Pending))
 	writeJSON(x, done)
 	return nil
 }

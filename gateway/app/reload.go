@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
@@ -46,7 +47,10 @@ func (a *App) reload(ctx context.Context, load func() (*config.Config, error)) (
 		return nil, a.refused(err)
 	}
 	old := a.take(st)
-	done := &admin.Reloaded{Changes: changes(cfg, old.cfg), Warnings: findings(cfg.Warnings, config.SeverityWarning), Certificates: certificates}
+	done := &admin.Reloaded{
+		Changes: changes(cfg, old.cfg), Pending: pending(changes(cfg, a.o.Config)),
+		Warnings: findings(cfg.Warnings, config.SeverityWarning), Certificates: certificates,
+	}
 	a.sayReloaded(st, done)
 	return done, nil
 }
@@ -72,6 +76,11 @@ func changes(cfg, old *config.Config) []admin.ConfigChange {
 	return all
 }
 
+// pending are the changes that wait for a restart.
+func pending(all []admin.ConfigChange) []admin.ConfigChange {
+	return slices.DeleteFunc(all, func(c admin.ConfigChange) bool { return c.Restart == "" })
+}
+
 // findings are those of a severity.
 func findings(ds []config.Diagnostic, severity config.Severity) []admin.Finding {
 	all := []admin.Finding{}
@@ -89,17 +98,15 @@ func (a *App) sayReloaded(st *state, done *admin.Reloaded) {
 		a.log.Warn().Str("at", w.At).Msg(w.Message)
 	}
 	a.warnOfScripts(st)
-	restarts := 0
 	for _, c := range done.Changes {
 		line := a.log.Info()
 		what := "changed"
 		if c.Restart != "" {
-			restarts++
 			line, what = a.log.Warn().Str("part", c.Restart), "takes effect after a restart"
 		}
 		line.Str("scope", c.Scope).Str("option", c.Option).Str("was", c.Was).Str("is", c.Is).Str("at", c.At).Msg(what)
 	}
-	a.log.Info().Int("changes", len(done.Changes)).Int("need_restart", restarts).Msg("configuration reloaded")
+	a.log.Info().Int("changes", len(done.Changes)).Int("pending", len(done.Pending)).Msg("configuration reloaded")
 }
 
 // refused logs every mistake of a configuration, and returns them as *admin.Invalid.

@@ -208,12 +208,15 @@ func TestReloadAnswer(t *testing.T) {
 	if len(done.Certificates) != 1 || done.Certificates[0].Replaced || done.Certificates[0].Error != "" || done.Certificates[0].Expires.Before(time.Now()) {
 		t.Errorf("certificates %+v", done.Certificates)
 	}
+	if len(done.Pending) != 1 || done.Pending[0].Option != "listen_backlog" {
+		t.Errorf("pending %+v", done.Pending)
+	}
 	file := done.Certificates[0].File
 	if err := os.Rename(file, file+".away"); err != nil {
 		t.Fatal(err)
 	}
 	done, err = r.Reload(t.Context(), cfg, nil)
-	if err != nil || len(done.Changes) != 0 || done.Certificates[0].Error == "" || done.Certificates[0].Expires.IsZero() {
+	if err != nil || len(done.Changes) != 0 || len(done.Pending) != 1 || done.Certificates[0].Error == "" || done.Certificates[0].Expires.IsZero() {
 		t.Errorf("with a certificate that is gone: %+v, %v", done, err)
 	}
 	_, err = r.Reload(t.Context(), nil, config.Diagnostics{{Pos: config.Position{File: "a", Line: 3, Column: 4}, Message: "x", Hint: "y"}, {Message: "z"}})
