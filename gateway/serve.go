@@ -47,11 +47,12 @@ them with commas between.`,
 			if err != nil {
 				return err
 			}
-			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version()})
+			load := func() (*config.Config, error) { return loadConfig(file) }
+			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version(), Load: load})
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
-			return serve(cmd.Context(), a, hup, func() (*config.Config, error) { return loadConfig(file) })
+			return serve(cmd.Context(), a, hup)
 		},
 	}
 	configFlag(cmd, &file)
@@ -61,7 +62,7 @@ them with commas between.`,
 }
 
 // serve runs a until ctx ends and reloads at each signal on hup.
-func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*config.Config, error)) error {
+func serve(ctx context.Context, a *app.App, hup <-chan os.Signal) error {
 	memory, stop := context.WithCancel(ctx)
 	var aside sync.WaitGroup
 	aside.Go(func() { returnMemory(memory) })
@@ -79,8 +80,7 @@ func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*
 		case err := <-done:
 			return err
 		case <-hup:
-			cfg, err := load()
-			a.Reload(ctx, cfg, err)
+			_, _ = a.ReloadFile(ctx) // what came of it is in the log
 		}
 	}
 }

@@ -54,17 +54,28 @@ type WebhookList struct {
 	Webhooks []Webhook `json:"webhooks"`
 }
 
-// webhookPaths adds the paths of webhooks.
-func (s *Server) webhookPaths(mux *http.ServeMux) {
-	p := part{
+// webhookRoutes are those of webhooks.
+func (s *Server) webhookRoutes() []route {
+	p := &part{
 		name:    "webhooks",
 		present: func() bool { return s.o.Webhooks != nil },
 		absent:  "this gateway sends no events",
 		failing: "webhooks cannot be read or changed now",
 		refusal: webhookRefusal,
 	}
-	mux.Handle("/v1/webhooks", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listWebhooks})))
-	mux.Handle("/v1/webhooks/{call}", s.guard(s.serve(p, map[string]action{http.MethodPost: s.callWebhook})))
+	return []route{
+		{method: http.MethodGet, path: "/v1/webhooks", id: "listWebhooks", summary: "How the receivers of events fare",
+			role: Read, part: p, answer: WebhookList{}, do: s.listWebhooks},
+		{method: http.MethodPost, path: "/v1/webhooks/{call}", id: "callWebhook", summary: "Have a webhook tried now, or events sent to it once more",
+			about: "NAME:retry also ends that one was given up. NAME:replay sends what was recorded from since until until, without them everything.",
+			part:  p, query: replayQuery, answer: Webhook{}, refuse: []int{http.StatusNotFound, http.StatusServiceUnavailable}, do: s.callWebhook},
+	}
+}
+
+// replayQuery are the parameters of NAME:replay.
+var replayQuery = []field{
+	{"since", "the first time that is meant (RFC 3339)", time.Time{}},
+	{"until", "the first time that is not (RFC 3339)", time.Time{}},
 }
 
 func webhookRefusal(err error) (int, string) {
@@ -77,24 +88,21 @@ func webhookRefusal(err error) (int, string) {
 	return 0, ""
 }
 
-func (s *Server) listWebhooks(w http.ResponseWriter, r *http.Request) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
+func (s *Server) listWebhooks(x *exchange, r *http.Request) error {
 	stream, all, err := s.o.Webhooks.Webhooks(r.Context())
 	if err != nil {
 		return err
 	}
-	writeJSON(w, WebhookList{stream, append([]Webhook{}, all...)})
+	writeJSON(x, WebhookList{stream, append([]Webhook{}, all...)})
 	return nil
 }
 
 // callWebhook does what stands behind the colon with the webhook before it.
-func (s *Server) callWebhook(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) callWebhook(x *exchange, r *http.Request) error {
 	call := r.PathValue("call")
 	i := strings.LastIndexByte(call, ':')
 	if i < 0 {
-		problem(w, http.StatusNotFound, "write NAME:retry or NAME:replay")
+		problem(x, http.StatusNotFound, "write NAME:retry or NAME:replay")
 		return nil
 	}
 	name, do := call[:i], call[i+1:]
@@ -102,21 +110,21 @@ func (s *Server) callWebhook(w http.ResponseWriter, r *http.Request) error {
 	var err error
 	switch do {
 	case "retry":
-		if err := noQuery(r); err != nil {
-			return err
+		if r.URL.RawQuery != "" {
+			return badRequest("a retry knows no parameters")
 		}
 		hook, err = s.o.Webhooks.Retry(r.Context(), name)
 	case "replay":
 		hook, err = s.replayWebhook(r, name)
 	default:
-		problem(w, http.StatusNotFound, "a webhook knows :retry and :replay")
+		problem(x, http.StatusNotFound, "a webhook knows :retry and :replay")
 		return nil
 	}
 	if err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("action", do).Str("webhook", name).Str("query", r.URL.RawQuery).Str("peer", r.RemoteAddr).Msg("webhook changed")
-	writeJSON(w, hook)
+	x.note("webhook", name)
+	writeJSON(x, hook)
 	return nil
 }
 
@@ -124,9 +132,6 @@ func (s *Server) replayWebhook(r *http.Request, name string) (Webhook, error) {
 	var since, until time.Time
 	for key, values := range r.URL.Query() {
 		into := map[string]*time.Time{"since": &since, "until": &until}[key]
-		if into == nil {
-			return Webhook{}, badRequest("the query has " + key + ", known are since and until")
-		}
 		at, err := time.Parse(time.RFC3339, values[0])
 		if err != nil || len(values) > 1 {
 			return Webhook{}, badRequest(key + ": one time as 2026-11-28T08:00:00Z (RFC 3339)")

@@ -51,14 +51,14 @@ func TestWebhooks(t *testing.T) {
 			t.Errorf("%s: %d, asked %q, want %q", path, w.Code, h.asked, want)
 		}
 	}
-	if log := f.log.String(); strings.Count(log, "webhook changed") != 3 || !strings.Contains(log, `"webhook":"crm"`) {
+	if log := f.log.String(); strings.Count(log, `"message":"audit"`) != 3 || !strings.Contains(log, `"webhook":"crm"`) {
 		t.Errorf("log %s", log)
 	}
 	h.asked = nil
 	for path, detail := range map[string]string{
-		"/v1/webhooks/crm:retry?since=x":                                                "query",
+		"/v1/webhooks/crm:retry?since=x":                                                "knows no parameters",
 		"/v1/webhooks/crm:replay?since=yesterday":                                       "since: one time",
-		"/v1/webhooks/crm:replay?from=2026-11-28T08:00:00Z":                             "known are since and until",
+		"/v1/webhooks/crm:replay?from=2026-11-28T08:00:00Z":                             "but since, until",
 		"/v1/webhooks/crm:replay?since=2026-11-28T08:00:00Z&until=2026-11-28T08:00:00Z": "not later",
 	} {
 		checkProblem(t, f.ask("POST", path, "", nil), http.StatusBadRequest, detail)

@@ -42,7 +42,9 @@ type Options struct {
 	Roles   Roles // none: all
 	Log     zerolog.Logger
 	Version string
-	Trace   *trace.Bus // nil: one of its own
+	// Load reads the configuration again, for ReloadFile. nil: there is no file.
+	Load  func() (*config.Config, error)
+	Trace *trace.Bus // nil: one of its own
 }
 
 // App is a gateway. Run makes it work; the other methods may be called from any
@@ -88,6 +90,7 @@ type App struct {
 	proxies                  proxies
 
 	stopping atomic.Bool
+	audit    admin.Audit // of all control listeners
 
 	// What serves, for the metrics and for the end.
 	clients []*c2s.Server

@@ -254,13 +254,9 @@ func (a *App) adminServer(s *socket) *admin.Server {
 			}
 			return peer
 		},
-		Tokens: func(peer netip.Addr) []string {
-			var all []string
-			for _, t := range a.peer(s, peer).BearerTokens {
-				all = append(all, t.Reveal())
-			}
-			return all
-		},
+		Config: func(peer netip.Addr) admin.PeerOptions { return a.adminPeer(s, peer) },
+		Audit:  &a.audit,
+		Reload: a.reloader(),
 	})
 	a.admin = append(a.admin, srv)
 	return srv

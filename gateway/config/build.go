@@ -38,6 +38,7 @@ func (t *tree) build() *Config {
 	t.buildNATS(c)
 	t.buildDomains(c)
 	t.buildListeners(c)
+	t.buildOperators(c)
 	t.buildLinks(c)
 	t.buildRelay(c)
 	t.buildMail(c)

@@ -9,7 +9,8 @@
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
 //	build*.go, filter.go       the typed result; streams.go, links.go that for other servers, relay.go,
-//	                           mail.go for mail, scripts.go policy scripts, webhook.go webhooks
+//	                           mail.go for mail, scripts.go policy scripts, webhook.go webhooks,
+//	                           operators.go the admin HTTP
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -55,6 +56,9 @@ type Config struct {
 	// ones too, so that a reload can tell a listener that was switched off from
 	// one that is gone.
 	Listeners []*Listen
+
+	// Operators may use the admin HTTP from anywhere, in the order they are written.
+	Operators []Operator
 
 	// Domains are the domains that speak XMPP, in the order they are first named.
 	Domains []*Domain

@@ -142,7 +142,7 @@ func (t *tree) webhookSecrets(n *node, v view) (all []Secret) {
 		all = t.webhookSecret(all, v.set("secret"), text)
 	}
 	if s := v.set("secret_file"); s != nil {
-		text, ok := t.readPEM(s)
+		text, ok := t.readFile(s)
 		before := len(t.report.found)
 		for line := range strings.Lines(string(text)) {
 			if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "#") {

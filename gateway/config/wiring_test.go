@@ -81,6 +81,7 @@ var baseline = map[scopeSet]map[string]string{
 	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
 	inScript:       {"source": "source = key.pem"},
 	inWebhook:      {"url": `url = "https://other.example/"`, "secret": otherKeySet, "secret_file": otherKeySet},
+	inOperator:     {"bearer_token": "bearer_token = 0123456789abcdef", "token_file": "bearer_token = 0123456789abcdef"},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
 
@@ -97,6 +98,12 @@ const (
 func sample(o *option, f testFiles) string {
 	if o.scopes == inFilter && o.name == "type" {
 		return "markers" // which needs no option of its own
+	}
+	switch {
+	case o.scopes == inOperator && o.name == "bearer_token":
+		return "fedcba9876543210"
+	case o.scopes == inOperator && o.name == "token_file":
+		return `"` + f.token + `"`
 	}
 	if o.scopes == inLink {
 		switch o.name {
@@ -180,6 +187,10 @@ func companions(o *option, s *scope, f testFiles) string {
 		return relayCompanions[o.name]
 	case inWebhook:
 		return webhookCompanions(o)
+	case inOperator:
+		if o.name == "role" {
+			return "bearer_token = 0123456789abcdef"
+		}
 	}
 	return ""
 }
@@ -225,7 +236,7 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 			name, at(scopeByName(name).bit), use, 7000+i, at(inListen), at(inPeer))
 	}
 	switch s.bit {
-	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inWebhook, inDKIM, inBinding, inBindingGroup:
+	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inWebhook, inDKIM, inOperator, inBinding, inBindingGroup:
 		label := " sample.example "
 		if s.label == labelNone {
 			label = " "
@@ -283,6 +294,10 @@ func dump(c *Config) string {
 	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
 	fmt.Fprintf(&b, "%+v %+v\n", c.Mail("elsewhere.example"), c.Mail("sample.example"))
 	fmt.Fprintln(&b, c.Accounts, c.Media, c.DenyUnknown, c.Resolvers, c.RelayDomains)
+	for _, o := range c.Operators {
+		o.Pos = Position{}
+		fmt.Fprintf(&b, "%+v %s\n", o, o.Token.Reveal())
+	}
 	fmt.Fprintf(&b, "%+v %s\n", c.Relay, c.Relay.Password.Reveal())
 	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)
 	for _, d := range c.Domains {
