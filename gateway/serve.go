@@ -23,8 +23,8 @@ func serveCommand() *cobra.Command {
 
 Without a file everything listens on loopback: SMTP 2525, HTTP 8025, admin 8026,
 Jabber clients 5222, and the data lie in ./mcmt2xmpp-data. SIGHUP reloads the
-configuration and the certificates; an invalid file is refused and the old
-configuration stays.
+configuration and the certificates, and opens the files of the xmpp_loggers anew;
+an invalid file is refused and the old configuration stays.
 
 With an external NATS cluster in the configuration any number of processes share
 the work, and --role says which part of it a process does: ingest (SMTP and

@@ -32,6 +32,7 @@ import (
 	"mcmt2xmpp/xmpp/component"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/xmpplog"
 )
 
 // Options of an App.
@@ -71,6 +72,7 @@ type App struct {
 	components  *component.Domains
 	delivery    *delivery.Delivery
 	sender      *relay.Sender
+	stanzaLog   *xmpplog.Log
 	outmail     *outmail.Outmail
 	receipts    *receipts
 
@@ -99,7 +101,7 @@ func New(o Options) *App {
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
 	}
-	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{})}
+	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{}), stanzaLog: xmpplog.New()}
 }
 
 // Ready is closed when every listener is open.
@@ -121,6 +123,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	a.state.Store(st)
 	a.warnOfScripts(st)
+	// It is closed when nothing is there any more that could pass.
+	defer func() { err = errors.Join(err, a.closeStanzaLog(ctx)) }()
+	if err := a.openStanzaLog(); err != nil {
+		return err
+	}
+	defer a.trace.Subscribe(a.logOutcome)()
 	if err := a.open(ctx); err != nil {
 		return errors.Join(err, a.close(ctx))
 	}

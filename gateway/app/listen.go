@@ -161,6 +161,7 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
+		Observer:    a.stanzaLog,
 		Connection: func(addr net.Addr) c2s.ConnOptions {
 			return a.xmppConnection(s, a.peer(s, addrOf(addr)), addrOf(addr))
 		},

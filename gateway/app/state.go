@@ -9,6 +9,7 @@ import (
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/policy"
 	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/xmpp/xmpplog"
 )
 
 // state is a configuration with what is derived from it.
@@ -107,9 +108,9 @@ func (a *App) openStores(ctx context.Context, p *config.PeerOptions) error {
 }
 
 // Reload takes a new configuration: err is why it could not be read. An invalid
-// one is logged and the old one stays. Sessions go on. Certificates and the
-// authorities of clients' certificates are read again in any case. It does
-// nothing before Ready is closed.
+// one is logged and the old one stays. Sessions go on. In any case certificates and the
+// authorities of clients' certificates are read again, and the files of the xmpp_loggers
+// opened anew. It does nothing before Ready is closed.
 func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	a.reloading.Lock()
 	defer a.reloading.Unlock()
@@ -127,10 +128,18 @@ func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
 	if err == nil {
 		err = a.prepare(ctx, st)
 	}
+	var logs *xmpplog.Change
+	if err == nil {
+		logs, err = a.stanzaLog.Prepare(a.loggers(cfg))
+	}
 	if err != nil {
 		a.refused(err)
+		if err := a.stanzaLog.Reopen(); err != nil { // whoever rotates logs has moved them
+			a.log.Error().Err(err).Msg("xmpp_logger: the open files stay")
+		}
 		return
 	}
+	logs.Use()
 	st.rules.Filters.Inherit(a.state.Load().rules.Filters)
 	old := a.state.Swap(st)
 	a.servers.reload()

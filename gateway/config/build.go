@@ -44,6 +44,7 @@ func (t *tree) build() *Config {
 	t.buildMaps(c)
 	t.buildFilters(c)
 	t.buildScripts(c)
+	t.buildLoggers(c)
 	return c
 }
 

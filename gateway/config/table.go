@@ -51,7 +51,7 @@ type option struct {
 }
 
 // table is every option.
-var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, mailOptions, linkOptions, relayOptions, scriptOptions, systemOptions, accountOptions, plannedOptions)
+var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, mailOptions, linkOptions, relayOptions, scriptOptions, loggerOptions, systemOptions, accountOptions)
 
 // byName finds the rows of a name.
 var byName = func() map[string][]*option {

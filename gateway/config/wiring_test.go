@@ -101,7 +101,7 @@ func sample(o *option, f testFiles) string {
 	named := map[string]string{
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
 		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd, "source": f.script,
-		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
+		"xmpp_part_from": "keep", "logfile": f.dir + "/log", "jid": "$1@other.example", "match": "(.*)@map.example",
 		"urls": "nats://nats.example:4222", "mail_gateway_domain": "gw.base.example",
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
@@ -148,6 +148,8 @@ func companions(o *option, s *scope, f testFiles) string {
 	switch {
 	case s.bit == inFilter && o.name != "type":
 		return filterCompanions[o.name]
+	case s.bit == inXMPPLogger && o.kind == kindString && o.name != "log_heartbeat_format":
+		return strings.TrimSuffix(o.name, "_format") + " = true"
 	case s.bit == inFilter:
 		return "action = drop"
 	case s.bit == inRecipientMap && o.name == "match":
@@ -265,6 +267,9 @@ func dump(c *Config) string {
 	}
 	for _, s := range c.Scripts {
 		fmt.Fprintln(&b, s.Name, s.Path, s.Text, s.Level != nil)
+	}
+	for _, g := range c.Loggers {
+		fmt.Fprintln(&b, g.Name, g.File, g.Mode, g.Heartbeat, g.Formats, g.Level != nil)
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)
