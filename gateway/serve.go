@@ -12,6 +12,7 @@ import (
 
 	"mcmt2xmpp/gateway/app"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/listener"
 )
 
 func serveCommand() *cobra.Command {
@@ -46,11 +47,21 @@ them with commas between.`,
 			if err != nil {
 				return err
 			}
-			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version()})
+			inherited, err := listener.Inherit()
+			if err != nil {
+				return err
+			}
+			defer inherited.Close()
+			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version(), Inherited: inherited})
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
-			return serve(cmd.Context(), a, hup, func() (*config.Config, error) { return loadConfig(file) })
+			manager, err := newNotifier()
+			if err != nil {
+				log.Warn().Err(err).Msg("the service manager is told nothing")
+			}
+			defer manager.close()
+			return serve(cmd.Context(), a, hup, manager, func() (*config.Config, error) { return loadConfig(file) })
 		},
 	}
 	configFlag(cmd, &file)
@@ -59,8 +70,9 @@ them with commas between.`,
 	return cmd
 }
 
-// serve runs a until ctx ends and reloads at each signal on hup.
-func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*config.Config, error)) error {
+// serve runs a until ctx ends and reloads at each signal on hup. The service manager hears
+// of it, and that this loop goes round.
+func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, manager notifier, load func() (*config.Config, error)) error {
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	select {
@@ -68,13 +80,23 @@ func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*
 		return err
 	case <-a.Ready(): // a signal before waits in hup
 	}
-	for {
+	manager.ready("ready")
+	beats, stop := manager.beats()
+	defer stop()
+	for ending := ctx.Done(); ; {
 		select {
 		case err := <-done:
 			return err
+		case <-ending:
+			manager.stopping()
+			ending, hup = nil, nil // done comes next, and a reload would come too late
+		case <-beats:
+			manager.alive()
 		case <-hup:
+			manager.reloading()
 			cfg, err := load()
 			a.Reload(ctx, cfg, err)
+			manager.ready("ready")
 		}
 	}
 }

@@ -42,6 +42,8 @@ type Options struct {
 	Log     zerolog.Logger
 	Version string
 	Trace   *trace.Bus // nil: one of its own
+	// Inherited are sockets that are open already. Nil: there are none.
+	Inherited *listener.Inherited
 }
 
 // App is a gateway. Run makes it work; the other methods may be called from any
@@ -136,6 +138,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
+	for _, address := range a.o.Inherited.Rest() {
+		a.log.Warn().Str("address", address).Msg("no listener takes this inherited socket")
+	}
+	a.o.Inherited.Close()
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
