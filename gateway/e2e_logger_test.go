@@ -203,3 +203,56 @@ func TestXMPPLoggerCannotStart(t *testing.T) {
 		t.Errorf("status %d: %s\nwant %s", code, stderr, want)
 	}
 }
+
+// TestXMPPLoggerOfAllStreams: streams between servers, of components and of links are
+// logged like those of clients, on both sides, with the namespace left out that the stream
+// has anyway.
+func TestXMPPLoggerOfAllStreams(t *testing.T) {
+	t.Parallel()
+	start := func(domain, component string) *gateway {
+		g := newGatewayOf(t, fmt.Sprintf(`data_dir = "data"
+log_format = "json"
+xmpp {}
+xmpp_listener {
+  AuthPlainParameters = [ uri = "nats://accounts" ]
+  Listen "127.0.0.1:0" { stream = "client" }
+  Listen "127.0.5.7:0" { stream = "server" }
+  Listen "127.0.5.8:0" { stream = "component" }
+}
+control_listener { Listen "127.0.0.1:0" {} }
+domain "%s" { xmpp_role = "server" }
+%s
+xmpp_logger { logfile = "all.log" heartbeat = 0 log_delivery_format = "D %%H %%sr" log_reception_format = "R %%H %%sr" }
+`, domain, component))
+		g.start()
+		g.addUser("user@"+domain, "secret")
+		return g
+	}
+	hub, far := start("hub.example", `domain "leaf.example" { component_secret = "s3cret" }`), start("far.example", "")
+	leaf := start("leaf.example", fmt.Sprintf(`link "hub" { type = "component" jid = "leaf.example" gateway = %q password = "s3cret" tls = no domains = "hub.example" }`, hub.on("127.0.5.8")))
+	route := func(g *gateway, domain string, to *gateway) {
+		g.logged(g.reload(g.config()+fmt.Sprintf(`domain "%s" { xmpp_role = "client" routes = ( "xmpp-server://%s" ) }`, domain, to.on("127.0.5.7"))), "configuration reloaded")
+	}
+	route(hub, "far.example", far)
+	route(far, "hub.example", hub)
+	users := make(map[*gateway]*contact)
+	for g, domain := range map[*gateway]string{hub: "hub.example", far: "far.example", leaf: "leaf.example"} {
+		users[g] = meet(t, g.xmpp(), "user@"+domain+"/r")
+	}
+	hub.eventually("the component", func() bool { return metric(t, hub, "component_sessions") == 1 })
+
+	const remote, message = ` 127\.0\.5\.[78]:\d+`, ` <message [^>]*to='user@%s[^>]*>.*<body>%s</body>`
+	users[hub].says(users[far], "hub-to-far")
+	hub.lineIn("all.log", fmt.Sprintf("^D"+remote+message, "far.example", "hub-to-far"))
+	far.lineIn("all.log", fmt.Sprintf(`^R 127\.0\.0\.1:\d+`+message, "far.example", "hub-to-far"))
+	users[leaf].says(users[hub], "leaf-to-hub")
+	leaf.lineIn("all.log", fmt.Sprintf("^D"+remote+message, "hub.example", "leaf-to-hub"))
+	hub.lineIn("all.log", fmt.Sprintf(`^R 127\.0\.0\.1:\d+`+message, "hub.example", "leaf-to-hub"))
+	for _, g := range []*gateway{hub, far, leaf} {
+		for line := range strings.Lines(g.file("all.log")) {
+			if strings.Contains(line, "s3cret") || strings.Contains(line, "xmlns='jabber:server'") || strings.Contains(line, "<auth") || strings.Contains(line, "db:result") {
+				t.Errorf("a line that should not be: %s", line)
+			}
+		}
+	}
+}

@@ -15,14 +15,14 @@ import (
 type Format struct {
 	text  string // as it was written
 	parts []part
-	stays *bytesThatStay // all but what divides the values of a line
-	whole bool           // message text is in the line
+	whole bool // message text is in the line
 }
 
 // part is a macro, or where append is nil literal text.
 type part struct {
 	literal string
 	append  func(b []byte, r *Record) []byte
+	stays   *bytesThatStay // of what append appends
 }
 
 // kindSet is a set of kinds.
@@ -91,8 +91,20 @@ func ParseFormat(k Kind, text string) (*Format, error) {
 			return nil, err
 		}
 	}
-	f.stays = staysBut(f.between())
+	f.divide()
 	return f, nil
+}
+
+// divide has what divides the values of a line escaped in them. At the end of a line there
+// is nothing to be told from: a whole stanza or a reason stays readable there.
+func (f *Format) divide() {
+	stays := staysBut(f.between())
+	for i := range f.parts {
+		f.parts[i].stays = stays
+	}
+	if n := len(f.parts); f.parts[n-1].append != nil {
+		f.parts[n-1].stays = staysBut(nil)
+	}
 }
 
 func (f *Format) literal(text string) error {
@@ -176,7 +188,7 @@ func (f *Format) Append(b []byte, r *Record) []byte {
 		}
 		start := len(b)
 		b = p.append(b, r)
-		b = escapeFrom(b, start, f.stays)
+		b = escapeFrom(b, start, p.stays)
 	}
 	return append(b, '\n')
 }
