@@ -21,6 +21,8 @@ func TestWarnings(t *testing.T) {
 			[]string{"1:1: warning: scope binding is not yet in effect in this version"}},
 		{"message text in a log", `xmpp_logger x { log_delivery_format = "%t %sr" }`,
 			[]string{"1:17: note: log_delivery_format writes the text of messages to /var/log/ecelerity/xmpplog.ec"}},
+		{"an option that means nothing here", `xmpp_logger x { namespace = "xmpp_logger,sieve,custom_logger" }`,
+			[]string{"1:17: warning: namespace has no effect: a logger sees all streams"}},
 		{"a format of lines that are not there", `xmpp_logger x { log_failed_format = "%xr" }`,
 			[]string{"1:17: warning: log_failed_format has no effect: log_failed is false"}},
 		{"in one of its scopes only: outgoing certificates", `domain a.example { tls_certificate = "` + files.both + `" }`,

@@ -31,6 +31,8 @@ var loggerOptions = []*option{
 		doc: "pause between heartbeat lines; 0: none"},
 	{name: "log_heartbeat_format", kind: kindString, def: `"%t+M"`, scopes: inXMPPLogger,
 		doc: "format of heartbeat lines: %t"},
+	{name: "namespace", kind: kindString, defDoc: "none", scopes: inXMPPLogger, inert: "a logger sees all streams and all messages",
+		doc: "accepted where a file brings it along; no effect"},
 	logLine("log_delivery", "true", "what streams send: stanzas, stream headers and stream errors"),
 	logFormat("log_delivery", "D", ""),
 	logLine("log_reception", "true", "what streams receive"),

@@ -47,6 +47,7 @@ type option struct {
 	secret  bool
 	chapter bool     // in Table 10.1 or section 10.1.2 of the chapter
 	planned scopeSet // where a later version gives it its effect
+	inert   string   // why it has no effect and never will, empty for the others
 	doc     string
 }
 

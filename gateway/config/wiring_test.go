@@ -63,7 +63,7 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 	if with == nil || without == nil {
 		return
 	}
-	if s.planned || o.planned&s.bit != 0 {
+	if s.planned || o.planned&s.bit != 0 || o.inert != "" {
 		if text := fmt.Sprint(with.Warnings); !strings.Contains(text, "not yet in effect") && !strings.Contains(text, "has no effect") {
 			t.Errorf("%s: is not in effect, and no warning says so", name)
 		}
@@ -148,7 +148,7 @@ func companions(o *option, s *scope, f testFiles) string {
 	switch {
 	case s.bit == inFilter && o.name != "type":
 		return filterCompanions[o.name]
-	case s.bit == inXMPPLogger && o.kind == kindString && o.name != "log_heartbeat_format":
+	case s.bit == inXMPPLogger && strings.HasSuffix(o.name, "_format") && o.name != "log_heartbeat_format":
 		return strings.TrimSuffix(o.name, "_format") + " = true"
 	case s.bit == inFilter:
 		return "action = drop"
