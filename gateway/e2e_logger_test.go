@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 
 	"mcmt2xmpp/xmpp/stream"
@@ -254,5 +255,47 @@ xmpp_logger { logfile = "all.log" heartbeat = 0 log_delivery_format = "D %%H %%s
 				t.Errorf("a line that should not be: %s", line)
 			}
 		}
+	}
+}
+
+// TestXMPPLoggerDiskFull: a logfile that takes nothing, and one that takes nothing any
+// more, hold up no message and not the end; both are said and counted.
+func TestXMPPLoggerDiskFull(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, `
+xmpp_logger "full" { logfile = "/dev/full" heartbeat = 0 }
+xmpp_logger "stuck" { logfile = "pipe" heartbeat = 0 log_reception = false log_delivery_format = "%sr" }
+`)
+	pipe := filepath.Join(g.dir, "pipe")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0) // who never reads
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	g.start()
+	g.addUser("alice@localhost", "secret")
+	alice := login(t, g.xmpp(), "alice@localhost/a", 0)
+	long := strings.Repeat("x", 64<<10) // fills the pipe
+	for range 80 {                      // and then what may wait for it
+		if err := inject(t.Context(), g, false, "alice@localhost", long); err != nil {
+			t.Fatal(err)
+		}
+		alice.want(long)
+	}
+	g.logged(0, "the xmpp_logger cannot write", "no space left on device", `"logger":"full"`)
+	m := metricsOf(t, g)
+	if m["mcmt2xmpp_xmpp_logger_errors_total"] == 0 || m[`mcmt2xmpp_xmpp_logger_lines_total{logger="stuck",outcome="dropped"}`] == 0 ||
+		m[`mcmt2xmpp_xmpp_logger_lines_total{logger="full",outcome="dropped"}`] != 0 {
+		t.Errorf("metrics: %v", m)
+	}
+	alice.close()
+	g.stop()
+	g.logged(0, "lines of the xmpp_logger dropped", `"logger":"full"`)
+	g.logged(0, "pipe takes no more: its last lines are lost", `"level":"error"`)
+	if code := g.cmd.ProcessState.ExitCode(); code != 0 {
+		t.Errorf("status %d", code)
 	}
 }

@@ -126,7 +126,7 @@ func (a *App) Run(ctx context.Context) (err error) {
 	a.state.Store(st)
 	a.warnOfScripts(st)
 	// It is closed when nothing is there any more that could pass.
-	defer func() { err = errors.Join(err, a.closeStanzaLog(ctx)) }()
+	defer a.closeStanzaLog(ctx)
 	if err := a.openStanzaLog(); err != nil {
 		return err
 	}
