@@ -34,6 +34,7 @@ import (
 	"mcmt2xmpp/xmpp/component"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/xmpplog"
 )
 
 // Options of an App.
@@ -45,6 +46,8 @@ type Options struct {
 	// Load reads the configuration again, for ReloadFile. nil: there is no file.
 	Load  func() (*config.Config, error)
 	Trace *trace.Bus // nil: one of its own
+	// Inherited are sockets that are open already. Nil: there are none.
+	Inherited *listener.Inherited
 }
 
 // App is a gateway. Run makes it work; the other methods may be called from any
@@ -75,6 +78,7 @@ type App struct {
 	components  *component.Domains
 	delivery    *delivery.Delivery
 	sender      *relay.Sender
+	stanzaLog   *xmpplog.Log
 	outmail     *outmail.Outmail
 	receipts    *receipts
 	events      *events.Events
@@ -105,7 +109,7 @@ func New(o Options) *App {
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
 	}
-	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{})}
+	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{}), stanzaLog: xmpplog.New()}
 }
 
 // Ready is closed when every listener is open.
@@ -127,6 +131,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	a.state.Store(st)
 	a.warnOfScripts(st)
+	// It is closed when nothing is there any more that could pass.
+	defer a.closeStanzaLog(ctx)
+	if err := a.openStanzaLog(); err != nil {
+		return err
+	}
+	defer a.trace.Subscribe(a.logOutcome)()
 	if err := a.open(ctx); err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
@@ -134,6 +144,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
+	for _, address := range a.o.Inherited.Rest() {
+		a.log.Warn().Str("address", address).Msg("no listener takes this inherited socket")
+	}
+	a.o.Inherited.Close()
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).

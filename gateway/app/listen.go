@@ -70,7 +70,8 @@ func (a *App) openSocket(ctx context.Context, l *config.Listen) (*socket, error)
 	s := &socket{scope: l, key: a.state.Load().key(l)}
 	ln, err := listener.Listen(ctx, listener.Options{
 		Address: l.Address, Backlog: l.ListenBacklog, AcceptQueue: l.AcceptQueueBacklog, EventsPerIter: l.EventsPerIter,
-		FileMode: l.FileMode, DisableNagle: l.DisableNagle, RecvBuffer: l.TCPRecvBuffer, SendBuffer: l.TCPSendBuffer,
+		Inherited: a.o.Inherited,
+		FileMode:  l.FileMode, DisableNagle: l.DisableNagle, RecvBuffer: l.TCPRecvBuffer, SendBuffer: l.TCPSendBuffer,
 		Deny: func(addr netip.Addr) bool { return a.peer(s, addr).AlwaysDeny },
 		Log:  a.log,
 	})
@@ -161,6 +162,7 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
+		Observer:    a.stanzaLog,
 		Connection: func(addr net.Addr) c2s.ConnOptions {
 			return a.xmppConnection(s, a.peer(s, addrOf(addr)), addrOf(addr))
 		},

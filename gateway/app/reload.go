@@ -7,6 +7,7 @@ import (
 
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/xmpp/xmpplog"
 )
 
 // errTooEarly is the error of a reload before Ready is closed.
@@ -14,8 +15,8 @@ var errTooEarly = &admin.Later{Detail: "the gateway is starting"}
 
 // Reload takes a new configuration: err is why it could not be read. An invalid
 // one is logged and the old one stays; the error is *admin.Invalid then. Sessions go
-// on. Certificates and the authorities of clients' certificates are read again in any
-// case. It does nothing before Ready is closed.
+// on. In any case certificates and the authorities of clients' certificates are read again,
+// and the files of the xmpp_loggers opened anew. It does nothing before Ready is closed.
 func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) (*admin.Reloaded, error) {
 	return a.reload(ctx, func() (*config.Config, error) { return cfg, err })
 }
@@ -43,9 +44,17 @@ func (a *App) reload(ctx context.Context, load func() (*config.Config, error)) (
 	if err == nil {
 		err = a.prepare(ctx, st)
 	}
+	var logs *xmpplog.Change
+	if err == nil {
+		logs, err = a.stanzaLog.Prepare(a.loggers(cfg))
+	}
 	if err != nil {
+		if err := a.stanzaLog.Reopen(); err != nil { // whoever rotates logs has moved them
+			a.log.Error().Err(err).Msg("xmpp_logger: the open files stay")
+		}
 		return nil, a.refused(err)
 	}
+	logs.Use()
 	old := a.take(st)
 	done := &admin.Reloaded{
 		Changes: changes(cfg, old.cfg), Pending: pending(changes(cfg, a.o.Config)),

@@ -46,6 +46,7 @@ func (t *tree) build() *Config {
 	t.buildFilters(c)
 	t.buildScripts(c)
 	t.buildWebhooks(c)
+	t.buildLoggers(c)
 	return c
 }
 

@@ -10,7 +10,7 @@
 //	resolve.go                 fallback: which setting holds in a scope
 //	build*.go, filter.go       the typed result; streams.go, links.go that for other servers, relay.go,
 //	                           mail.go for mail, scripts.go policy scripts, webhook.go webhooks,
-//	                           operators.go the admin HTTP
+//	                           operators.go the admin HTTP, logger.go the xmpp_logger
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -90,6 +90,7 @@ type Config struct {
 	Filters       []filters.Spec // in the order they are applied
 	Scripts       []Script       // in the order they are called
 	Webhooks      []Webhook      // in the order they are written
+	Loggers       []Logger       // in the order they are written
 	ThreadPools   map[string]int // name to concurrency; 0 is no bound
 
 	// Warnings are what is not wrong enough to refuse: options that are not yet

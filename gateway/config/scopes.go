@@ -109,7 +109,7 @@ var scopes = []*scope{
 	{name: "recipient_map", bit: inRecipientMap, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "maps recipient addresses, such as phone numbers, to JIDs; the first that matches counts"},
 	{name: "xmpp_logger", bit: inXMPPLogger, parents: inGlobal, label: labelOptional, means: "a name of your choice",
-		doc: "a log of stanzas in the field's format", planned: true},
+		doc: "a log of stanzas, and of what becomes of messages, in formats that you choose"},
 	{name: "relay", bit: inRelay, parents: inGlobal, once: true,
 		doc: "how mail is sent: by a smart host, or to the MX hosts of its domain"},
 	{name: "link", bit: inLink, parents: inGlobal, label: labelRequired, means: "a name of your choice",

@@ -34,6 +34,14 @@ type Route struct {
 	Direct bool // TLS from the first byte (XEP-0368)
 }
 
+// inOutgoing is where options for what we send are set.
+const inOutgoing = inGlobal | inDomain | inRelay
+
+var (
+	tlsWords    = []string{"no", "ifavailable", "required"}
+	verifyWords = []string{"no", "ca", "host"}
+)
+
 // streamOptions hold for streams between servers.
 var streamOptions = []*option{
 	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink,

@@ -104,10 +104,10 @@ var systemOptions = []*option{
 		scopes: inGlobal,
 		doc:    "sessions of the process that wait for their client; a further one ends with its connection"},
 	{name: "enabled", fixed: inXMPP, kind: kindBoolean, def: "true", chapter: true,
-		scopes: inModules, planned: inModules &^ (inXMPP | inScriptlet),
+		scopes: inModules, planned: inModules &^ (inXMPP | inXMPPLogger | inScriptlet),
 		doc: "false switches the module off, and all that depends on it"},
 	{name: "debug_level", fixed: inXMPP, kind: kindEnum, words: []string{"debug", "info", "warn", "error"}, defDoc: "log_level", chapter: true,
-		scopes: inModules, planned: inModules &^ (inXMPP | inScriptlet),
+		scopes: inModules, planned: inModules &^ (inXMPP | inXMPPLogger | inScriptlet),
 		doc: "least important level that the module logs"},
 
 	{name: "credentials", kind: kindPath,

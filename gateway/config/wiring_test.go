@@ -63,7 +63,7 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 	if with == nil || without == nil {
 		return
 	}
-	if s.planned || o.planned&s.bit != 0 {
+	if s.planned || o.planned&s.bit != 0 || o.inert != "" {
 		if text := fmt.Sprint(with.Warnings); !strings.Contains(text, "not yet in effect") && !strings.Contains(text, "has no effect") {
 			t.Errorf("%s: is not in effect, and no warning says so", name)
 		}
@@ -122,7 +122,7 @@ func sample(o *option, f testFiles) string {
 		"secret_file": f.webhookKeys, "secret": oneKey, "url": "https://hooks.example/gateway", "events_size": "77m",
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
 		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd, "source": f.script,
-		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
+		"xmpp_part_from": "keep", "logfile": f.dir + "/log", "jid": "$1@other.example", "match": "(.*)@map.example",
 		"urls": "nats://nats.example:4222", "mail_gateway_domain": "gw.base.example",
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
@@ -169,6 +169,8 @@ func companions(o *option, s *scope, f testFiles) string {
 	switch {
 	case s.bit == inFilter && o.name != "type":
 		return filterCompanions[o.name]
+	case s.bit == inXMPPLogger && strings.HasSuffix(o.name, "_format") && o.name != "log_heartbeat_format":
+		return strings.TrimSuffix(o.name, "_format") + " = true"
 	case s.bit == inFilter:
 		return "action = drop"
 	case s.bit == inRecipientMap && o.name == "match":
@@ -316,6 +318,9 @@ func dump(c *Config) string {
 	}
 	for _, s := range c.Scripts {
 		fmt.Fprintln(&b, s.Name, s.Path, s.Text, s.Level != nil)
+	}
+	for _, g := range c.Loggers {
+		fmt.Fprintln(&b, g.Name, g.File, g.Mode, g.Heartbeat, g.Formats, g.Level != nil)
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)

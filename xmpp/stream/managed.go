@@ -389,7 +389,7 @@ func (w *Writer) received(h uint32) {
 
 // again queues a stanza as it was written for another connection; w.mu is held.
 func (w *Writer) again(xml []byte) {
-	if w.wire == nil && !w.framed {
+	if w.wire == nil && !w.framed && (w.observer == nil || !w.observer.Observing()) {
 		w.buf = append(w.buf, xml...)
 		return
 	}
@@ -401,6 +401,7 @@ func (w *Writer) again(xml []byte) {
 		w.wire(true, st.Element)
 	}
 	w.put(func(b []byte, ns string) []byte { return st.Append(b, ns) })
+	w.observe(st, nil)
 }
 
 // Unacked is a stanza that was sent and of which it is not known whether it has
