@@ -7,6 +7,12 @@
 //	health.go       /healthz, /readyz
 //	metrics.go      /metrics, for Prometheus
 //	index.go        /, the numbers for a person
+//	timeline.go     what became of a message, on that page
+//	buttons.go      what can be done there
+//	words.go        how it says times and numbers
+//	live.go         /v1/live, the same numbers as they change
+//	livequeue.go    of which what waits
+//	flow.go         and how many messages pass
 //	part.go         the rules for all paths under /v1
 //	json.go         their bodies and answers
 //	problem.go      refusals (RFC 9457)
@@ -49,8 +55,9 @@ type Options struct {
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	Servers  Servers    // nil: /v1/s2s says that there are none
 	Filters  Filters    // nil: /v1/filters says that there are none
+	Overview Overview   // nil: / and /v1/live tell neither what waits nor of sessions
 	// Tokens are the bearer tokens that hold for a peer, of which every request
-	// except for /healthz and /readyz must carry one unless the peer is on
+	// except for /healthz, /readyz and the files of the page must carry one unless the peer is on
 	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
 	// no other peer is served.
 	Tokens func(peer netip.Addr) []string
@@ -69,6 +76,8 @@ type Server struct {
 	numbers *prometheus.Registry
 	handler http.Handler
 	open    atomic.Int64 // connections
+	flow    *flow
+	live    *live
 	close   func()
 }
 
@@ -80,13 +89,17 @@ func New(o Options) *Server {
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
 	}
-	s := &Server{o: o}
-	s.numbers, s.close = registry(o.Version, o.Metrics, o.Trace)
+	s := &Server{o: o, flow: new(flow), live: newLive()}
+	var deaf func()
+	s.numbers, deaf = registry(o.Version, o.Metrics, o.Trace)
+	blind := o.Trace.Subscribe(s.flow.note)
+	s.close = func() { deaf(); blind() }
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", reading(s.healthz))
 	mux.HandleFunc("/readyz", reading(s.readyz))
 	mux.Handle("/metrics", s.guard(reading(promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{o.Log}}).ServeHTTP)))
-	mux.Handle("/{$}", s.guard(reading(s.index)))
+	s.pagePaths(mux)
+	s.livePath(mux)
 	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
 	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
 	s.rosterPaths(mux)
@@ -113,6 +126,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: httpLog(s.o.Log), ConnState: s.count,
 	}
+	hs.RegisterOnShutdown(s.live.end)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
