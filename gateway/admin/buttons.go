@@ -115,13 +115,19 @@ func (r deadRoute) buttons() []button {
 	return []button{queueButton(Retry, "Send again", r.Route, 0, these...), queueButton(Drop, "Drop", r.Route, r.Messages, these...)}
 }
 
-// buttons are what can be done to a message that waits.
+// buttons are what can be done to a message that waits for its recipient.
 func (s story) buttons() []button {
-	if s.Outcome.Outcome != string(Deferred) || s.JID == "" {
-		return nil
+	if _, err := bareJID("", s.JID); err != nil {
+		return nil // it goes out as mail
 	}
-	this := []string{"id", s.ID, "recipient", s.JID}
-	return []button{queueButton(Retry, "Retry", s.JID, 0, this...), queueButton(Hold, "Hold", s.JID, 0, "recipient", s.JID), queueButton(Drop, "Drop", s.JID, 1, this...)}
+	drop := queueButton(Drop, "Drop", s.JID, 1, "id", s.ID, "recipient", s.JID)
+	switch QueueState(s.Outcome.Outcome) {
+	case Deferred:
+		return []button{queueButton(Retry, "Retry", s.JID, 0, "id", s.ID, "recipient", s.JID), queueButton(Hold, "Hold", s.JID, 0, "recipient", s.JID), drop}
+	case Held:
+		return []button{queueButton(Release, "Release", s.JID, 0, "recipient", s.JID), drop}
+	}
+	return nil
 }
 
 // buttons are what can be done about a server.

@@ -40,19 +40,44 @@ func (s *Server) pagePaths(mux *http.ServeMux) {
 	mux.HandleFunc("/dashboard/{file}", reading(asset))
 }
 
-// door has a person at a browser asked for the token that a guard would miss: a browser
-// does not send one with the first request.
+// door has a person at a browser asked for a token where a guard misses one: a browser
+// does not send it with the first request.
 func (s *Server) door(guarded http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		peer, unix := s.peerOf(r)
-		if unix || peer.IsLoopback() || r.Header.Get("Authorization") != "" || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		if r.Header.Get("Authorization") != "" || !strings.Contains(r.Header.Get("Accept"), "text/html") {
 			guarded.ServeHTTP(w, r)
 			return
 		}
-		w.Header().Set("WWW-Authenticate", `Bearer realm="mcmt2xmpp"`)
-		s.show(w, http.StatusUnauthorized, "signin", nil)
+		answer := &withoutRefusal{ResponseWriter: w}
+		guarded.ServeHTTP(answer, r)
+		if answer.refused {
+			s.show(w, http.StatusUnauthorized, "signin", nil)
+		}
 	})
 }
+
+// withoutRefusal keeps back an answer that a token is missing. Its header is of use for
+// the one that is given instead.
+type withoutRefusal struct {
+	http.ResponseWriter
+	refused bool
+}
+
+func (w *withoutRefusal) WriteHeader(status int) {
+	if w.refused = status == http.StatusUnauthorized; !w.refused {
+		w.ResponseWriter.WriteHeader(status)
+	}
+}
+
+func (w *withoutRefusal) Write(p []byte) (int, error) {
+	if w.refused {
+		return len(p), nil
+	}
+	return w.ResponseWriter.Write(p)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *withoutRefusal) Unwrap() http.ResponseWriter { return w.ResponseWriter }
 
 // index answers with the page, which has the message that id is about, and what is dead
 // with show=dead.

@@ -101,6 +101,8 @@ func TestPageSearch(t *testing.T) {
 	f.history.outcomes = map[string][]Outcome{
 		"q1":          {{ID: "q1", To: "b@localhost", JID: "b@localhost", Outcome: "delivered", Proof: "stream management", Accepted: time.Unix(10, 0), Ended: time.Unix(11, 0), Attempts: 2}},
 		"a@localhost": many,
+		"q3":          {{ID: "q3", JID: "b@localhost", Outcome: "held"}},
+		"q4":          {{ID: "q4", JID: "mailto:c@mail.example", Outcome: "deferred"}},
 	}
 	for _, c := range []struct {
 		name, query string
@@ -110,6 +112,8 @@ func TestPageSearch(t *testing.T) {
 		{"delivered", "?id=q1", []string{"b@localhost", "<h4>delivered</h4>", "stream management", "<h4>accepted</h4>"}, "/v1/queue:drop"},
 		{"in the brackets of its header", "?id=%3Cq1%3E", []string{"stream management"}, ""},
 		{"the latest of many, which wait", "?id=a@localhost", []string{"q59.", "q10.", "10 before them are not", `{&#34;id&#34;:&#34;q59.&#34;,&#34;recipient&#34;:&#34;a@localhost&#34;}`}, "q9."},
+		{"held", "?id=q3", []string{"/v1/queue:release", "/v1/queue:drop"}, "/v1/queue:retry"},
+		{"to go as mail", "?id=q4", []string{"mailto:c@mail.example"}, "/v1/queue:"},
 		{"unknown", "?id=q2", []string{"No message is known", `value="q2"`}, `<section id="trace" aria-labelledby="trace-title" hidden>`},
 		{"not an id", "?id=%01", []string{"id must be text"}, ""},
 		{"none", "", []string{`<section id="trace" aria-labelledby="trace-title" hidden>`}, "<h4>"},
@@ -192,6 +196,10 @@ func TestSignIn(t *testing.T) {
 	if through.Code != 401 {
 		t.Errorf("through a proxy on this machine: %d", through.Code)
 	}
+	checkProblem(t, f.ask("GET", "/", "", func(r *http.Request) {
+		r.Host = "evil.example"
+		r.Header.Set("Accept", "text/html")
+	}), 403, "Host header") // no token would help
 }
 
 // TestAssets: what the page asks for is there, for a browser that has not shown a token.
@@ -219,8 +227,10 @@ func TestAssets(t *testing.T) {
 // TestSteps: whatever steps an outcome lists are told.
 func TestSteps(t *testing.T) {
 	t.Parallel()
-	s := anyStep(map[string]any{"at": "2026-03-01T10:00:00Z", "step": "attempt", "took_ms": 12.5, "reason": "refused", "node": "", "more": map[string]any{"a": "b"}})
-	want := storyStep{time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC), "attempt", []fact{{"more", `{"a":"b"}`}, {"reason", "refused"}, {"took ms", "12.5"}}}
+	s := anyStep(map[string]any{"at": "2026-03-01T10:00:00Z", "step": "attempt", "took_ms": 12.5, "answer": "refused", "route": "a@x/1", "node": "", "shadow": true, "late": false,
+		"until": "2026-03-01T11:00:00Z", "more": map[string]any{"a": "b"}})
+	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
+	want := storyStep{at, "attempt", []fact{{"shadow", "yes"}, {"route", "a@x/1"}, {"answer", "refused"}, {"more", `{"a":"b"}`}, {"took ms", "12.5"}, {"until", stamp(at.Add(time.Hour))}}}
 	if fmt.Sprint(s) != fmt.Sprint(want) {
 		t.Errorf("%+v, want %+v", s, want)
 	}

@@ -53,10 +53,12 @@ func stepsOf(o Outcome) []storyStep {
 	return []storyStep{accepted, end}
 }
 
-// The fields of a step that say what happened and when, the first that is there.
+// The fields of a step that say what happened and when, the first that is there; and
+// those that are told before the others.
 var (
-	stepTitles = []string{"step", "stage", "event", "name", "outcome"}
-	stepTimes  = []string{"time", "at", "when"}
+	stepTitles = []string{"step", "stage", "event", "outcome"}
+	stepTimes  = []string{"at", "time"}
+	stepFirst  = []string{"name", "verdict", "shadow", "route", "peer", "answer", "reason"}
 )
 
 // anyStep tells a step by its fields, whichever they are.
@@ -72,14 +74,34 @@ func anyStep(fields map[string]any) (s storyStep) {
 	}
 	s.Title = take(stepTitles)
 	s.Time, _ = time.Parse(time.RFC3339Nano, take(stepTimes)) // zero where it says none
-	for _, name := range slices.Sorted(maps.Keys(fields)) {
-		text, isText := fields[name].(string)
-		if !isText {
-			text = string(encoded(fields[name]))
-		}
-		s.Facts = append(s.Facts, facts(strings.ReplaceAll(name, "_", " "), text)...)
+	names := slices.Sorted(maps.Keys(fields))
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(place(a), place(b)) })
+	for _, name := range names {
+		s.Facts = append(s.Facts, facts(strings.ReplaceAll(name, "_", " "), worded(fields[name]))...)
 	}
 	return s
+}
+
+// place is that of a fact among those of a step.
+func place(name string) int {
+	if i := slices.Index(stepFirst, name); i >= 0 {
+		return i
+	}
+	return len(stepFirst)
+}
+
+// worded is a value of JSON for a person, empty for nothing.
+func worded(value any) string {
+	switch v := value.(type) {
+	case string:
+		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
+			return stamp(t)
+		}
+		return v
+	case bool:
+		return map[bool]string{true: "yes"}[v]
+	}
+	return string(encoded(value))
 }
 
 // facts are the pairs that say something.
