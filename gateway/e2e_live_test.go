@@ -53,7 +53,9 @@ func TestLive(t *testing.T) {
 		}
 		return n
 	}
-	until(func(v admin.Live) bool { return len(v.NotReady) == 0 && len(v.Queue.Domains) == 0 && len(v.Filters.Filters) > 0 })
+	until(func(v admin.Live) bool {
+		return len(v.NotReady) == 0 && len(v.Queue.Domains) == 0 && len(v.Filters.Filters) > 0
+	})
 	send(t, g, away, "1", "2")
 	until(func(v admin.Live) bool {
 		return v.Queue.Deferred == 2 && v.Queue.Domains[0].Domain == "localhost" && v.Queue.Domains[0].Routes[0].Route == away && !v.Queue.Oldest.IsZero() &&
@@ -63,7 +65,9 @@ func TestLive(t *testing.T) {
 	until(func(v admin.Live) bool { return v.Queue.Held == 2 && v.Queue.Deferred == 0 })
 	operate(t, g, "", "queue", "release", away)
 	alice := meet(t, g.xmpp(), away)
-	until(func(v admin.Live) bool { return v.Queue.Deferred == 0 && total(v, "delivered") == 2 && v.Sessions.Sessions == 1 })
+	until(func(v admin.Live) bool {
+		return v.Queue.Deferred == 0 && total(v, "delivered") == 2 && v.Sessions.Sessions == 1
+	})
 	alice.leave()
 	until(func(v admin.Live) bool { return v.Sessions.Sessions == 0 && v.Sessions.Logins == 1 })
 	g.stop()

@@ -200,7 +200,7 @@ func viewport(width, height int64, scheme string) []chromedp.Action[chromedp.Voi
 // script, and nothing that would do nothing.
 func TestInteropDashboardWithoutScript(t *testing.T) {
 	t.Parallel()
-	peer(t, "chromium", "chromium")
+	peer(t, "chromium", "chromium") // before a gateway is started for nothing
 	g := newQueue(t)
 	send(t, g, away, "1", "2", "3")
 	g.waits(away, admin.Deferred, 3)
