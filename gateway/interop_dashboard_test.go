@@ -274,6 +274,7 @@ func TestInteropDashboardKeyboard(t *testing.T) {
 	b.tabTo("Drop " + away)
 	b.press(kb.Enter)
 	b.says("dialog", "2 messages for "+away+" are deleted for good")
+	b.picture("dialog")
 	b.press(kb.Escape)
 	b.until(`document.activeElement.getAttribute("aria-label") === "Drop ` + away + `"`)
 	g.waits(away, admin.Deferred, 2)
@@ -480,6 +481,7 @@ func TestInteropDashboardToken(t *testing.T) {
 	b := openChromium(t, url+"/?id=q1", command(network.Enable, network.EnableParams{}),
 		command(network.SetExtraHTTPHeaders, network.SetExtraHTTPHeadersParams{Headers: network.Headers{"X-Forwarded-For": "192.0.2.7"}}))
 	b.until(`document.activeElement.id === "token"`)
+	b.picture("signin")
 	if text := value[string](b, `document.body.textContent`); strings.Contains(text, "localhost") {
 		t.Errorf("somebody without a token sees %s", text)
 	}

@@ -39,10 +39,14 @@
     return parsed(await answer.text());
   }
 
+  // say tells what became of a wish, in every part of the page. Good news goes by itself.
+  let silence;
   function say(text, bad = false) {
     const said = find("#said");
     said.textContent = text;
     said.classList.toggle("bad", bad);
+    clearTimeout(silence);
+    if (!bad) silence = setTimeout(() => (said.textContent = ""), 15_000);
   }
 
   // ours are attributes that a person or this script sets: they stay as they are.
