@@ -57,6 +57,7 @@ var confined = map[string][]string{
 	"pgregory.net/rapid":                  {},
 	"go.uber.org/goleak":                  {},
 	"github.com/google/go-cmp":            {},
+	"github.com/chromedp":                 {},
 }
 
 // silent layers return errors and log nothing.

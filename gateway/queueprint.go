@@ -108,25 +108,7 @@ func when(t, now time.Time) string {
 }
 
 // span is a time in its two largest units.
-func span(d time.Duration) string {
-	units := []struct {
-		name string
-		unit time.Duration
-	}{{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute}, {"s", time.Second}}
-	for i, u := range units {
-		if d < u.unit {
-			continue
-		}
-		s := fmt.Sprint(int64(d/u.unit), u.name)
-		if i+1 < len(units) {
-			if rest := d % u.unit / units[i+1].unit; rest > 0 {
-				s += fmt.Sprint(int64(rest), units[i+1].name)
-			}
-		}
-		return s
-	}
-	return "0s"
-}
+func span(d time.Duration) string { return admin.Span(d) }
 
 // printable keeps what a remote server or a sender wrote from moving the cursor
 // or breaking a table.

@@ -11,6 +11,12 @@
 //	index.go        /, the numbers for a person
 //	route.go        the table of all paths, and how a request goes through it
 //	openapi.go      the table as a document, at /v1/openapi.json; schema.go its types
+//	timeline.go     what became of a message, on that page
+//	buttons.go      what can be done there
+//	words.go        how it says times and numbers
+//	live.go         /v1/live, the same numbers as they change
+//	livequeue.go    of which what waits
+//	flow.go         and how many messages pass
 //	json.go         their bodies and answers
 //	problem.go      refusals (RFC 9457)
 //	users.go        /v1/users
@@ -61,7 +67,8 @@ type Options struct {
 	// nil: /v1/reload says that there is none.
 	Reload func(context.Context) (*Reloaded, error)
 	// Audit takes what operators do. nil: one of its own.
-	Audit *Audit
+	Audit    *Audit
+	Overview Overview // nil: / and /v1/live tell neither what waits nor of sessions
 	// Forwarded returns whom a request of a peer comes from, by its X-Forwarded-For
 	// fields: the peer itself where that is no proxy that is believed. nil: it always is.
 	Forwarded func(peer netip.Addr, fields []string) netip.Addr
@@ -79,6 +86,8 @@ type Server struct {
 	document object       // of the API
 	open     atomic.Int64 // connections
 	rates    rates
+	flow     *flow
+	live     *live
 	close    func()
 }
 
@@ -93,8 +102,11 @@ func New(o Options) *Server {
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
 	}
-	s := &Server{o: o}
-	s.numbers, s.close = registry(o.Version, o.Metrics, o.Trace)
+	s := &Server{o: o, flow: new(flow), live: newLive()}
+	var deaf func()
+	s.numbers, deaf = registry(o.Version, o.Metrics, o.Trace)
+	blind := o.Trace.Subscribe(s.flow.note)
+	s.close = func() { deaf(); blind() }
 	mux := http.NewServeMux()
 	routes := s.routes()
 	checkRoutes(routes)
@@ -119,6 +131,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		WriteTimeout: writeTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: httpLog(s.o.Log), ConnState: s.count,
 	}
+	hs.RegisterOnShutdown(s.live.end)
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)

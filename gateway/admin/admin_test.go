@@ -347,24 +347,6 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-func TestIndex(t *testing.T) {
-	t.Parallel()
-	f := newFixture(t)
-	w := f.ask("GET", "/", "", nil)
-	for _, part := range []string{"mcmt2xmpp 1.2.3", "<p>Ready.</p>", "things total", "<td>good</td><td>7</td>", "Things &lt;by&gt; kind."} {
-		if !strings.Contains(w.Body.String(), part) {
-			t.Errorf("the page lacks %s", part)
-		}
-	}
-	if csp := w.Header().Get("Content-Security-Policy"); !strings.Contains(csp, "default-src 'none'") {
-		t.Errorf("policy %q", csp)
-	}
-	f.broken = errors.New("<gone>")
-	if w := f.ask("GET", "/", "", nil); !strings.Contains(w.Body.String(), "Not ready: broker: &lt;gone&gt;") {
-		t.Error("the page does not say what is broken")
-	}
-}
-
 // TestServe: a request that runs when the end comes is answered, a connection too
 // many is closed, and a Unix socket needs no token.
 func TestServe(t *testing.T) {

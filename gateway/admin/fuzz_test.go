@@ -2,11 +2,17 @@ package admin
 
 import (
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/net/html"
+
+	"mcmt2xmpp/xmpp/s2s"
 )
 
 // FuzzQueueFilter: a filter that is accepted selects something in particular, and
@@ -74,6 +80,41 @@ func FuzzRequest(f *testing.F) {
 		w := fx.ask(rt.method, path, body, func(r *http.Request) { r.URL.RawQuery = raw })
 		if w.Code >= 500 && w.Code != http.StatusNotImplemented {
 			t.Errorf("%s %s: %d %s", rt.method, path, w.Code, w.Body)
+		}
+	})
+}
+
+// FuzzPage: whatever strangers write, the page has the same elements with the same
+// attributes.
+func FuzzPage(f *testing.F) {
+	for _, s := range []string{"x", `"'><script>alert(1)</script>`, "</template></main><img src=x onerror=alert(1)>", "javascript:alert(1)", "`${x}`", "<!--", "{{.}}", "\x00\u202e\r\ndata: x", "&lt;", "\xff"} {
+		f.Add(s)
+	}
+	of := func(t *testing.T, s string) (elements []string) {
+		f := newFixture(t)
+		f.o.Overview = &outlook{routes: []QueueRoute{{Route: s + "@", Domain: "@" + s, State: Deferred, Messages: 1, Reason: s}}}
+		f.o.Servers = servers{all: []ServerStream{{State: s2s.State{Domain: "d" + s, State: "waiting", Failure: &s2s.FailureState{Text: s}}}}}
+		f.o.Metrics = []Metric{{Name: "x", Labels: []string{"l"}, Collect: func(add func(float64, ...string)) { add(1, s) }}}
+		f.queue.routes = []QueueRoute{{Route: s, Domain: s, State: Dead, Messages: 1, Reason: s}}
+		f.history.outcomes = map[string][]Outcome{"q1": {{ID: "i" + s, StanzaID: "s" + s, MessageID: "m" + s, From: "f" + s, To: "t" + s, JID: "a@localhost", Outcome: "deferred", Reason: "r" + s}}}
+		f.broken = errors.New(s)
+		w := f.ask("GET", "/?id=q1&show=dead", "", nil)
+		for page := html.NewTokenizer(w.Body); page.Next() != html.ErrorToken; {
+			token := page.Token()
+			if token.Type != html.StartTagToken && token.Type != html.EndTagToken && token.Type != html.SelfClosingTagToken && token.Type != html.CommentToken {
+				continue
+			}
+			for _, a := range token.Attr {
+				token.Data += " " + a.Key
+			}
+			elements = append(elements, token.Data)
+		}
+		return elements
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		want := of(t, "harmless") // not empty, because then less is there
+		if got := of(t, "h"+s); !slices.Equal(got, want) {
+			t.Errorf("%q makes %q of %q", s, got, want)
 		}
 	})
 }

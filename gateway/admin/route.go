@@ -20,6 +20,7 @@ type route struct {
 	about        string // whole sentences; may be empty
 	role         Role   // that it takes; Nobody, the zero value: Operate
 	open         bool   // it takes none: anybody is answered, from everywhere
+	door         bool   // a browser that has no token is asked for one
 	old          bool   // there is another path for it now
 	part         *part  // nil: it is about the server itself
 
@@ -71,7 +72,7 @@ func handled(h http.HandlerFunc) action {
 
 // routes are all there are, in the order of the document.
 func (s *Server) routes() []route {
-	return slices.Concat(s.ownRoutes(), s.auditRoutes(), s.reloadRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes(), s.webhookRoutes())
+	return slices.Concat(s.ownRoutes(), s.pageRoutes(), s.liveRoutes(), s.auditRoutes(), s.reloadRoutes(), s.userRoutes(), s.rosterRoutes(), s.queueRoutes(), s.historyRoutes(), s.serverRoutes(), s.filterRoutes(), s.webhookRoutes())
 }
 
 // ownRoutes are those about the server itself.
@@ -83,8 +84,6 @@ func (s *Server) ownRoutes() []route {
 			open: true, anyQuery: true, media: "text/plain", refuse: []int{http.StatusServiceUnavailable}, do: handled(s.readyz)},
 		{method: http.MethodGet, path: "/metrics", id: "metrics", summary: "The numbers, for Prometheus",
 			role: Read, anyQuery: true, media: "text/plain", do: handled(s.metrics())},
-		{method: http.MethodGet, path: "/{$}", id: "index", summary: "The numbers, for a person",
-			role: Read, anyQuery: true, media: "text/html", do: handled(s.index)},
 		{method: http.MethodGet, path: "/v1/openapi.json", id: "document", summary: "This document",
 			role: Read, answer: object{}, do: s.sendDocument},
 	}
@@ -131,6 +130,9 @@ func (s *Server) serve(methods map[string]route) http.Handler {
 	}
 	if methods[http.MethodGet].open {
 		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { answer(w, r, caller{}) })
+	}
+	if methods[http.MethodGet].door {
+		return s.door(s.guard(answer))
 	}
 	return s.guard(answer)
 }

@@ -247,7 +247,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 
 func (a *App) adminServer(s *socket) *admin.Server {
 	srv := admin.New(admin.Options{
-		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Filters: filtering{a}, Webhooks: webhooks{a}, Log: a.log,
+		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Filters: filtering{a}, Webhooks: webhooks{a}, Overview: overview{a}, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
 		Forwarded: func(peer netip.Addr, fields []string) netip.Addr {
