@@ -103,8 +103,11 @@ func DecodeRecord(data []byte, to jid.JID) (Record, error) {
 	return r, nil
 }
 
-// WantsSuccess says whether the author wants to hear that it has arrived (RFC 3461 §4.1).
-func (r Record) WantsSuccess() bool { return slices.Contains(r.To.Notify, "SUCCESS") }
+// Wants says whether who sent it wants to hear of "SUCCESS", "FAILURE" or "DELAY"; where he
+// says nothing, of failure (RFC 3461 §4.1).
+func (r Record) Wants(notify string) bool {
+	return slices.Contains(r.To.Notify, notify) || notify == "FAILURE" && len(r.To.Notify) == 0
+}
 
 // Name is the recipient under whom the journal has the message: whom it was for at first.
 func (r Record) Name() string {
