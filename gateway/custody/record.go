@@ -120,11 +120,14 @@ func (r Record) Name() string {
 // Domain is that of the recipient.
 func (r Record) Domain() string {
 	if r.JID.IsZero() {
-		route := MailRoute(r.To.Address)
-		return route[strings.LastIndexByte(route, '@')+1:]
+		return DomainOf(MailRoute(r.To.Address))
 	}
 	return r.JID.Domain()
 }
+
+// DomainOf is the domain of a route: a bare JID, or a mail address whose local part may be
+// a string with an @ in it (RFC 5321 §4.1.2).
+func DomainOf(route string) string { return route[strings.LastIndexByte(route, '@')+1:] }
 
 // Stamp is when the message was sent, as far as is known.
 func (r Record) Stamp() time.Time {
