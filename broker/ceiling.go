@@ -19,7 +19,7 @@ import (
 // measure one by, in the same run. It is safe for concurrent use.
 type Ceiling struct {
 	server  *server.Server
-	conns   []*nats.Conn
+	conn    *nats.Conn
 	js      jetstream.JetStream
 	n       atomic.Uint64
 	arrived atomic.Int64
@@ -49,12 +49,10 @@ func OpenCeiling(ctx context.Context, dir string, always bool) (_ *Ceiling, err 
 	if !s.ReadyForConnections(ceilingStart) {
 		return nil, errors.New("broker: ceiling: server does not start")
 	}
-	nc, err := nats.Connect("", nats.InProcessServer(s))
-	if err != nil {
+	if c.conn, err = nats.Connect("", nats.InProcessServer(s)); err != nil {
 		return nil, fmt.Errorf("broker: ceiling: %w", err)
 	}
-	c.conns = append(c.conns, nc)
-	if c.js, err = jetstream.New(nc); err != nil {
+	if c.js, err = jetstream.New(c.conn); err != nil {
 		return nil, fmt.Errorf("broker: ceiling: %w", err)
 	}
 	for _, name := range []string{"A", "B"} {
@@ -152,8 +150,8 @@ func (c *Ceiling) Arrived() (int64, error) {
 // Close stops it. The folder stays.
 func (c *Ceiling) Close() {
 	c.stop()
-	for _, nc := range c.conns {
-		nc.Close()
+	if c.conn != nil {
+		c.conn.Close()
 	}
 	c.server.Shutdown()
 	c.server.WaitForShutdown()

@@ -41,9 +41,9 @@ func benchCommand() *cobra.Command {
 		Short: "Measure a gateway beside what the broker alone can do",
 		Long: `Inject messages into a gateway, receive them as Jabber clients over TLS, and print how
 many a second were accepted and delivered, how long each took, and whether any was
-lost, came twice or out of order. In the same run the broker alone copies as many
-messages from one stream to another: no gateway that stores a message twice is
-faster than that.
+lost, came twice or out of order; the status is 1 where one was lost or out of order.
+In the same run the broker alone copies as many messages from one stream to another:
+no gateway that stores a message twice is faster than that.
 
 Scenarios: http (one message a request), batch (500 lines a request), smtp
 (pipelined), c2s (from client to client), s2s (http, to the users of a second
@@ -123,12 +123,23 @@ func (b *benchRun) run(ctx context.Context, out, status io.Writer, scenarios []s
 	if b.accounts == "" {
 		report.Durability = b.durability
 	}
+	show := report.print
 	if b.asJSON {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(report)
+		show = func(w io.Writer) error {
+			enc := json.NewEncoder(w)
+			enc.SetIndent("", "  ")
+			return enc.Encode(report)
+		}
 	}
-	return report.print(out)
+	if err := show(out); err != nil {
+		return err
+	}
+	for _, r := range report.Results {
+		if why := r.Failed(); why != "" {
+			return fmt.Errorf("%s: %s", r.Scenario, why)
+		}
+	}
+	return nil
 }
 
 // scenario measures one, with a gateway of its own each time: none is slower for what the

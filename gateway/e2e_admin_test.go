@@ -9,8 +9,6 @@ import (
 	"net/http"
 	"os/exec"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"mcmt2xmpp/gateway/admin"
@@ -207,86 +205,4 @@ operator "anna" { role = "operate" token_file = "anna.token" }`)
 	anna.get("/v1/users").is(t, 429, "too many wrong tokens")
 	g.logged(0, `"message":"wrong token"`, `"peer":"127.0.0.1"`)
 	local.get("/healthz").is(t, 200, "ok")
-}
-
-// TestReloadUnderLoad: configurations, good and bad, are loaded one after the other
-// while messages flow. None is refused, lost, reordered or sent twice, and no session
-// ends.
-func TestReloadUnderLoad(t *testing.T) {
-	t.Parallel()
-	g := newGateway(t, "")
-	g.start()
-	users := []string{"alice@localhost", "bob@localhost"}
-	sessions := make([]*jabber, len(users))
-	for i, u := range users {
-		g.addUser(u, "secret")
-		sessions[i] = login(t, g.xmpp(), u+"/a", 0)
-	}
-	var total atomic.Int64
-	sent := make([][]string, len(users))
-	end := make(chan struct{})
-	var load sync.WaitGroup
-	stop := sync.OnceFunc(func() { close(end) })
-	defer load.Wait()
-	defer stop()
-	for i, u := range users {
-		load.Go(func() {
-			for n := 0; n < 4000; n++ { // what a session of the test holds back
-				select {
-				case <-end:
-					return
-				default:
-				}
-				body := fmt.Sprintf("%s %d", u, n)
-				if err := inject(t.Context(), g, i == 0, u, body); err != nil {
-					t.Errorf("%s was refused: %v", body, err)
-					return
-				}
-				sent[i] = append(sent[i], body)
-				total.Add(1)
-			}
-		})
-	}
-	good := g.config()
-	rounds := 20
-	for round := range rounds {
-		before := total.Load()
-		text, status, part := good, http.StatusOK, `"changes"`
-		switch round % 4 {
-		case 1:
-			text += fmt.Sprintf("filter \"round%d\" { type = \"receipts\" mode = \"shadow\" }\n", round)
-			part = fmt.Sprintf(`"scope":"filter round%d"`, round)
-		case 2:
-			text += fmt.Sprintf("domain \"round%d.example\" { xmpp_role = \"server\" }\n", round)
-			part = fmt.Sprintf(`"scope":"domain round%d.example"`, round)
-		case 3:
-			text += "no such option\n"
-			status, part = http.StatusUnprocessableEntity, `"mistakes"`
-		}
-		g.write("gateway.conf", text)
-		resp, err := http.Post(g.admin()+"/v1/reload", "application/json", nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		answered, err := io.ReadAll(resp.Body)
-		_ = resp.Body.Close()
-		if err != nil {
-			t.Fatal(err)
-		}
-		curled{resp.StatusCode, resp.Header, string(answered)}.is(t, status, part)
-		g.eventually("messages after a reload", func() bool { return t.Failed() || total.Load() >= before+10 })
-	}
-	stop()
-	load.Wait()
-	for i, s := range sessions {
-		for _, body := range sent[i] {
-			if got := strings.TrimPrefix(bodyOf(s.next()), "mail: "); got != body {
-				t.Fatalf("%s received %q, want %q", users[i], got, body)
-			}
-		}
-	}
-	t.Logf("%d messages over %d reloads", total.Load(), rounds)
-	if n := total.Load(); n < int64(10*rounds) {
-		t.Errorf("only %d messages", n)
-	}
 }

@@ -56,6 +56,23 @@ func readDSN(t *testing.T, m mailtest.Mail) dsn {
 	return d
 }
 
+// sendAsking sends a message that is called name, with NOTIFY where notify is not empty, and
+// returns its sender.
+func sendAsking(t *testing.T, g *gateway, name, to, notify string) (sender string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(g.smtp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender = name + "@sender.example"
+	args := []string{"send", host, port, sender, to, name}
+	if notify != "" {
+		args = append(args, notify)
+	}
+	runDSN(t, nil, args...)
+	return sender
+}
+
 // TestInteropDSN: who asks by NOTIFY (RFC 3461 §4.1) gets the reports that he has asked
 // for and no others, of messages to Jabber and to mail; those that are asked for nothing
 // hear of failures.
@@ -64,10 +81,6 @@ func TestInteropDSN(t *testing.T) {
 	g, mx := newMailGateway(t, "")
 	mx.Refuse("gone@corp.example", "550 5.1.1 gone has left")
 	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
-	host, port, err := net.SplitHostPort(g.smtp())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		name, to, notify      string
 		action, status, human string // of the only report; empty: there is none
@@ -84,12 +97,7 @@ func TestInteropDSN(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g.within(t)
-			sender := c.name + "@sender.example"
-			send := []string{"send", host, port, sender, c.to, c.name}
-			if c.notify != "" {
-				send = append(send, c.notify)
-			}
-			runDSN(t, nil, send...)
+			sender := sendAsking(t, g, c.name, c.to, c.notify)
 			if c.to == "alice@localhost" {
 				alice.want("Hello!")
 			}
@@ -122,10 +130,6 @@ func TestInteropDelay(t *testing.T) {
 	g, mx := newMailGateway(t, "delay_warning = 1\nretry_interval = 1\nmax_retry_interval = 1")
 	g.addUser("carol@localhost", "secret")
 	mx.Refuse("late@corp.example", "450 4.2.1 late is busy")
-	host, port, err := net.SplitHostPort(g.smtp())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct{ name, to, notify, human string }{
 		{"jabber", "carol@localhost", "DELAY,FAILURE", "has not been delivered yet"},
 		{"mail", "late@corp.example", "DELAY", "has not been delivered yet"},
@@ -134,12 +138,7 @@ func TestInteropDelay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g.within(t)
-			sender := c.name + "@sender.example"
-			send := []string{"send", host, port, sender, c.to, c.name}
-			if c.notify != "" {
-				send = append(send, c.notify)
-			}
-			runDSN(t, nil, send...)
+			sender := sendAsking(t, g, c.name, c.to, c.notify)
 			if c.human == "" {
 				return
 			}

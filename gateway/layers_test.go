@@ -15,7 +15,7 @@ import (
 // lower layers, never of its own.
 var layers = [][]string{
 	{"xmpp/jid", "xmpp/xmlwire", "mcmt", "xmpp"},
-	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback", "xmpp/dns", "xmpp/certificate"},
+	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback", "xmpp/dns", "xmpp/certificate", "xmpp/backoff"},
 	{"xmpp/stream", "xmpp/roster", "filters", "broker"},
 	{"xmpp/router", "xmpp/ping", "xmpp/xmpplog", "mcmt/smtpd", "mcmt/httpd", "mcmt/relay"},
 	{"xmpp/c2s", "xmpp/s2s", "xmpp/link", "xmpp/component", "xmpp/account", "xmpp/gateway"},

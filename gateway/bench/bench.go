@@ -65,7 +65,7 @@ type Result struct {
 	Injectors  int       `json:"injectors"`
 	Recipients int       `json:"recipients"`
 	Seconds    float64   `json:"seconds"`    // from the first injection to the last arrival
-	Accepted   float64   `json:"accepted/s"` // answered by 250 or 202
+	Accepted   float64   `json:"accepted/s"` // answered by 250 or 202; of c2s, written
 	Rate       float64   `json:"delivered/s"`
 	Lost       int       `json:"lost"`
 	Twice      int       `json:"twice"`
@@ -245,6 +245,9 @@ func (b *bench) throughput(ctx context.Context, name string, n int) (phase, erro
 		return phase{}, fmt.Errorf("%s: %w", name, err)
 	}
 	last, missing := count.wait(ctx, b.o.Patience)
+	if err := b.rcv.broken(); err != nil {
+		return phase{}, fmt.Errorf("%s: %w", name, err)
+	}
 	if last.IsZero() {
 		last = time.Now()
 	}
@@ -384,6 +387,9 @@ func (b *bench) latency(ctx context.Context, rate float64) (*Latency, error) {
 		return nil, fmt.Errorf("latency: %w", err)
 	}
 	_, missing := count.wait(ctx, b.o.Patience)
+	if err := b.rcv.broken(); err != nil {
+		return nil, fmt.Errorf("latency: %w", err)
+	}
 	ms := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) / 1000 }
 	return &Latency{Rate: rate, Count: h.TotalCount(), P50: ms(50), P90: ms(90), P99: ms(99), P999: ms(99.9), Max: float64(h.Max()) / 1000, Lost: missing, Missed: late.Load()}, nil
 }
@@ -461,6 +467,18 @@ func (b *bench) leave(ctx context.Context) error {
 	injecting.Wait()
 	b.o.Progress("messages for who is away", 1)
 	return context.Cause(ctx)
+}
+
+// Failed says what a gateway that keeps its promise does not do; empty: nothing.
+func (r Result) Failed() string {
+	lost := r.Lost
+	if r.Latency != nil {
+		lost += r.Latency.Lost
+	}
+	if lost+r.Disorder == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d messages lost, %d out of order", lost, r.Disorder)
 }
 
 // Known says whether there is a scenario of that name.

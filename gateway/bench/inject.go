@@ -163,6 +163,7 @@ func (h *batchInjector) send(ctx context.Context, msgs []message) error {
 type smtpInjector struct {
 	t    Target
 	conn net.Conn
+	wake func() bool // ends the closing of conn by the end of its context
 	text *textproto.Conn
 	open bool // the reply to the text of the last message is to come
 }
@@ -172,13 +173,14 @@ func openSMTP(ctx context.Context, t Target) (*smtpInjector, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &smtpInjector{t: t, conn: conn, text: textproto.NewConn(conn)}
+	s := &smtpInjector{t: t, conn: conn, text: textproto.NewConn(conn), wake: context.AfterFunc(ctx, func() { _ = conn.Close() })}
 	if _, _, err = s.text.ReadResponse(220); err == nil {
 		if err = s.text.PrintfLine("EHLO bench.invalid"); err == nil {
 			_, _, err = s.text.ReadResponse(250)
 		}
 	}
 	if err != nil {
+		s.wake()
 		_ = conn.Close()
 		return nil, err
 	}
@@ -197,9 +199,6 @@ func (s *smtpInjector) send(ctx context.Context, msgs []message) error {
 }
 
 func (s *smtpInjector) sendTo(ctx context.Context, to []string, text string) error {
-	if until, ok := ctx.Deadline(); ok {
-		_ = s.conn.SetDeadline(until)
-	}
 	w := s.text.W
 	fmt.Fprintf(w, "MAIL FROM:<%s>\r\n", s.t.From)
 	for _, rcpt := range to {
@@ -249,6 +248,7 @@ func (s *smtpInjector) flush(context.Context) error {
 }
 
 func (s *smtpInjector) close() {
+	s.wake()
 	_ = s.text.PrintfLine("QUIT")
 	_ = s.conn.Close()
 }

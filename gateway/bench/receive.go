@@ -29,7 +29,7 @@ type receivers struct {
 
 	mu    sync.Mutex
 	count *count
-	first error // by which a client has ended
+	first error // by which clients have ended
 }
 
 // receiver is one client.
@@ -189,6 +189,13 @@ func (r *receivers) begin(n int, h *hdrhistogram.Histogram) *count {
 	r.mu.Unlock()
 	r.arrived.Store(0)
 	return c
+}
+
+// broken is the error by which a client has ended, nil while all are there.
+func (r *receivers) broken() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.first
 }
 
 // wait waits until all have arrived, or none has for as long as patience. It returns when

@@ -185,7 +185,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	if err != nil {
 		return m, err
 	}
-	if rec.WantsSuccess() {
+	if rec.Wants("SUCCESS") {
 		convert.RequestReceipt(res.Stanza)
 	}
 	if res.Stanza, m.by, err = scripts.after(ctx, res.Stanza); res.Stanza == nil {

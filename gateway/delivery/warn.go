@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -19,7 +18,7 @@ const warnPage = 256
 // zero: never, because he has not asked, or the domain does not want it.
 func (dl *Delivery) warnable(rec custody.Record) time.Time {
 	after := dl.o.Outgoing(rec.Domain()).DelayWarning
-	if dl.o.Reporter == nil || after <= 0 || !slices.Contains(rec.To.Notify, "DELAY") {
+	if dl.o.Reporter == nil || after <= 0 || !rec.Wants("DELAY") {
 		return time.Time{}
 	}
 	return rec.Accepted.Add(after)

@@ -3,7 +3,6 @@ package events
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 const (
@@ -107,7 +107,7 @@ func (c *courier) run(ctx, work context.Context) {
 			return
 		}
 		c.log.Warn().Err(err).Msg("not known how far the receiver has got, trying again")
-		c.rest(ctx, backoff(fails+1, time.Second, 30*time.Second))
+		c.rest(ctx, backoff.Pause(time.Second, 30*time.Second, fails+1))
 	}
 	for ctx.Err() == nil {
 		if wait := c.round(ctx, work); wait != 0 {
@@ -356,23 +356,12 @@ func (c *courier) failed(answer string, err error, events int) {
 		c.log.Error().Str("answer", answer).Msg("receiver given up, it wants no more; webhook retry goes on with it")
 		return
 	}
-	pause := backoff(p.Attempts, c.terms.retry, c.terms.retryMost)
+	pause := backoff.Pause(c.terms.retry, c.terms.retryMost, p.Attempts)
 	if refused {
 		pause = max(pause, r.after)
 	}
 	p.Retry = now.Add(pause)
 	c.log.Warn().Str("answer", answer).Int("attempt", p.Attempts).Dur("again_in", pause).Msg("events not taken")
-}
-
-// backoff is the pause after so many failures: the first doubled each time up to the
-// longest, and up to a fifth less, so that what failed together does not come back
-// together.
-func backoff(fails int, first, longest time.Duration) time.Duration {
-	pause := longest
-	if n := fails - 1; n < 30 && first<<n < longest {
-		pause = first << n
-	}
-	return pause - rand.N(pause/5+1)
 }
 
 // unsaved is how long ago the position was saved.

@@ -404,23 +404,3 @@ func TestCourierBroken(t *testing.T) {
 		equal(t, "when it answers again", got, "1 delivered")
 	})
 }
-
-// TestBackoff: it grows to its bound and no further, however often it was tried.
-func TestBackoff(t *testing.T) {
-	t.Parallel()
-	for _, fails := range []int{1, 2, 5, 29, 30, 31, 64, 1 << 30} {
-		for range 50 {
-			p := backoff(fails, 10*time.Second, time.Hour)
-			most := time.Hour
-			if fails < 9 {
-				most = 10 * time.Second << (fails - 1)
-			}
-			if p > most || p < most*4/5-1 {
-				t.Fatalf("after %d failures: %v, want at most %v", fails, p, most)
-			}
-		}
-	}
-	if p := backoff(3, time.Nanosecond, time.Nanosecond); p > time.Nanosecond {
-		t.Errorf("of a nanosecond: %v", p)
-	}
-}
