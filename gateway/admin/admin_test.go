@@ -130,9 +130,23 @@ func (f *fixture) ask(method, path, body string, edit func(*http.Request)) *http
 		edit(r)
 	}
 	w := httptest.NewRecorder()
-	f.handler.ServeHTTP(w, r)
+	ctx, leave := context.WithCancel(r.Context())
+	defer leave()
+	f.handler.ServeHTTP(&visitor{w, leave}, r.WithContext(ctx))
 	f.checkContract(r, body, w)
 	return w
+}
+
+// visitor is an answer whose client leaves once a piece of it is there: it does not wait
+// for the end of one that has none.
+type visitor struct {
+	*httptest.ResponseRecorder
+	leave context.CancelFunc
+}
+
+func (v *visitor) Flush() {
+	v.ResponseRecorder.Flush()
+	v.leave()
 }
 
 // checkContract holds an answer to the document of the API, and a request that was

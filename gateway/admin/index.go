@@ -6,7 +6,9 @@ import (
 	"embed"
 	"encoding/hex"
 	"html/template"
+	"maps"
 	"net/http"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -36,13 +38,16 @@ var assets = map[string]string{
 // pageRoutes are those of the page. Its files hold nothing of this gateway and cannot
 // be asked for with a token.
 func (s *Server) pageRoutes() []route {
-	return []route{
-		{method: http.MethodGet, path: "/{$}", id: "dashboard", summary: "What happens, for a person",
-			about: "A browser that has no token is asked for one. id is a message to tell of, show=dead adds what is dead.",
-			role:  Read, door: true, anyQuery: true, media: "text/html", do: handled(s.index)},
-		{method: http.MethodGet, path: "/dashboard/{file}", id: "dashboardFile", summary: "A file of that page",
-			open: true, anyQuery: true, media: "text/css", refuse: []int{http.StatusNotFound}, do: handled(asset)},
+	all := []route{{method: http.MethodGet, path: "/{$}", id: "dashboard", summary: "What happens, for a person",
+		about: "A browser that has no token is asked for one. id is a message to tell of, show=dead adds what is dead.",
+		role:  Read, door: true, anyQuery: true, media: "text/html", refuse: []int{http.StatusBadRequest}, do: handled(s.index)}}
+	for _, name := range slices.Sorted(maps.Keys(assets)) {
+		media, _, _ := strings.Cut(assets[name], ";")
+		kind, _, _ := strings.Cut(name, ".")
+		all = append(all, route{method: http.MethodGet, path: "/dashboard/" + name, id: "dashboard_" + kind, summary: "A file of that page",
+			open: true, anyQuery: true, media: media, bare: []int{http.StatusNotModified}, do: handled(asset)})
 	}
+	return all
 }
 
 // door has a person at a browser asked for a token where a guard misses one: a browser
@@ -202,16 +207,15 @@ func (s *Server) show(w http.ResponseWriter, status int, name string, data any) 
 
 // asset answers with a file of the page. The browser asks each time whether it has changed.
 func asset(w http.ResponseWriter, r *http.Request) {
-	name := r.PathValue("file")
-	media, known := assets[name]
+	name := path.Base(r.URL.Path)
 	text, err := dashboard.ReadFile("dashboard/" + name)
-	if !known || err != nil {
-		problem(w, http.StatusNotFound, "the page has no such file")
+	if err != nil {
+		problem(w, http.StatusInternalServerError, err.Error())
 		return
 	}
 	sum := sha256.Sum256(text)
 	h := w.Header()
-	h.Set("Content-Type", media)
+	h.Set("Content-Type", assets[name])
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Cross-Origin-Resource-Policy", "same-origin")
 	h.Set("Content-Security-Policy", "default-src 'none'")

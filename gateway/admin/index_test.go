@@ -219,7 +219,7 @@ func TestAssets(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/dashboard/page.html", "/dashboard/nothing", "/dashboard/..%2findex.go"} {
-		checkProblem(t, f.ask("GET", path, "", outside), 404, "no such file")
+		checkProblem(t, f.ask("GET", path, "", nil), 404, "nothing at this path")
 	}
 	checkProblem(t, f.ask("POST", "/dashboard/style.css", "{}", outside), 405, "GET, HEAD")
 }

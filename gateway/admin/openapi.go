@@ -132,6 +132,14 @@ func (rt route) responses(types schemas) object {
 		}
 		all[strconv.Itoa(status)] = object{"$ref": "#/components/responses/problem"}
 	}
+	if rt.door {
+		all[strconv.Itoa(http.StatusUnauthorized)] = object{"description": "A token is asked for", "content": object{
+			rt.media: success["content"].(object)[rt.media], "application/problem+json": object{"schema": types.of(reflect.TypeFor[Problem]())},
+		}}
+	}
+	for _, status := range rt.bare {
+		all[strconv.Itoa(status)] = object{"description": http.StatusText(status)}
+	}
 	return all
 }
 

@@ -30,6 +30,7 @@ type route struct {
 	answer any     // a value of the type of the JSON answer; nil: there is none
 	media  string  // of an answer that is not JSON
 	refuse []int   // statuses of refusals, beside those that all routes have
+	bare   []int   // statuses of answers without a body, beside that of success
 
 	anyQuery bool // its parameters are its own affair
 	do       action
