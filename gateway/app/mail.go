@@ -26,7 +26,7 @@ func (a *App) openMail() {
 	a.outmail = outmail.New(outmail.Options{
 		Store:     a.broker,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
-		Hostname:  a.hostname(),
+		Hostname:  a.hostname(), Node: a.broker.Node(),
 		Forward:   a.router.Forward,
 		Send:      a.sender.Send,
 		Settings:  func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },

@@ -51,7 +51,7 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 // accept returns the record of a message that can become mail, and the message with an id.
 func (o *Outmail) accept(st *stanza.Stanza) (rec custody.Record, _ *stanza.Stanza, err error) {
 	now := time.Now()
-	rec = custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String()}
+	rec = custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String(), Steps: custody.Begun(now, o.o.Node)}
 	if rec.From, rec.To.Address, err = o.addresses(st); err != nil {
 		o.noAddress.Add(1)
 		return rec, nil, err

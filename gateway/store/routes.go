@@ -26,6 +26,7 @@ type RouteState struct {
 	Next     time.Time `json:"next,omitzero"`    // of the next attempt
 	First    time.Time `json:"first,omitzero"`   // of the first failure
 	Reason   string    `json:"reason,omitempty"` // of the last one
+	Tried    string    `json:"tried,omitempty"`  // the attempts on what waits, as custody.Steps
 }
 
 // routeRecord is a RouteState in the bucket. The key may be a hash of the name.
