@@ -56,6 +56,7 @@ var fixedOptions = []struct {
 		return config.Media{Size: c.Media.Size, Expiration: c.Media.Expiration}
 	}},
 	{"message_expiration of dead messages", func(c *config.Config) any { return c.MessageExpiration }},
+	{"trace_expiration", func(c *config.Config) any { return c.TraceExpiration }},
 	{"nats", func(c *config.Config) any { return c.NATS }},
 	{"threadpool", func(c *config.Config) any { return c.ThreadPools }},
 	{"domains of the self-signed certificate and of users without a domain in account files", func(c *config.Config) any { return c.ServedDomains() }},
