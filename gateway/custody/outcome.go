@@ -25,6 +25,15 @@ const (
 	Diverted End = "diverted"
 )
 
+// Final says whether it is an end that a message can have.
+func (e End) Final() bool {
+	switch e {
+	case Delivered, Filtered, Relayed, Failed, Expired, Dropped:
+		return true
+	}
+	return false
+}
+
 // Outcome is the record of a message that has ended, as the journal keeps it.
 type Outcome struct {
 	Record

@@ -253,7 +253,7 @@ func Read(d *broker.Delivery) (Record, error) {
 // stored notes when the broker took the message, which who accepted it could not know: its
 // record was written before.
 func (r *Record) stored(d *broker.Delivery) {
-	if r.Steps == "" || strings.IndexByte(string(r.Steps), '|') >= 0 || d.Stored.IsZero() || d.Stage == broker.Dead {
+	if !r.Steps.Whole() || strings.Contains(string(r.Steps), "|"+string(StepStored)+";") || d.Stored.IsZero() || d.Stage == broker.Dead {
 		return
 	}
 	r.Steps = r.Steps.With(Step{At: d.Stored, Kind: StepStored})

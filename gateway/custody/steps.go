@@ -359,22 +359,25 @@ func Verdicts(at time.Time, all []filters.Applied) []Step {
 	return steps
 }
 
+// Whole says whether the steps began with the acceptance: of a message that was accepted by
+// a version without steps they do not.
+func (s Steps) Whole() bool { return strings.HasPrefix(string(s), string(StepAccepted)+";") }
+
 // Timeline is the life of a message so far. Of one that was accepted by a version which
 // kept no steps it is what else the record tells.
 func (r Record) Timeline() []Step {
 	all := r.Steps.All()
-	if len(all) == 0 {
-		all = []Step{{At: r.Accepted, Kind: StepAccepted}}
-		if !r.Parked.IsZero() {
-			all = append(all, Step{At: r.Parked, Kind: StepDeferred, Answer: r.Reason})
+	if len(all) == 0 || all[0].Kind != StepAccepted {
+		old := []Step{{At: r.Accepted, Kind: StepAccepted}}
+		if len(all) == 0 && !r.Parked.IsZero() {
+			old = append(old, Step{At: r.Parked, Kind: StepDeferred, Answer: r.Reason})
 		}
-		if !r.Revived.IsZero() {
-			all = append(all, Step{At: r.Revived, Kind: StepRevived})
+		if len(all) == 0 && !r.Revived.IsZero() {
+			old = append(old, Step{At: r.Revived, Kind: StepRevived})
 		}
+		all = append(old, all...)
 	}
-	if all[0].Kind == StepAccepted {
-		all[0].Name, all[0].Peer = r.Listener, r.Peer
-	}
+	all[0].Name, all[0].Peer = r.Listener, r.Peer
 	return all
 }
 

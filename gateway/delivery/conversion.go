@@ -231,7 +231,7 @@ func (c *Conversion) fail(ctx context.Context, rec custody.Record, d *broker.Del
 		c.deferred(rec, d, err.Error())
 		return broker.Retry(0).Because(err), true
 	}
-	rec = known(rec, d)
+	rec = Known(rec, d)
 	if err := c.report(ctx, &rec, d, err); err != nil {
 		c.deferred(rec, d, err.Error())
 		return broker.Retry(0).Because(err), true

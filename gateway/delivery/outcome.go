@@ -118,7 +118,7 @@ func (dl *Delivery) report(ctx context.Context, rec custody.Record, d *broker.De
 // bury gives a message up. What stands before the colon of the reason names its
 // kind among the dead messages.
 func (dl *Delivery) bury(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	return dl.giveUp(ctx, known(rec, d), d, custody.Failed, reason, errors.New(reason))
+	return dl.giveUp(ctx, Known(rec, d), d, custody.Failed, reason, errors.New(reason))
 }
 
 // giveUp ends a message that does not arrive, when its author was told. It is among the

@@ -152,9 +152,9 @@ func storedLimits(body []byte) xmlwire.Limits {
 	return lim
 }
 
-// known is rec with what the broker knows of a message whose record cannot be
+// Known is rec with what the broker knows of a message whose record cannot be
 // read.
-func known(rec custody.Record, d *broker.Delivery) custody.Record {
+func Known(rec custody.Record, d *broker.Delivery) custody.Record {
 	if rec.ID == "" {
 		rec.ID = unknownID(d)
 	}

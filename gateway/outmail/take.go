@@ -20,8 +20,9 @@ const listener = "xmpp_listener"
 
 // Take takes custody of a message from a Jabber user to a JID that stands for a mail
 // address, and returns when it is stored. The error is a *stanza.Error for the author. An
-// error stanza is dropped: it answers something, and is never sent as mail.
-func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
+// error stanza is dropped: it answers something, and is never sent as mail. judged is what
+// filters have decided about it.
+func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza, judged custody.Steps) error {
 	if st.Type == stanza.TypeError {
 		o.loops.Add(1)
 		return nil
@@ -33,6 +34,10 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 	rec, st, err := o.accept(st)
 	if err != nil {
 		return err
+	}
+	for _, s := range judged.All() {
+		s.At = rec.Accepted // it was judged before, but not accepted before that
+		rec.Steps = rec.Steps.With(s)
 	}
 	msg, err := custody.Mail(rec, string(rec.ID), st.Append(nil, ""))
 	if err == nil {
