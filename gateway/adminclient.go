@@ -262,10 +262,19 @@ func (c adminClient) notOurs(err error) error {
 
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {
-	var p struct{ Detail, Where string }
+	var p struct {
+		Detail, Where string
+		Mistakes      []admin.Finding
+	}
 	switch err := json.Unmarshal(body, &p); {
 	case err != nil || p.Detail == "":
 		return errors.New(resp.Status)
+	case len(p.Mistakes) > 0:
+		text := "the configuration is refused, the one before stays"
+		for _, f := range p.Mistakes {
+			text += "\n" + findingText(f)
+		}
+		return fmt.Errorf("%d: %s", resp.StatusCode, text)
 	case p.Where != "":
 		return fmt.Errorf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
 	}

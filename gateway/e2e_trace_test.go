@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"testing"
 
 	"mcmt2xmpp/gateway/admin"
+	"mcmt2xmpp/gateway/admin/openapitest"
 	"mcmt2xmpp/mcmt/mailtest"
 )
 
@@ -22,9 +24,9 @@ func (g *gateway) traced(id string) []admin.Outcome {
 }
 
 // traces waits until a message has one outcome, and that is the given one.
-func (g *gateway) traces(id, outcome string) (o admin.Outcome) {
+func (g *gateway) traces(id string, outcome admin.OutcomeKind) (o admin.Outcome) {
 	g.t.Helper()
-	g.eventually(id+" "+outcome, func() bool {
+	g.eventually(id+" "+string(outcome), func() bool {
 		all := g.traced(id)
 		if len(all) != 1 || all[0].Outcome != outcome {
 			return false
@@ -48,6 +50,32 @@ func (g *gateway) searched(query string) (all []admin.Outcome) {
 			return all
 		}
 		after = "&after=" + url.QueryEscape(page.Next)
+	}
+}
+
+// asDocumented holds what is answered under paths to the document that the gateway serves.
+func (g *gateway) asDocumented(paths ...string) {
+	g.t.Helper()
+	get := func(path string) (*http.Response, []byte) {
+		resp, err := http.Get(g.admin() + path)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		if err != nil {
+			g.t.Fatal(err)
+		}
+		return resp, body
+	}
+	_, text := get("/v1/openapi.json")
+	doc, err := openapitest.Parse(text)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, path := range paths {
+		resp, body := get(path)
+		doc.CheckAnswer(g.t, resp.Request, resp.StatusCode, resp.Header, body)
 	}
 }
 
@@ -215,7 +243,7 @@ func found(t *testing.T, g *gateway) {
 		if ids[o.ID+o.JID] != "" {
 			t.Errorf("twice: %+v and %s", o, ids[o.ID+o.JID])
 		}
-		ids[o.ID+o.JID] = o.Outcome
+		ids[o.ID+o.JID] = string(o.Outcome)
 	}
 	if paged := g.searched("limit=1"); len(paged) < len(whole) {
 		t.Errorf("%d by single pages, %d at once", len(paged), len(whole))
@@ -242,6 +270,7 @@ func found(t *testing.T, g *gateway) {
 	if o := g.traces("carol@localhost", "held"); o.Stage != "park" || len(o.Steps) < 4 {
 		t.Errorf("held: %+v", o)
 	}
+	g.asDocumented("/v1/messages", "/v1/messages?limit=1", "/v1/messages?outcome=held", "/v1/messages?after=ended.!", "/v1/messages/carol@localhost", "/v1/messages/alice@localhost", "/v1/messages/ghost@old.example")
 	operate(t, g, "carol@localhost", "trace", "--outcome", "held", "--since", "1h")
 	operate(t, g, "error: no such message is known", "trace", "--outcome", "failed", "--since", "1h")
 	operate(t, g, "error: after is not the next", "trace", "--after", "ended.!")

@@ -48,7 +48,9 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(), rosterCommand(), s2sCommand(), filtersCommand(), versionCommand())
+	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(),
+		rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), benchCommand(), reloadCommand(), versionCommand(), manCommand())
+	completeNames(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})

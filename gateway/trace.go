@@ -35,7 +35,7 @@ are none.
 
   mcmt2xmpp trace --since 1h --domain chat.example.com --outcome failed
   mcmt2xmpp trace --from news@corp.example --since 2026-03-01T12:00:00Z --until 2026-03-01T13:00:00Z`,
-		Args: cobra.MaximumNArgs(1), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: atMost(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			s.read(cmd)
 			switch {

@@ -61,7 +61,7 @@ func printFound(out io.Writer, found admin.Outcomes, now time.Time) error {
 		if !o.Accepted.IsZero() {
 			accepted = span(now.Sub(o.Accepted)) + " ago"
 		}
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", accepted, printable(o.Outcome), printable(cmp.Or(o.Author, o.From, "<>")), printable(cmp.Or(o.JID, o.To)),
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", accepted, printable(string(o.Outcome)), printable(cmp.Or(o.Author, o.From, "<>")), printable(cmp.Or(o.JID, o.To)),
 			printable(o.ID), printable(cmp.Or(o.Reason, o.Proof, "-")))
 	}
 	if found.Next != "" {

@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"fmt"
 	"maps"
 	"net/http"
 	"slices"
@@ -16,65 +15,84 @@ type MessageFilter struct {
 	// time, is selected. Zero: there is no bound.
 	Since, Until time.Time
 	Domain       string // of the recipient: that of the JID or of the address as given; prepared
-	Outcome      string // one of those of Outcome
+	Outcome      OutcomeKind
 	From         string // sender's address or JID, without regard to case
 	To           string // recipient's address or bare JID, likewise
 }
 
-// outcomes are the values that an Outcome's outcome can have.
-var outcomes = []string{"delivered", "filtered", "relayed", "failed", "expired", "dropped", "waiting", "deferred", "held"}
+// searchQuery are the fields of a MessageFilter as parameters, and how much is listed.
+var searchQuery = []field{
+	{"since", "under way at this time or later: " + momentText, ""},
+	{"until", "accepted before this time, likewise", ""},
+	{"domain", "of the recipient: that of the JID, or of the address as given", ""},
+	{"outcome", "what has become of it", OutcomeKind("")},
+	{"from", "address of the sender, or JID of the author", ""},
+	{"to", "address or bare JID of the recipient", ""},
+	limitField,
+	{"after", "next of an earlier answer: go on behind that", ""},
+}
 
-// readSearch reads the query of a search.
+// readSearch reads the query of a search, which has no other parameters.
 func readSearch(r *http.Request, now time.Time) (f MessageFilter, limit int, after string, err error) {
 	fields, err := query(r)
 	if err != nil {
 		return f, 0, "", err
 	}
-	limit = defaultLimit
+	if limit, err = limitOf(fields); err != nil {
+		return f, 0, "", err
+	}
+	if f.Since, f.Until, err = window(fields, now); err != nil {
+		return f, 0, "", err
+	}
 	for _, name := range slices.Sorted(maps.Keys(fields)) {
 		v := fields[name]
 		switch name {
-		case "limit":
-			if limit, err = strconv.Atoi(v); err != nil || limit < 1 || limit > maxLimit {
-				err = badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
-			}
+		case "domain":
+			f.Domain, err = domain(name, v)
+		case "outcome":
+			f.Outcome, err = outcomeKind(name, v)
+		case "from":
+			f.From, err = text(name, v)
+		case "to":
+			f.To, err = text(name, v)
 		case "after":
 			after, err = text(name, v)
-		default:
-			err = f.set(name, v, now)
 		}
 		if err != nil {
 			return f, 0, "", err
 		}
 	}
-	if !f.Since.IsZero() && !f.Until.IsZero() && !f.Since.Before(f.Until) {
-		return f, 0, "", badRequest("since must be before until")
-	}
 	return f, limit, after, nil
 }
 
-// set reads one field of the filter.
-func (f *MessageFilter) set(name, v string, now time.Time) (err error) {
-	switch name {
-	case "since":
-		f.Since, err = moment(name, v, now)
-	case "until":
-		f.Until, err = moment(name, v, now)
-	case "domain":
-		f.Domain, err = domain(name, v)
-	case "outcome":
-		if f.Outcome = v; !slices.Contains(outcomes, v) {
-			err = badRequest("outcome must be one of " + strings.Join(outcomes, ", "))
-		}
-	case "from":
-		f.From, err = text(name, v)
-	case "to":
-		f.To, err = text(name, v)
-	default:
-		return badRequest(fmt.Sprintf("there is no %q here, but since, until, domain, outcome, from, to, limit and after", name))
+func outcomeKind(name, v string) (OutcomeKind, error) {
+	k := OutcomeKind(v)
+	if all := k.values(); !slices.Contains(all, v) {
+		return "", badRequest(name + " must be one of " + strings.Join(all, ", "))
 	}
-	return err
+	return k, nil
 }
+
+// window reads the parameters since and until. Zero: there is none.
+func window(fields map[string]string, now time.Time) (since, until time.Time, err error) {
+	if v, ok := fields["since"]; ok {
+		if since, err = moment("since", v, now); err != nil {
+			return since, until, err
+		}
+	}
+	if v, ok := fields["until"]; ok {
+		if until, err = moment("until", v, now); err != nil {
+			return since, until, err
+		}
+	}
+	if !since.IsZero() && !until.IsZero() && !since.Before(until) {
+		return since, until, badRequest("since must be before until")
+	}
+	return since, until, nil
+}
+
+// momentText says in the document what moment reads.
+const momentText = "RFC 3339, or how long ago, such as 90m, 12h or 7d"
 
 // moment reads a time (RFC 3339), or how long ago it is, such as 90m, 12h or 7d.
 func moment(name, v string, now time.Time) (time.Time, error) {

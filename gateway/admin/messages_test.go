@@ -126,3 +126,21 @@ func TestSearch(t *testing.T) {
 	f.history.err = fmt.Errorf("%w: %q", ErrAfter, "x")
 	checkProblem(t, f.ask("GET", "/v1/messages?after=x", "", nil), 400, "after is not the next of an earlier answer")
 }
+
+// TestMoment: times as people write them.
+func TestMoment(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 28, 8, 0, 0, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"2h": now.Add(-2 * time.Hour), "0s": now, "7d": now.Add(-7 * 24 * time.Hour), "2026-11-28T07:30:00+01:00": now.Add(-90 * time.Minute),
+	} {
+		if got, err := moment("since", text, now); err != nil || !got.Equal(want) {
+			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "yesterday", "-2h", "-2d", "2026-11-28", "8:00"} {
+		if got, err := moment("since", text, now); err == nil {
+			t.Errorf("%q: %v", text, got)
+		}
+	}
+}

@@ -30,6 +30,7 @@ func (a *App) filter(ctx context.Context, it *filters.Item) (*stanza.Stanza, []f
 	}
 	switch outcome.Action {
 	case filters.Drop:
+		a.logDropped(it.Stanza, outcome.Verdicts)
 		return nil, nil, nil
 	case filters.Defer:
 		return nil, nil, errDeferred

@@ -270,10 +270,9 @@ func (h history) underWay(stage broker.Stage, p *broker.Peeked, states map[strin
 
 // told is what an operator gets to see of a message that has ended.
 func told(o custody.Outcome) admin.Outcome {
-	all := o.Timeline()
-	out := outcome(o.Record, all)
-	out.JID, out.Outcome, out.Proof, out.Reason, out.Node = o.Address, string(o.End), o.Proof, o.Why, o.Node
-	out.Ended, out.Attempts = o.Ended, max(o.Attempts, custody.Tries(all))
+	out := outcome(o.Record, o.Timeline())
+	out.JID, out.Outcome, out.Proof, out.Reason, out.Node = o.Address, admin.OutcomeKind(o.End), o.Proof, o.Why, o.Node
+	out.Ended, out.Attempts = o.Ended, o.Tried()
 	return out
 }
 
@@ -285,7 +284,7 @@ func (m underWay) told() admin.Outcome {
 	if m.stage != broker.Park {
 		return out
 	}
-	out.Outcome, out.Reason, out.Next, out.Attempts = string(m.state), m.rec.Reason, m.RouteState.Next, max(out.Attempts, m.RouteState.Attempts)
+	out.Outcome, out.Reason, out.Next, out.Attempts = admin.OutcomeKind(m.state), m.rec.Reason, m.RouteState.Next, max(out.Attempts, m.RouteState.Attempts)
 	if m.RouteState.Reason != "" {
 		out.Reason = m.RouteState.Reason
 	}

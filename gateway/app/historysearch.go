@@ -153,7 +153,7 @@ func (h history) mayEndAgain(r broker.Record) bool {
 	case err != nil:
 		return false
 	case o.End == custody.Delivered:
-		return !h.app.router.Serves(domainOf(bareOf(o.Address)))
+		return !h.app.router.Serves(custody.DomainOf(bareOf(o.Address)))
 	}
 	return o.End == custody.Failed || o.End == custody.Expired
 }
@@ -171,11 +171,11 @@ func newSelection(f admin.MessageFilter) selection {
 
 // may says whether s selects the message of a record.
 func (s *selection) may(r broker.Record) bool {
-	if s.Outcome != "" && !bytes.Contains(r.Data, []byte(`"end":"`+s.Outcome+`"`)) {
+	if s.Outcome != "" && !bytes.Contains(r.Data, []byte(`"end":"`+string(s.Outcome)+`"`)) {
 		return false // most are not even read
 	}
 	o, err := custody.DecodeOutcome(r.Data)
-	if err != nil || o.End == custody.Diverted || s.Outcome != "" && string(o.End) != s.Outcome {
+	if err != nil || o.End == custody.Diverted || s.Outcome != "" && o.End != custody.End(s.Outcome) {
 		return false
 	}
 	return (s.Since.IsZero() || !o.Ended.Before(s.Since)) && s.holds(&o.Record, o.Address)
@@ -188,7 +188,7 @@ func (s *selection) open(m underWay) bool {
 
 func (s *selection) holds(r *custody.Record, recipient string) bool {
 	return (s.Until.IsZero() || r.Accepted.Before(s.Until)) &&
-		(s.Domain == "" || domainOf(bareOf(recipient)) == s.Domain || strings.EqualFold(domainOf(r.To.Address), s.Domain)) &&
+		(s.Domain == "" || custody.DomainOf(bareOf(recipient)) == s.Domain || strings.EqualFold(custody.DomainOf(r.To.Address), s.Domain)) &&
 		(s.from == "" || strings.ToLower(r.From) == s.from || strings.ToLower(r.Author) == s.from || strings.ToLower(bareOf(r.Author)) == s.from) &&
 		(s.to == "" || strings.ToLower(r.To.Address) == s.to || isFor(recipient, s.bare))
 }

@@ -26,15 +26,17 @@ func (a *App) openMail() {
 	a.outmail = outmail.New(outmail.Options{
 		Store:     a.broker,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
-		Hostname:  a.hostname(), Node: a.broker.Node(),
-		Forward:  a.router.Forward,
-		Send:     a.sender.Send,
-		Settings: func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },
-		Fetch:    a.fetchFiles(),
-		Serves:   a.router.Serves,
-		May:      a.mayMail,
-		Trace:    a.trace,
-		Log:      a.log,
+		Hostname:  a.hostname(),
+		Node:      a.broker.Node(),
+		Forward:   a.router.Forward,
+		Send:      a.sender.Send,
+		Settings:  func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },
+		Fetch:     a.fetchFiles(),
+		Serves:    a.router.Serves,
+		May:       a.mayMail,
+		Tickets:   convert.Tickets{Key: a.accounts.secret},
+		Trace:     a.trace,
+		Log:       a.log,
 	})
 	a.mail = delivery.New(delivery.Options{
 		Broker: a.broker, Carrier: a.outmail, Reporter: a.outmail, States: a.routes, Holds: a.holds, Exchange: a.broker,
@@ -184,6 +186,9 @@ func (a *App) mailMetrics() []admin.Metric {
 			add(float64(s.NoContent), "content")
 			add(float64(s.Loops), "loop")
 			add(float64(s.NotStored), "store")
+		}},
+		{Name: "mail_receipts_total", Help: "Receipts for Jabber users that were made of reports of mail servers.", Collect: func(add add) {
+			add(float64(a.conversion.Stats().Receipts))
 		}},
 		{Name: "reports_total", Help: "Delivery status notifications by their action; told are Jabber users who got a stanza error instead.", Labels: []string{"action"}, Collect: func(add add) {
 			s := a.outmail.Stats()

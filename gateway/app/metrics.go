@@ -23,7 +23,7 @@ type add = func(value float64, labels ...string)
 // metrics lists what the parts count.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
-	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
 		all = append(all, group...)
 	}
 	return all

@@ -390,6 +390,9 @@ func (o Outcome) Timeline() []Step {
 	return append(o.Record.Timeline(), end)
 }
 
+// Tried is how many attempts there were, also those before the last stage.
+func (o Outcome) Tried() int { return max(o.Attempts, Tries(o.Timeline())) }
+
 // Tries is how many attempts steps tell of, that of the end included.
 func Tries(all []Step) (n int) {
 	for _, s := range all {

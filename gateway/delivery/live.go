@@ -128,6 +128,7 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, ste
 			rt.expires = dl.deadline(rec)
 		}
 		rt.anew = true
+		dl.expectWarning(rt, rec)
 		dl.deferred.Add(1)
 		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: step.Answer, Attempt: d.Attempt}))
 		return broker.Ack(), true
