@@ -79,12 +79,69 @@ func (b *Broker) Records(ctx context.Context, id, recipient string, since time.T
 	return s.found[:min(len(s.found), limit)], nil
 }
 
-// search is one call of Records.
+// Find is Records for one id and the recipients it has, which stops as soon as enough says
+// so of what was found, in whatever order. Records that went by themselves are found at
+// once; after them bundles are read that were stored at since or later (zero: all) and
+// before until (zero: likewise): the nearer since is to the end of the message, the quicker.
+func (b *Broker) Find(ctx context.Context, id string, since, until time.Time, enough func(found []Record) bool) ([]Record, error) {
+	if err := b.begin(); err != nil {
+		return nil, fmt.Errorf("broker: find: %w", err)
+	}
+	defer b.calls.Done()
+	s := search{id: id, since: since, until: until, enough: enough}
+	err := b.search(ctx, &s, recordFilter(id, ""), math.MaxInt)
+	if err == nil && !s.over() {
+		err = b.search(ctx, &s, bundles, math.MaxInt)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("broker: find: %w", err)
+	}
+	slices.SortStableFunc(s.found, func(a, b Record) int { return a.At.Compare(b.At) })
+	s.supersede()
+	return s.found, nil
+}
+
+// Scan calls do with the records that were stored at since or later (zero: all), in that
+// order, until it returns false. One that took the place of another comes after it. Some
+// 400,000 are read in a second.
+func (b *Broker) Scan(ctx context.Context, since time.Time, do func(Record) bool) error {
+	if err := b.begin(); err != nil {
+		return fmt.Errorf("broker: scan: %w", err)
+	}
+	defer b.calls.Done()
+	q := query{stream: streamTrace, limit: readMessages}
+	if !since.IsZero() {
+		q.since = since.Add(-maxBundle) // see search
+	}
+	for {
+		msgs, left, err := b.read(ctx, q)
+		if err != nil {
+			return fmt.Errorf("broker: scan: %w", err)
+		}
+		for _, m := range msgs {
+			for r := range expand(m) {
+				if !r.At.Before(since) && !do(r) {
+					return nil
+				}
+			}
+		}
+		if left == 0 {
+			return nil
+		}
+		q.from = msgs[len(msgs)-1].seq + 1
+	}
+}
+
+// search is one call of Records or Find.
 type search struct {
 	id, recipient string
-	since         time.Time
+	since, until  time.Time
 	found         []Record
+	enough        func([]Record) bool // nil: what limits it is said elsewhere
 }
+
+// over says whether nothing else is looked for.
+func (s *search) over() bool { return s.enough != nil && len(s.found) > 0 && s.enough(s.found) }
 
 // search reads the messages of the journal under filter until enough is found.
 func (b *Broker) search(ctx context.Context, s *search, filter string, enough int) error {
@@ -107,7 +164,7 @@ func (b *Broker) search(ctx context.Context, s *search, filter string, enough in
 		for _, m := range msgs {
 			s.take(m)
 		}
-		if left == 0 {
+		if left == 0 || s.over() || !s.until.IsZero() && !msgs[len(msgs)-1].at.Before(s.until) {
 			return nil
 		}
 		q.from = msgs[len(msgs)-1].seq + 1

@@ -471,3 +471,101 @@ func TestJournalLayout(t *testing.T) {
 		t.Errorf("%d records are stored", n)
 	}
 }
+
+// TestFind: the records of one id are found among those that went by themselves and in
+// bundles, and no more is read once it is enough.
+func TestFind(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	write := func(n int, rs ...Record) {
+		t.Helper()
+		items := make([]*item, n, n+len(rs))
+		for i := range items {
+			items[i] = &item{due: due{record: &Record{ID: fmt.Sprint("other", i), Recipient: "r", Data: bytes.Repeat([]byte("x"), 4<<10)}}}
+		}
+		for i := range rs {
+			items = append(items, &item{due: due{record: &rs[i]}})
+		}
+		if err := b.write(ctx, items); err != nil {
+			t.Fatal(err)
+		}
+	}
+	start := time.Now()
+	write(300, Record{ID: "1", Recipient: "a", Data: []byte("first")})
+	between := time.Now()
+	write(300, Record{ID: "1", Recipient: "b", Data: []byte("second")})
+	find := func(since, until time.Time, enough int) (s string) {
+		t.Helper()
+		found, err := b.Find(ctx, "1", since, until, func(found []Record) bool { return len(found) >= enough })
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range found {
+			s += string(r.Data) + " "
+		}
+		return s
+	}
+	if got := find(time.Time{}, time.Time{}, 3); got != "first second " {
+		t.Errorf("all: %s", got)
+	}
+	if got := find(time.Time{}, time.Time{}, 1); got != "first " {
+		t.Errorf("one is enough: %s", got)
+	}
+	if got := find(between, time.Time{}, 3); got != "second " {
+		t.Errorf("the later: %s", got)
+	}
+	if got := find(start, between, 3); !strings.HasPrefix(got, "first ") {
+		t.Errorf("the earlier: %s", got)
+	}
+	if err := b.Record(ctx, Record{ID: "1", Recipient: "a", Data: []byte("last")}); err != nil {
+		t.Fatal(err)
+	}
+	if got := find(time.Time{}, time.Time{}, 1); got != "last " {
+		t.Errorf("by itself: %s", got)
+	}
+	if got := find(time.Time{}, time.Time{}, 3); got != "second last " {
+		t.Errorf("in place of another: %s", got)
+	}
+}
+
+// TestScan: what is in the journal is read in order, from a time on, for as long as it is
+// wanted.
+func TestScan(t *testing.T) {
+	t.Parallel()
+	b := openTest(t, small(t.TempDir()))
+	ctx := testContext(t)
+	const n = 2*readMessages + 10
+	items := make([]*item, n)
+	for i := range items {
+		items[i] = &item{due: due{record: &Record{ID: fmt.Sprint(i), Recipient: "r", Data: bytes.Repeat([]byte("x"), 10<<10)}}}
+	}
+	if err := b.write(ctx, items); err != nil {
+		t.Fatal(err)
+	}
+	scan := func(since time.Time, most int) (all []Record) {
+		t.Helper()
+		if err := b.Scan(ctx, since, func(r Record) bool { all = append(all, r); return len(all) < most }); err != nil {
+			t.Fatal(err)
+		}
+		return all
+	}
+	all := scan(time.Time{}, n+1)
+	if len(all) != n {
+		t.Fatalf("%d records, want %d", len(all), n)
+	}
+	for i, r := range all {
+		if r.ID != fmt.Sprint(i) || i > 0 && !r.At.After(all[i-1].At) {
+			t.Fatalf("record %d is %s of %s", i, r.ID, r.At)
+		}
+	}
+	if got := scan(time.Time{}, 3); len(got) != 3 {
+		t.Errorf("%d records, want 3", len(got))
+	}
+	if got := scan(all[n-3].At.Add(1), n); len(got) != 2 || got[0].ID != all[n-2].ID {
+		t.Errorf("the last two: %d", len(got))
+	}
+	if got := scan(time.Now().Add(time.Hour), n); len(got) != 0 {
+		t.Errorf("of the future: %d", len(got))
+	}
+}

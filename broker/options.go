@@ -78,6 +78,10 @@ type Options struct {
 	// Zero is 14 days.
 	Expiration time.Duration
 
+	// Journal is how long the record of a message that has ended is kept; the oldest
+	// go before where the journal's share of MaxStore is full. Zero is 7 days.
+	Journal time.Duration
+
 	// Log gets the server's warnings and errors, and ours. The zero value
 	// writes nothing.
 	Log zerolog.Logger
@@ -140,5 +144,6 @@ func (o Options) withDefaults() (Options, error) {
 	orInt(&o.DiskReserve, 512*mib)
 	orTime(&o.StoreTimeout, 5*time.Second)
 	orTime(&o.Expiration, 14*24*time.Hour)
+	orTime(&o.Journal, traceAge)
 	return o, nil
 }

@@ -53,8 +53,8 @@ func streamOf(s Stage) string {
 // queues are the stages that are work queues, in the order of the pipeline.
 var queues = []Stage{Ingest, Deliver, Park, Mail}
 
-// The journal: how long the record of a finished message can be looked up, and
-// how many messages it has at most. Each message has a subject of its own, of which
+// The journal: how long the record of a finished message can be looked up where the
+// options do not say, and how many messages it has at most. Each message has a subject of its own, of which
 // the server keeps an index in memory: 100 bytes, and 250 while what is near it in
 // the file was in use within two minutes. So their number is bounded beside the
 // bytes: 52 MiB of memory for the 209,715 of a store of 8 GiB, were each record to
@@ -84,7 +84,7 @@ func layout(o Options) []jetstream.StreamConfig {
 			MaxAge: age, Duplicates: min(age, 2*time.Minute), AllowDirect: true,
 		}
 	}
-	trace := kept(streamTrace, "trace.*.*", 3, traceAge)
+	trace := kept(streamTrace, "trace.*.*", 3, o.Journal)
 	trace.MaxMsgs = min(max(o.MaxStore/traceShare, 1), traceMost)
 	trace.MaxMsgsPerSubject = 1           // a repetition takes the place of the first
 	trace.MaxMsgSize = maxRecord + 16<<10 // the record with its header

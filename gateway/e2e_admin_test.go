@@ -130,6 +130,7 @@ operator "anna" { role = "operate" token_file = "anna.token" }`)
 	anna.get("/v1/queue").is(t, 200, `"state":"held"`)
 	anna.get("/v1/queue?stat=held").is(t, 400, `there is no \"stat\" here`)
 	anna.get("/v1/messages/nothing").is(t, 404)
+	grafana.get("/v1/messages?since=1h&outcome=failed").is(t, 200, `{"outcomes":[]}`)
 	anna.get("/v1/s2s").is(t, 200, "[]")
 	anna.get("/v1/filters").is(t, 200, "chat-states")
 

@@ -111,7 +111,9 @@ func TestEventForm(t *testing.T) {
 	}
 	kind = reflect.TypeFor[events.Data]()
 	for i := range kind.NumField() {
-		if f := kind.Field(i); api[f.Tag.Get("json")] != f.Type {
+		f := kind.Field(i)
+		of := api[f.Tag.Get("json")]
+		if text := of != nil && of.Kind() == reflect.String && f.Type.Kind() == reflect.String; of != f.Type && !text {
 			t.Errorf("%s is not that of GET /v1/messages/{id}", f.Tag.Get("json"))
 		}
 	}

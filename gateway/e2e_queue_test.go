@@ -224,7 +224,7 @@ func TestTrace(t *testing.T) {
 		return len(found.Outcomes) == 2 && found.Outcomes[0].Outcome != "waiting" && found.Outcomes[1].Outcome != "waiting"
 	})
 	for _, o := range found.Outcomes {
-		want := map[string]string{"bob@localhost": "delivered", away: "deferred"}[o.JID]
+		want := map[string]admin.OutcomeKind{"bob@localhost": "delivered", away: "deferred"}[o.JID]
 		if o.ID != id || o.Outcome != want || o.StanzaID == "" || o.From != "news@corp.example" || o.To != o.JID || o.Accepted.IsZero() ||
 			o.Ended.IsZero() != (want == "deferred") || (o.Proof != "") != (want == "delivered") || o.Listener == "" || o.Attempts < 1 {
 			t.Errorf("%+v, want it %s", o, want)

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -191,6 +192,20 @@ func (h fakeHistory) Message(_ context.Context, id string) (found []admin.Outcom
 		}
 	}
 	return found, nil
+}
+
+// Messages finds by outcome, one at a time.
+func (h fakeHistory) Messages(_ context.Context, f admin.MessageFilter, limit int, after string) (found []admin.Outcome, next string, err error) {
+	n, _ := strconv.Atoi(after)
+	for ; n < len(h) && len(found) < min(limit, 1); n++ {
+		if f.Outcome == "" || h[n].Outcome == f.Outcome {
+			found = append(found, h[n])
+		}
+	}
+	if n < len(h) {
+		next = strconv.Itoa(n)
+	}
+	return found, next, nil
 }
 
 func scriptOperated(ts *testscript.TestScript, neg bool, args []string) {

@@ -189,6 +189,14 @@ func TestInteropReceipt(t *testing.T) {
 	if r := st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "received"}); r == nil || r.Attr("id") != "id-6-w" || st.From != bob || bodyOf(st) != "" {
 		t.Errorf("%s\n%s", st, report.Raw)
 	}
+	g.eventually("the life of the receipt", func() bool {
+		for _, o := range g.searched("to=alice@localhost&outcome=delivered") {
+			if o.Part == "report" && slices.Contains(stepsOf(o), "converted report") {
+				return true
+			}
+		}
+		return false
+	})
 	changed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: relayed"))
 	failed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: failed"))
 	for _, raw := range [][]byte{changed, failed} {

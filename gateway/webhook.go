@@ -127,35 +127,16 @@ func (t *target) webhookReplay() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			query := make(url.Values)
 			for name, text := range map[string]string{"since": since, "until": until} {
-				at, err := moment(text, time.Now())
-				if err != nil {
-					return fmt.Errorf("--%s: %w", name, err)
-				}
-				if text != "" {
-					query.Set(name, at.Format(time.RFC3339Nano))
+				if cmd.Flags().Changed(name) {
+					query.Set(name, text)
 				}
 			}
 			return t.callWebhook(cmd, args[0], "replay", query, "gets it once more")
 		},
 	})
-	cmd.Flags().StringVar(&since, "since", "", "`TIME` of the first, as 2026-11-28T08:00:00Z or as 2h for two hours ago; where it is not given all that is recorded")
+	cmd.Flags().StringVar(&since, "since", "", "`TIME` of the first, as 2026-11-28T08:00:00Z, or how long ago, such as 90m, 12h or 7d; where it is not given all that is recorded")
 	cmd.Flags().StringVar(&until, "until", "", "`TIME` of the last; where it is not given now")
 	return cmd
-}
-
-// moment reads a time, or how long ago it is. Zero: the text is empty.
-func moment(text string, now time.Time) (time.Time, error) {
-	if text == "" {
-		return time.Time{}, nil
-	}
-	if ago, err := time.ParseDuration(text); err == nil && ago >= 0 {
-		return now.Add(-ago), nil
-	}
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("%q is no time: write 2026-11-28T08:00:00Z, or 2h for two hours ago", text)
-	}
-	return at, nil
 }
 
 func (t *target) callWebhook(cmd *cobra.Command, name, action string, query url.Values, become string) error {

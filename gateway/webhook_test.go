@@ -35,21 +35,3 @@ func TestWebhookPrinted(t *testing.T) {
 		}
 	}
 }
-
-// TestMoment: times as people write them.
-func TestMoment(t *testing.T) {
-	t.Parallel()
-	now := time.Date(2026, 11, 28, 8, 0, 0, 0, time.UTC)
-	for text, want := range map[string]time.Time{
-		"": {}, "2h": now.Add(-2 * time.Hour), "0s": now, "2026-11-28T07:30:00+01:00": now.Add(-90 * time.Minute),
-	} {
-		if got, err := moment(text, now); err != nil || !got.Equal(want) {
-			t.Errorf("%q: %v, %v, want %v", text, got, err, want)
-		}
-	}
-	for _, text := range []string{"yesterday", "-2h", "2026-11-28", "8:00"} {
-		if got, err := moment(text, now); err == nil {
-			t.Errorf("%q: %v", text, got)
-		}
-	}
-}

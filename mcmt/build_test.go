@@ -138,6 +138,14 @@ func TestNewID(t *testing.T) {
 		}
 		seen[id], last = true, id
 	}
+	if at, ok := NewID(now).Time(); !ok || !at.Equal(now.Truncate(time.Microsecond)) {
+		t.Errorf("the time is %s, want %s", at, now)
+	}
+	for _, id := range []ID{"", "q1", "1j19h1mad0qp9vfpauhiaq", "1j19h1mad0qp9vfpauhiaz3", "<j19h1mad0qp9vfpauhiaq3"} {
+		if at, ok := id.Time(); ok {
+			t.Errorf("%s has the time %s", id, at)
+		}
+	}
 	if a, b := NewID(now), NewID(now); a == b || a[:11] != b[:11] {
 		t.Errorf("%q and %q of one moment", a, b)
 	}

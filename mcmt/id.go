@@ -3,6 +3,7 @@ package mcmt
 import (
 	"crypto/rand"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -19,6 +20,24 @@ func NewID(now time.Time) ID {
 	putDigits(b[:11], uint64(max(now.UnixMicro(), 0)))
 	putDigits(b[11:], binary.BigEndian.Uint64(random[:]))
 	return ID(b[:])
+}
+
+// Time is when the message was accepted; false: it is no ID that NewID has made. What was
+// made otherwise may look like one, of any time.
+func (id ID) Time() (time.Time, bool) {
+	if len(id) != 23 {
+		return time.Time{}, false
+	}
+	us := int64(0)
+	for _, c := range []byte(id) {
+		if strings.IndexByte(idDigits, c) < 0 {
+			return time.Time{}, false
+		}
+	}
+	for _, c := range []byte(id[:11]) {
+		us = us<<5 | int64(strings.IndexByte(idDigits, c))
+	}
+	return time.UnixMicro(us), true
 }
 
 // putDigits fills b with the lowest digits of v.

@@ -24,6 +24,7 @@
 //	queue.go        /v1/queue
 //	queuefilter.go  which messages a request is about
 //	messages.go     /v1/messages
+//	messagefilter.go  which messages a search is about
 //	servers.go      /v1/s2s
 //	filters.go      /v1/filters
 //	webhooks.go     /v1/webhooks

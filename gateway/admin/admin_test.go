@@ -228,7 +228,7 @@ func TestAccess(t *testing.T) {
 		r.RemoteAddr, r.Host = "@", "gateway"
 	}
 	f := newFixture(t)
-	f.history.outcomes = map[string][]Outcome{"q1": {{ID: "q1"}}}
+	f.history.outcomes = map[string][]Outcome{"q1": {{ID: "q1", Outcome: "delivered"}}}
 	for _, c := range []struct {
 		name string
 		edit func(*http.Request)

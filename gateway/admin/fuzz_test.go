@@ -65,7 +65,7 @@ func FuzzQueueFilter(f *testing.F) {
 // FuzzRequest: whatever the query and the body are, every route answers, with what the
 // document of the API says, and nothing goes wrong within.
 func FuzzRequest(f *testing.F) {
-	for i, s := range []string{"", "limit=7", "limit=-1&limit=2", "state=dead&recipient=a@localhost", "from=a.example", "%zz", "a;b", "id=%00"} {
+	for i, s := range []string{"", "limit=7", "limit=-1&limit=2", "state=dead&recipient=a@localhost", "from=a.example", "%zz", "a;b", "id=%00", "since=7d&outcome=failed&after=x"} {
 		f.Add(uint8(3*i), s, `{"jid":"a@localhost","password":"x","all":true}`)
 		f.Add(uint8(5*i+1), s, `{"a@localhost":{"groups":[1]}}`)
 	}

@@ -2,11 +2,9 @@ package admin
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
-	"strings"
+	"strconv"
 	"time"
 )
 
@@ -36,72 +34,37 @@ func storiesOf(outcomes []Outcome) []story {
 	return all
 }
 
-// stepsOf are the steps that an outcome lists, or else those that it tells of.
+// stepsOf are the steps of an outcome, or else those that it tells of itself: a record of
+// an older version has none.
 func stepsOf(o Outcome) []storyStep {
-	var listed struct {
-		Steps []map[string]any `json:"steps"`
-	}
-	if err := json.Unmarshal(encoded(o), &listed); err == nil && len(listed.Steps) > 0 {
-		all := make([]storyStep, len(listed.Steps))
-		for i, s := range listed.Steps {
-			all[i] = anyStep(s)
+	if len(o.Steps) == 0 {
+		return []storyStep{
+			{o.Accepted, "accepted", facts("listener", o.Listener, "from", cmp.Or(o.From, "<>"), "to", o.To)},
+			{o.Ended, string(o.Outcome), facts("made from", o.Part, "attempts", fmt.Sprint(o.Attempts), "proof", o.Proof, "why", o.Reason, "node", o.Node)},
 		}
-		return all
 	}
-	accepted := storyStep{o.Accepted, "accepted", facts("listener", o.Listener, "from", cmp.Or(o.From, "<>"), "to", o.To)}
-	end := storyStep{o.Ended, o.Outcome, facts("made from", o.Part, "attempts", fmt.Sprint(o.Attempts), "proof", o.Proof, "why", o.Reason, "node", o.Node)}
-	return []storyStep{accepted, end}
+	all := make([]storyStep, len(o.Steps))
+	for i, s := range o.Steps {
+		all[i] = storyStep{s.At, s.Step, facts("name", s.Name, "verdict", s.Verdict, "shadow", map[bool]string{true: "yes"}[s.Shadow], "route", s.Route,
+			"peer", s.Peer, "answer", s.Answer, "count", times(s.Count), "until", untold(s.Until), "node", s.Node)}
+	}
+	return all
 }
 
-// The fields of a step that say what happened and when, the first that is there; and
-// those that are told before the others.
-var (
-	stepTitles = []string{"step", "stage", "event", "outcome"}
-	stepTimes  = []string{"at", "time"}
-	stepFirst  = []string{"name", "verdict", "shadow", "route", "peer", "answer", "reason"}
-)
-
-// anyStep tells a step by its fields, whichever they are.
-func anyStep(fields map[string]any) (s storyStep) {
-	take := func(names []string) string {
-		for _, name := range names {
-			if text, ok := fields[name].(string); ok && text != "" {
-				delete(fields, name)
-				return text
-			}
-		}
+// times is how often something happened, empty for once.
+func times(n int) string {
+	if n == 0 {
 		return ""
 	}
-	s.Title = take(stepTitles)
-	s.Time, _ = time.Parse(time.RFC3339Nano, take(stepTimes)) // zero where it says none
-	names := slices.Sorted(maps.Keys(fields))
-	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(place(a), place(b)) })
-	for _, name := range names {
-		s.Facts = append(s.Facts, facts(strings.ReplaceAll(name, "_", " "), worded(fields[name]))...)
-	}
-	return s
+	return strconv.Itoa(n)
 }
 
-// place is that of a fact among those of a step.
-func place(name string) int {
-	if i := slices.Index(stepFirst, name); i >= 0 {
-		return i
+// untold is a time for a person, empty for none.
+func untold(t time.Time) string {
+	if t.IsZero() {
+		return ""
 	}
-	return len(stepFirst)
-}
-
-// worded is a value of JSON for a person, empty for nothing.
-func worded(value any) string {
-	switch v := value.(type) {
-	case string:
-		if t, err := time.Parse(time.RFC3339Nano, v); err == nil {
-			return stamp(t)
-		}
-		return v
-	case bool:
-		return map[bool]string{true: "yes"}[v]
-	}
-	return string(encoded(value))
+	return stamp(t)
 }
 
 // facts are the pairs that say something.

@@ -74,8 +74,8 @@ func (s *Server) webhookRoutes() []route {
 
 // replayQuery are the parameters of NAME:replay.
 var replayQuery = []field{
-	{"since", "the first time that is meant (RFC 3339)", time.Time{}},
-	{"until", "the first time that is not (RFC 3339)", time.Time{}},
+	{"since", "the first time that is meant: " + momentText, ""},
+	{"until", "the first time that is not, likewise", ""},
 }
 
 func webhookRefusal(err error) (int, string) {
@@ -129,17 +129,13 @@ func (s *Server) callWebhook(x *exchange, r *http.Request) error {
 }
 
 func (s *Server) replayWebhook(r *http.Request, name string) (Webhook, error) {
-	var since, until time.Time
-	for key, values := range r.URL.Query() {
-		into := map[string]*time.Time{"since": &since, "until": &until}[key]
-		at, err := time.Parse(time.RFC3339, values[0])
-		if err != nil || len(values) > 1 {
-			return Webhook{}, badRequest(key + ": one time as 2026-11-28T08:00:00Z (RFC 3339)")
-		}
-		*into = at
+	fields, err := query(r)
+	if err != nil {
+		return Webhook{}, err
 	}
-	if !until.IsZero() && !since.Before(until) {
-		return Webhook{}, badRequest("until is not later than since")
+	since, until, err := window(fields, time.Now())
+	if err != nil {
+		return Webhook{}, err
 	}
 	return s.o.Webhooks.Replay(r.Context(), name, since, until)
 }

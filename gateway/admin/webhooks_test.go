@@ -57,9 +57,9 @@ func TestWebhooks(t *testing.T) {
 	h.asked = nil
 	for path, detail := range map[string]string{
 		"/v1/webhooks/crm:retry?since=x":                                                "knows no parameters",
-		"/v1/webhooks/crm:replay?since=yesterday":                                       "since: one time",
+		"/v1/webhooks/crm:replay?since=yesterday":                                       "since must be a time",
 		"/v1/webhooks/crm:replay?from=2026-11-28T08:00:00Z":                             "but since, until",
-		"/v1/webhooks/crm:replay?since=2026-11-28T08:00:00Z&until=2026-11-28T08:00:00Z": "not later",
+		"/v1/webhooks/crm:replay?since=2026-11-28T08:00:00Z&until=2026-11-28T08:00:00Z": "since must be before until",
 	} {
 		checkProblem(t, f.ask("POST", path, "", nil), http.StatusBadRequest, detail)
 	}

@@ -259,7 +259,7 @@ func OpenBroker(ctx context.Context, cfg *config.Config, log zerolog.Logger) (*b
 		URLs: n.URLs, CredsFile: n.Credentials, User: n.User, Password: n.Password.Reveal(), Token: n.Token.Reveal(),
 		TLSCA: n.TLSCA, TLSCert: n.TLSCert, TLSKey: n.TLSKey, Replicas: n.Replicas, Slices: n.Slices,
 		Durability: broker.Durability(n.Durability),
-		MaxStore:   n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration,
+		MaxStore:   n.MaxStore, MaxMemory: n.MaxMemory, DiskReserve: n.DiskReserve, Expiration: cfg.MessageExpiration, Journal: cfg.TraceExpiration,
 		Log: log.With().Str("part", "broker").Logger(),
 	}
 	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {

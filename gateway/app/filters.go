@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"time"
 
 	"mcmt2xmpp/filters"
 	"mcmt2xmpp/gateway/custody"
@@ -18,8 +19,8 @@ func (f filtering) Report() filters.Report { return f.app.state.Load().rules.Fil
 // the message, so it is he who tries again later.
 var errDeferred = &stanza.Error{Type: stanza.Wait, Condition: stanza.ResourceConstraint, Text: "not now: try again later"}
 
-// filter returns what the filters leave of it, nil for nothing.
-func (a *App) filter(ctx context.Context, it *filters.Item) (*stanza.Stanza, error) {
+// filter returns what the filters leave of it, nil for nothing, and what each has decided.
+func (a *App) filter(ctx context.Context, it *filters.Item) (*stanza.Stanza, []filters.Applied, error) {
 	it.Software = a.router.Software
 	outcome := a.state.Load().rules.Filters.Apply(ctx, it)
 	for _, v := range outcome.Verdicts {
@@ -30,19 +31,21 @@ func (a *App) filter(ctx context.Context, it *filters.Item) (*stanza.Stanza, err
 	switch outcome.Action {
 	case filters.Drop:
 		a.logDropped(it.Stanza, outcome.Verdicts)
-		return nil, nil
+		return nil, nil, nil
 	case filters.Defer:
-		return nil, errDeferred
+		return nil, nil, errDeferred
 	}
-	return it.Stanza, nil
+	return it.Stanza, outcome.Verdicts, nil
 }
 
-// filterOut judges messages to mail and mobile, of which receipts are for the gateway.
-func (a *App) filterOut(ctx context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
+// filterOut judges messages to mail and mobile, of which receipts are for the gateway. The
+// note is the verdicts as custody.Steps.
+func (a *App) filterOut(ctx context.Context, st *stanza.Stanza) (_ *stanza.Stanza, note string, err error) {
 	a.receipts.take(ctx, st)
 	// A JID that stands for no address saves no mail.
 	address, _ := a.state.Load().rules.Converter.MailAddress(st.To)
-	return a.filter(ctx, &filters.Item{Stanza: st, Direction: filters.Out, Recipient: address})
+	st, verdicts, err := a.filter(ctx, &filters.Item{Stanza: st, Direction: filters.Out, Recipient: address})
+	return st, string(custody.Steps("").With(custody.Verdicts(time.Now(), verdicts)...)), err
 }
 
 // filterBetween judges messages between two Jabber users. keep says that the message,
@@ -53,7 +56,8 @@ func (a *App) filterBetween(ctx context.Context, st *stanza.Stanza, keep bool) (
 	if keep {
 		it.Direction = filters.Store
 	}
-	return a.filter(ctx, it)
+	st, _, err := a.filter(ctx, it)
+	return st, err
 }
 
 // filterWaiting judges a message in custody that would wait for its recipient, and

@@ -27,6 +27,7 @@ func (a *App) openMail() {
 		Store:     a.broker,
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
 		Hostname:  a.hostname(),
+		Node:      a.broker.Node(),
 		Forward:   a.router.Forward,
 		Send:      a.sender.Send,
 		Settings:  func(domain string) config.Mail { return a.state.Load().cfg.Mail(domain) },

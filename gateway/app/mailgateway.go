@@ -7,10 +7,12 @@ import (
 
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/stanza"
 )
 
 // newMailGateway makes what answers for the addresses of mail_gateway_domain.
@@ -21,9 +23,11 @@ func (a *App) newMailGateway() *gateway.Gateway {
 		Kinds:         []gateway.Kind{gateway.Mail, gateway.Phone},
 		Registrations: registrations{a.services.registrations, a.router},
 		Filter:        a.filterOut,
-		Message:       a.outmail.Take,
-		Returned:      a.receipts.refused,
-		Version:       a.o.Version,
+		Message: func(ctx context.Context, st *stanza.Stanza, note string) error {
+			return a.outmail.Take(ctx, st, custody.Steps(note))
+		},
+		Returned: a.receipts.refused,
+		Version:  a.o.Version,
 	})
 }
 

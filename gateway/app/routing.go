@@ -112,7 +112,7 @@ func (r remote) Reachable(domain string) bool {
 
 func (a *App) newIntake() *intake.Intake {
 	return intake.New(intake.Options{
-		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions,
+		Broker: a.broker, Accounts: users{a}, Submissions: a.submissions, Node: a.broker.Node(),
 		Converter: func() *convert.Converter { return a.state.Load().rules.Converter },
 		Role:      func(domain string) convert.Role { return a.state.Load().rules.Role(domain) },
 		Reachable: func(domain string) bool {

@@ -20,6 +20,7 @@ func (t *tree) build() *Config {
 		Media:             Media{Size: g.size("media_size"), Expiration: g.duration("media_expiration"), Attach: g.text("mail_media") == "attach"},
 		MailGatewayDomain: g.text("mail_gateway_domain"),
 		MessageExpiration: g.duration("message_expiration"),
+		TraceExpiration:   g.duration("trace_expiration"),
 		outgoing:          g.outgoing(),
 		DenyUnknown:       g.text("s2s_default") == "deny",
 		Resolvers:         g.words("resolvers"),

@@ -78,6 +78,9 @@ type Config struct {
 	// dead one is kept.
 	MessageExpiration time.Duration
 
+	// TraceExpiration is how long the record of a message that has ended is kept.
+	TraceExpiration time.Duration
+
 	// DenyUnknown refuses streams with domains that have no xmpp_role.
 	DenyUnknown bool
 	// Resolvers are the DNS servers to ask, as host:port. None: the system's.

@@ -127,7 +127,7 @@ func sample(o *option, f testFiles) string {
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
 		"durability": "power", "websocket_url": "wss://chat.example/ws", "max_store": "512m", "disk_reserve": "77m", "max_memory": "77m",
-		"archive_expiration": "77h", "archive_size": "77m", "upload_expiration": "77h", "media_expiration": "77h", "upload_size": "77m", "upload_url": "https://files.example/f/", "slices": "7", "max_stanza_size": "77k", "stream": "server", "interval": "77",
+		"archive_expiration": "77h", "archive_size": "77m", "upload_expiration": "77h", "media_expiration": "77h", "trace_expiration": "77h", "upload_size": "77m", "upload_url": "https://files.example/f/", "slices": "7", "max_stanza_size": "77k", "stream": "server", "interval": "77",
 	}
 	if v, ok := named[o.name]; ok {
 		return `"` + v + `"`
@@ -292,7 +292,7 @@ func natsCompanions(o *option, f testFiles) string {
 // dump writes out all of a configuration but positions.
 func dump(c *Config) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.Filters, c.ThreadPools)
+	fmt.Fprintf(&b, "%v %v %+v %+v %+v %v %v %v %+v %+v\n", c.DataDir, c.Hostname, c.Log, c.NATS, c.MCMT, c.MailGatewayDomain, c.MessageExpiration, c.TraceExpiration, c.Filters, c.ThreadPools)
 	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
 	fmt.Fprintf(&b, "%+v %+v\n", c.Mail("elsewhere.example"), c.Mail("sample.example"))
 	fmt.Fprintln(&b, c.Accounts, c.Media, c.DenyUnknown, c.Resolvers, c.RelayDomains)

@@ -79,6 +79,10 @@ func (r *Record) fields(c *coder) {
 	rerouted := uint64(max(0, r.Rerouted)) //nolint:gosec // at least that
 	c.number("rerouted", &rerouted, math.MaxInt32)
 	r.Rerouted = int(rerouted) //nolint:gosec // at most that
+	of := uint64(max(0, r.Of)) //nolint:gosec // at least that
+	c.number("of", &of, math.MaxInt32)
+	r.Of = int(of) //nolint:gosec // at most that
+	c.text("steps", (*string)(&r.Steps), optional)
 }
 
 // What becomes of a member that is zero: it is written, or left out.

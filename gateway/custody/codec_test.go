@@ -19,7 +19,7 @@ func arbitrary(t *testing.T, r *rand.Rand) Record {
 	v := reflect.ValueOf(&rec).Elem()
 	for i := range v.NumField() {
 		switch f := v.Field(i); f.Interface().(type) {
-		case string, mcmt.ID:
+		case string, mcmt.ID, Steps:
 			f.SetString(texts[r.IntN(len(texts))])
 		case bool:
 			f.SetBool(r.IntN(2) == 0)

@@ -25,6 +25,15 @@ const (
 	Diverted End = "diverted"
 )
 
+// Final says whether it is an end that a message can have.
+func (e End) Final() bool {
+	switch e {
+	case Delivered, Filtered, Relayed, Failed, Expired, Dropped:
+		return true
+	}
+	return false
+}
+
 // Outcome is the record of a message that has ended, as the journal keeps it.
 type Outcome struct {
 	Record
@@ -35,11 +44,12 @@ type Outcome struct {
 	Ended    time.Time `json:"ended"`
 	Attempts int       `json:"attempts,omitempty"`
 	Node     string    `json:"node,omitempty"` // the process that ended it
+	Via      string    `json:"via,omitempty"`  // full JIDs of the sessions that a delivery went to
 }
 
 // Encode returns what is written into the journal.
 func (o Outcome) Encode() []byte {
-	o.Address, o.Why = o.Recipient(), clip(o.Why)
+	o.Address, o.Why, o.Via = o.Recipient(), clip(o.Why), clip(o.Via)
 	out := rooms.Get().(*[]byte)
 	defer rooms.Put(out)
 	c := coder{next: '{', out: (*out)[:0]}
@@ -67,6 +77,7 @@ func (o *Outcome) fields(c *coder) {
 	c.number("attempts", &attempts, math.MaxInt32)
 	o.Attempts = int(attempts) //nolint:gosec // at most that
 	c.text("node", &o.Node, optional)
+	c.text("via", &o.Via, optional)
 }
 
 // DecodeOutcome reads what Encode has written.

@@ -11,7 +11,7 @@ import (
 // TestOutcome: what is written about the end of a message is read again, whole.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
-	want := Outcome{Record: full(), End: Expired, Proof: "p", Why: "w", Ended: time.Unix(9, 0).UTC(), Attempts: 3, Node: "N1"}
+	want := Outcome{Record: full(), End: Expired, Proof: "p", Why: "w", Ended: time.Unix(9, 0).UTC(), Attempts: 3, Node: "N1", Via: "alice@localhost/a"}
 	got, err := DecodeOutcome(want.Encode())
 	want.Address, want.JID = alice.String(), got.JID
 	if err != nil || !reflect.DeepEqual(got, want) {

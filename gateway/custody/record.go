@@ -60,6 +60,10 @@ type Record struct {
 	Author   string `json:"author,omitempty"`   // the Jabber user who wrote what goes out as mail; empty: it came as mail
 	Origin   string `json:"origin,omitempty"`   // whom it was for at first, where that is another one now
 	Rerouted int    `json:"rerouted,omitempty"` // how often a script has sent it elsewhere
+
+	// For those who ask what became of it.
+	Of    int   `json:"of,omitempty"`    // recipients that the submission had; zero: one, or not known where there are no Steps
+	Steps Steps `json:"steps,omitempty"` // so far
 }
 
 // mailto begins the routes of mail. No JID begins so: a localpart has no colon (RFC 7622
@@ -235,6 +239,7 @@ func Read(d *broker.Delivery) (Record, error) {
 	if err := r.decode(data); err != nil {
 		return bad(fmt.Errorf("record: %w", err))
 	}
+	r.stored(d)
 	// The ids of the next stages are made of these: without them two messages
 	// would pass for copies of one.
 	if r.ID == "" || d.ID == "" {
@@ -249,6 +254,37 @@ func Read(d *broker.Delivery) (Record, error) {
 	}
 	r.JID = to
 	return r, nil
+}
+
+// stored notes when the broker took the message, which who accepted it could not know: its
+// record was written before.
+func (r *Record) stored(d *broker.Delivery) {
+	if !r.Steps.Whole() || strings.Contains(string(r.Steps), "|"+string(StepStored)+";") || d.Stored.IsZero() || d.Stage == broker.Dead {
+		return
+	}
+	r.Steps = r.Steps.With(Step{At: d.Stored, Kind: StepStored})
+}
+
+// Note adds steps to the record of a delivery that is given again: they last as long as this
+// process has it, and go with it wherever it is moved.
+func Note(d *broker.Delivery, more ...Step) {
+	r, err := Read(d)
+	if err != nil {
+		return
+	}
+	r.Steps = r.Steps.With(more...)
+	if data, err := r.encode(); err == nil {
+		d.Header[header] = data
+	}
+}
+
+// IDOf is the id of a message that is to be stored; empty where it has no record.
+func IDOf(m broker.Message) string {
+	var r Record
+	if err := r.decode(m.Header[header]); err != nil {
+		return ""
+	}
+	return string(r.ID)
 }
 
 // clip shortens s to maxReason bytes, between characters.
@@ -272,6 +308,7 @@ func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
 			return broker.Message{}, err
 		}
 		r.Revived, r.Parked, r.Reason, r.Source = now, time.Time{}, "", 0
+		r.Steps = r.Steps.With(Step{At: p.Died, Kind: died(p.Reason), Answer: p.Reason}, Step{At: now, Kind: StepRevived})
 		stage := p.From
 		switch {
 		case stage == broker.Park && IsMail(p.Route):
@@ -284,4 +321,12 @@ func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
 		msg.BodyOf = &p.Delivery
 		return msg, err
 	}
+}
+
+// died is the end of a message among the dead, by the reason that it is there for.
+func died(reason string) StepKind {
+	if strings.HasPrefix(reason, "expired") {
+		return StepKind(Expired)
+	}
+	return StepKind(Failed)
 }

@@ -47,7 +47,7 @@ func (dl *Delivery) carry(ctx context.Context, ds []*broker.Delivery) (done []br
 // is not, ended is true and out says what becomes of it.
 func (dl *Delivery) letters(ctx context.Context, ds []*broker.Delivery, now time.Time) (run []custody.Letter, out broker.Disposition, ended bool) {
 	for _, d := range ds {
-		rec, err := custody.Read(d)
+		rec, err := dl.record(d)
 		reason := ""
 		if err == nil {
 			reason = dl.outlived(rec, now)
@@ -109,6 +109,7 @@ func (dl *Delivery) left(ctx context.Context, rec custody.Record, d *broker.Deli
 	dl.relayed.Add(1)
 	dl.trace.Emit(event(trace.Relayed, rec, trace.Event{Proof: c.Proof, Took: took, Attempt: d.Attempt}))
 	reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Relayed, Proof: c.Proof, Reports: c.Reports})
+	rec.Steps = rec.Steps.With(reported(rec.From, custody.Relayed, dl.o.Node, reports)...)
 	out := dl.outcome(rec, d, custody.Relayed)
 	out.Proof = c.Proof
 	return settled(broker.Move(reports...), out)

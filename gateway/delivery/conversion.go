@@ -100,7 +100,7 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 			action, why = filters.Drop, m.by
 			return nil
 		}
-		m.stanza, action, why = c.filter(ctx, rules, rec, m.stanza)
+		m.stanza, action, why = c.filter(ctx, rules, &rec, m.stanza)
 		if action == filters.Drop || action == filters.Defer {
 			return nil
 		}
@@ -114,7 +114,7 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 		c.filtered.Add(1)
 		return settled(broker.Ack(), custody.Outcome{Record: rec, End: custody.Filtered, Why: why, Attempts: d.Attempt, Node: c.Node}), false
 	case filters.Defer:
-		c.deferred(rec, d, "a filter put it off")
+		c.deferred(rec, d, "a filter put it off: "+why)
 		return broker.Retry(filterRetry), true
 	}
 	// Mostly somewhat less than the message it was made from.
@@ -166,7 +166,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 		}
 		c.receipts.Add(1)
 		rec.JID, rec.StanzaID, rec.Part, rec.MessageID = st.To, st.ID, "report", msg.Email.MessageID
-		c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: rec.Part, Took: time.Since(start), Attempt: d.Attempt}))
+		c.converts(rec, d, start)
 		m.stanza = st
 		return m, nil
 	}
@@ -195,7 +195,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 		rec.MessageID = msg.Email.MessageID
 	}
 	rec.JID, rec.StanzaID, rec.Part, rec.Sent = res.Stanza.To, res.Stanza.ID, res.Part, res.Stamp
-	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: res.Part, Took: time.Since(start), Attempt: d.Attempt}))
+	c.converts(rec, d, start)
 	if c.Keeps != nil && c.Keeps(rec.JID.Domain()) {
 		m.email = msg.Email.Raw
 	}
@@ -214,15 +214,22 @@ func (c *Conversion) parse(rec custody.Record, raw []byte) (*mcmt.Message, error
 	return mcmt.Parse(raw, c.Limits)
 }
 
+// converts tells of what has become a stanza since start, and notes it in rec.
+func (c *Conversion) converts(rec *custody.Record, d *broker.Delivery, start time.Time) {
+	now := time.Now()
+	rec.Steps = rec.Steps.With(custody.Step{At: now, Kind: custody.StepConverted, Node: c.Node, Name: rec.Part})
+	c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: rec.Part, Took: now.Sub(start), Attempt: d.Attempt}))
+}
+
 // receipt is what a mail is that brings nothing but the report of another, which its author
 // has asked for by Jabber. Scripts are not asked: it is an answer to what they have seen.
 func (c *Conversion) receipt(rules Rules, rec custody.Record, msg *mcmt.Message) (st *stanza.Stanza, ours bool) {
 	return rules.Converter.Receipt(c.Tickets, convert.Input{ID: string(rec.ID), From: rec.From, To: rec.To.Address, Message: msg, Received: rec.Accepted})
 }
 
-// filter returns the stanza as the filters leave it, what they decided and why, and
-// tells each verdict.
-func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record, st *stanza.Stanza) (_ *stanza.Stanza, _ filters.Action, why string) {
+// filter returns the stanza as the filters leave it, what they decided and why, tells
+// each verdict and notes it in rec.
+func (c *Conversion) filter(ctx context.Context, rules Rules, rec *custody.Record, st *stanza.Stanza) (_ *stanza.Stanza, _ filters.Action, why string) {
 	it := &filters.Item{Stanza: st, Direction: filters.In, Sender: rec.From, Recipient: rec.To.Address}
 	outcome := rules.Filters.Apply(ctx, it)
 	for _, v := range outcome.Verdicts {
@@ -232,13 +239,21 @@ func (c *Conversion) filter(ctx context.Context, rules Rules, rec custody.Record
 		if !v.Shadow && v.Action == outcome.Action {
 			why = v.Filter + ": " + v.Reason
 		}
-		verdict := v.Action
-		if verdict == filters.Continue {
-			verdict = filters.Pass // for a person: this filter had nothing against it
-		}
-		c.Trace.Emit(event(trace.Filtered, rec, trace.Event{Filter: v.Filter, Verdict: verdict.String(), Shadow: v.Shadow, Reason: v.Reason}))
+	}
+	for _, s := range c.judged(rec, outcome.Verdicts) {
+		c.Trace.Emit(event(trace.Filtered, *rec, trace.Event{Filter: s.Name, Verdict: s.Verdict, Shadow: s.Shadow, Reason: s.Answer}))
 	}
 	return it.Stanza, outcome.Action, why
+}
+
+// judged notes verdicts in rec and returns them.
+func (c *Conversion) judged(rec *custody.Record, all []filters.Applied) []custody.Step {
+	steps := custody.Verdicts(time.Now(), all)
+	for i := range steps {
+		steps[i].Node = c.Node
+	}
+	rec.Steps = rec.Steps.With(steps...)
+	return steps
 }
 
 // fail decides about a message that could not be converted: it is given again
@@ -249,8 +264,8 @@ func (c *Conversion) fail(ctx context.Context, rec custody.Record, d *broker.Del
 		c.deferred(rec, d, err.Error())
 		return broker.Retry(0).Because(err), true
 	}
-	rec = known(rec, d)
-	if err := c.report(ctx, rec, d, err); err != nil {
+	rec = Known(rec, d)
+	if err := c.report(ctx, &rec, d, err); err != nil {
 		c.deferred(rec, d, err.Error())
 		return broker.Retry(0).Because(err), true
 	}
@@ -264,18 +279,19 @@ func (c *Conversion) fail(ctx context.Context, rec custody.Record, d *broker.Del
 	return settled(broker.Term(reason), custody.Outcome{Record: rec, End: custody.Failed, Why: reason, Attempts: d.Attempt, Node: c.Node}), false
 }
 
-// report tells who sent a message that it was not converted.
-func (c *Conversion) report(ctx context.Context, rec custody.Record, d *broker.Delivery, why error) error {
+// report tells who sent a message that it was not converted, and notes that.
+func (c *Conversion) report(ctx context.Context, rec *custody.Record, d *broker.Delivery, why error) error {
 	if c.Reporter == nil {
 		return nil
 	}
-	reports, _ := c.Reporter.Report(ctx, custody.Letter{Record: rec, Key: d.ID, Body: d.Body}, custody.Ending{End: custody.Failed, Err: why})
+	reports, _ := c.Reporter.Report(ctx, custody.Letter{Record: *rec, Key: d.ID, Body: d.Body}, custody.Ending{End: custody.Failed, Err: why})
 	if len(reports) == 0 {
 		return nil
 	}
 	if err := c.Store(ctx, reports...); err != nil {
 		return fmt.Errorf("author not told: %w", err)
 	}
+	rec.Steps = rec.Steps.With(reported(rec.From, custody.Failed, c.Node, reports)...)
 	return nil
 }
 
@@ -298,8 +314,9 @@ func failure(err error) string {
 	}
 }
 
-// deferred tells that a message waits, once and not at every attempt.
+// deferred tells that a message waits, once and not at every attempt, and notes each.
 func (c *Conversion) deferred(rec custody.Record, d *broker.Delivery, reason string) {
+	custody.Note(d, custody.Step{At: time.Now(), Kind: custody.StepDeferred, Node: c.Node, Answer: reason})
 	if d.Attempt <= 1 {
 		c.Trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	}

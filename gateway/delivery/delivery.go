@@ -20,6 +20,7 @@
 //	drain.go       PARK stage: what waited, when its time has come
 //	resume.go      what a crash left in two stages
 //	before.go      what a crash left recorded and not acknowledged
+//	tried.go       the attempts on a route, for the messages that wait
 //	throttle.go    messages to one domain in some time
 //	outcome.go     how messages end
 //	orders.go      what operators want done with messages that wait
@@ -189,7 +190,7 @@ func (dl *Delivery) KeepAs(ctx context.Context, st *stanza.Stanza, id mcmt.ID, l
 	st = stamped(st, string(id))
 	// It came from no mail address: the null path, so that no mail bounces.
 	rec := custody.Record{ID: id, To: mcmt.Recipient{Address: st.To.Bare().String()},
-		Listener: listener, Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp"}
+		Listener: listener, Accepted: now, JID: st.To, StanzaID: st.ID, Part: "xmpp", Steps: custody.Begun(now, dl.o.Node)}
 	msg, err := custody.Deliver(rec, string(rec.ID), st.Append(nil, ""))
 	if err != nil {
 		return fmt.Errorf("keep message: %w", err)

@@ -48,6 +48,9 @@ func (dl *Delivery) divert(ctx context.Context, rec custody.Record, d *broker.De
 		dl.fellBack.Add(1)
 		dl.trace.Emit(event(trace.Diverted, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 	}
+	if reason != "" {
+		rec.Steps = rec.Steps.With(custody.Step{At: time.Now(), Kind: custody.StepDiverted, Node: dl.o.Node, Answer: reason})
+	}
 	msg, err := dl.instead(rec, d)
 	if err != nil {
 		return dl.bury(ctx, rec, d, "unreadable: "+err.Error())
@@ -61,7 +64,7 @@ func (dl *Delivery) divert(ctx context.Context, rec custody.Record, d *broker.De
 
 // late is a message that cannot be sent now, and whose e-mail is due.
 func (dl *Delivery) late(ctx context.Context, d *broker.Delivery, now time.Time, why error) (outgoing, error) {
-	rec, err := custody.Read(d)
+	rec, err := dl.record(d)
 	if err != nil || !dl.diverts(rec) || now.Before(dl.deadline(rec)) {
 		return outgoing{}, why
 	}

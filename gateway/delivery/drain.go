@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"mcmt2xmpp/broker"
-	"mcmt2xmpp/gateway/custody"
 )
 
 // drains is how many parked routes of a slice are drained at the same time. Each
@@ -120,7 +119,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 		case !due:
 			return
 		case !rt.expires.IsZero() && time.Now().Before(rt.expires):
-			dl.putOff(rt, h.reason)
+			dl.inVain(rt, h.reason)
 			return
 		}
 	}
@@ -139,7 +138,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	case errors.Is(err, broker.ErrPutOff) && h.wait > 0:
 		dl.rest(rt, h.wait)
 	case errors.Is(err, broker.ErrPutOff):
-		dl.putOff(rt, h.reason)
+		dl.inVain(rt, h.reason)
 	default:
 		dl.log.Warn().Err(err).Str("route", name).Msg("parked messages not read")
 		dl.putOff(rt, err.Error())
@@ -215,7 +214,7 @@ const unproven = "delivery not proven"
 func (h *drainHandler) giveUp(ctx context.Context, ds []*broker.Delivery) (done []broker.Disposition) {
 	now := time.Now()
 	for _, d := range ds {
-		rec, err := custody.Read(d)
+		rec, err := h.dl.record(d)
 		if err != nil {
 			done = append(done, h.dl.bury(ctx, rec, d, "unreadable: "+err.Error()))
 			continue

@@ -97,6 +97,7 @@ func (dl *Delivery) elsewhere(rec custody.Record, decision policy.Decision) bool
 // reroute sends a message to the recipient that a script has chosen. For the journal it
 // stays the message for its first one.
 func (dl *Delivery) reroute(ctx context.Context, rec custody.Record, d *broker.Delivery, st *stanza.Stanza, decision policy.Decision) broker.Disposition {
+	rec.Steps = rec.Steps.With(custody.Step{At: time.Now(), Kind: custody.StepRerouted, Node: dl.o.Node, Name: decision.Why(), Route: decision.Recipient})
 	msg, err := dl.rerouted(rec, d, st, decision.Recipient)
 	if err != nil {
 		return dl.giveUp(ctx, rec, d, custody.Failed, fmt.Sprintf("not rerouted: %s: %s", decision.Why(), err), err)

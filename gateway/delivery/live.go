@@ -28,7 +28,7 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		return done
 	}
 	waiting := rt.parked.Load() > 0
-	reason := "earlier messages wait"
+	reason, tried := "earlier messages wait", false
 	switch {
 	case waiting:
 	case dl.held(rt):
@@ -39,9 +39,9 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		if over {
 			return done
 		}
-		reason = err.Error()
+		reason, tried = err.Error(), err != errThrottled
 	}
-	parked := dl.parkAll(ctx, rt, ds, reason)
+	parked := dl.parkAll(ctx, rt, ds, reason, tried)
 	if !waiting && len(parked) > 0 && rt.parked.Load() > 0 { // not all of them were filtered
 		dl.putOff(rt, reason)
 	}
@@ -83,10 +83,15 @@ const (
 
 var errThrottled = errors.New("more messages than outbound_throttle_messages allows")
 
-// parkAll parks messages in order, as far as the store takes them.
-func (dl *Delivery) parkAll(ctx context.Context, rt *route, ds []*broker.Delivery, reason string) (done []broker.Disposition) {
-	for _, d := range ds {
-		out, ok := dl.park(ctx, rt, d, reason)
+// parkAll parks messages in order, as far as the store takes them. tried says that the
+// first was sent.
+func (dl *Delivery) parkAll(ctx context.Context, rt *route, ds []*broker.Delivery, reason string, tried bool) (done []broker.Disposition) {
+	for i, d := range ds {
+		step := custody.Step{Kind: custody.StepDeferred, Node: dl.o.Node, Answer: reason}
+		if i == 0 && tried {
+			step.Kind, step.Route = custody.StepAttempt, d.Route
+		}
+		out, ok := dl.park(ctx, rt, d, step)
 		if !ok {
 			break
 		}
@@ -102,7 +107,7 @@ func (dl *Delivery) parkAll(ctx context.Context, rt *route, ds []*broker.Deliver
 // park stores d in the PARK stage; false says that d is to be given again. It
 // does so itself, rather than by broker.Move, because the count of parked
 // messages must be right when the route's mutex is released.
-func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, reason string) (broker.Disposition, bool) {
+func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, step custody.Step) (broker.Disposition, bool) {
 	rec, err := custody.Read(d)
 	if err != nil {
 		out := dl.bury(ctx, rec, d, "unreadable: "+err.Error())
@@ -111,7 +116,9 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	if why := dl.mustNotWait(ctx, d, rec); why != "" {
 		return dl.filter(rec, d, why), true
 	}
-	msg, err := custody.Park(d, rec, reason, time.Now())
+	step.At = time.Now()
+	rec.Steps = rec.Steps.With(step)
+	msg, err := custody.Park(d, rec, step.Answer, step.At)
 	if err == nil {
 		err = dl.broker.Store(ctx, msg)
 	}
@@ -120,9 +127,10 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 		if rt.parked.Add(1) == 1 {
 			rt.expires = dl.deadline(rec)
 		}
+		rt.anew = true
 		dl.expectWarning(rt, rec)
 		dl.deferred.Add(1)
-		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
+		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: step.Answer, Attempt: d.Attempt}))
 		return broker.Ack(), true
 	case errors.Is(err, broker.ErrInvalid):
 		out := dl.bury(ctx, rec, d, "invalid: "+err.Error())
@@ -200,9 +208,10 @@ func (dl *Delivery) burst(ctx context.Context, ds []*broker.Delivery) (done []br
 		if err != nil {
 			dl.log.Info().Err(err).Str("id", string(out.rec.ID)).Str("jid", out.rec.Recipient()).Int("messages", len(sent)-i).
 				Msg("delivery not proven, trying again")
+			custody.Note(ds[i], custody.Step{At: time.Now(), Kind: custody.StepAttempt, Node: dl.o.Node, Route: out.via(), Answer: "not proven: " + err.Error()})
 			return append(done, broker.Retry(retry).Because(err)), false, nil
 		}
-		done = append(done, dl.arrived(ctx, out.rec, ds[i], string(proof), time.Since(start)))
+		done = append(done, dl.arrived(ctx, out.rec, ds[i], string(proof), out.via(), time.Since(start)))
 	}
 	return done, true, notNow
 }

@@ -135,7 +135,7 @@ func (dl *Delivery) drop(ctx context.Context, name string, ids []string) (n int,
 func (dl *Delivery) dropOne(ctx context.Context, rt *route, p *broker.Peeked, wanted map[string]bool) (bool, error) {
 	rec, err := custody.Read(&p.Delivery)
 	if err != nil {
-		rec = known(rec, &p.Delivery) // unreadable, and all the more worth dropping
+		rec = Known(rec, &p.Delivery) // unreadable, and all the more worth dropping
 	}
 	if len(wanted) > 0 && !wanted[string(rec.ID)] {
 		return false, nil

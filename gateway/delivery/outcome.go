@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -32,8 +33,8 @@ func (dl *Delivery) outcome(rec custody.Record, d *broker.Delivery, end custody.
 	return custody.Outcome{Record: rec, End: end, Attempts: d.Attempt, Node: dl.o.Node}
 }
 
-// arrived ends a message that is proven to have reached a client.
-func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.Delivery, proof string, took time.Duration) broker.Disposition {
+// arrived ends a message that is proven to have reached a client. via is to where it was sent.
+func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.Delivery, proof, via string, took time.Duration) broker.Disposition {
 	if dl.comesBack(rec) {
 		if why := dl.o.Receipts.Taken(custody.Letter{Record: rec, Key: d.ID}); why != nil {
 			return dl.refused(ctx, rec, d, nil, why)
@@ -44,10 +45,11 @@ func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.D
 	end := broker.Ack()
 	if rec.Wants("SUCCESS") && dl.first(ctx, rec, d) {
 		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
+		rec.Steps = rec.Steps.With(reported(rec.From, custody.Delivered, dl.o.Node, reports)...)
 		end = broker.Move(reports...)
 	}
 	out := dl.outcome(rec, d, custody.Delivered)
-	out.Proof = proof
+	out.Proof, out.Via = proof, via
 	return settled(end, out)
 }
 
@@ -55,12 +57,15 @@ func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.D
 // record of its delivery gives way to that of its failure. It is not among the dead, as it
 // is not kept any more.
 func (dl *Delivery) SentBack(ctx context.Context, l custody.Letter, why *stanza.Error) error {
+	now := time.Now()
+	l.Steps = l.Steps.With(custody.Step{At: now, Kind: custody.StepAttempt, Node: dl.o.Node, Route: l.Domain(), Answer: "taken, and sent back: " + why.Error()})
 	if dl.o.Reporter != nil {
 		reports, _ := dl.o.Reporter.Report(ctx, l, custody.Ending{End: custody.Failed, Err: why})
 		if len(reports) > 0 {
 			if err := dl.broker.Store(ctx, reports...); err != nil {
 				return fmt.Errorf("sent back: report: %w", err)
 			}
+			l.Steps = l.Steps.With(reported(l.From, custody.Failed, dl.o.Node, reports)...)
 		}
 	}
 	reason := "sent back: " + why.Error()
@@ -93,6 +98,15 @@ func (dl *Delivery) comesBack(rec custody.Record) bool {
 	return dl.o.Receipts != nil && rec.Listener != keptListener && !dl.serves(rec.Domain())
 }
 
+// reported are the steps of telling an author how a message has ended.
+func reported(author string, end custody.End, node string, reports []broker.Message) (steps []custody.Step) {
+	now := time.Now()
+	for _, m := range reports {
+		steps = append(steps, custody.Step{At: now, Kind: custody.StepReported, Node: node, Verdict: string(end), Name: custody.IDOf(m), Route: author, Answer: "a delivery status notification"})
+	}
+	return steps
+}
+
 // report is what tells the author of a message how it has ended.
 func (dl *Delivery) report(ctx context.Context, rec custody.Record, d *broker.Delivery, e custody.Ending) (reports []broker.Message, told bool) {
 	if dl.o.Reporter == nil {
@@ -104,7 +118,7 @@ func (dl *Delivery) report(ctx context.Context, rec custody.Record, d *broker.De
 // bury gives a message up. What stands before the colon of the reason names its
 // kind among the dead messages.
 func (dl *Delivery) bury(ctx context.Context, rec custody.Record, d *broker.Delivery, reason string) broker.Disposition {
-	return dl.giveUp(ctx, known(rec, d), d, custody.Failed, reason, errors.New(reason))
+	return dl.giveUp(ctx, Known(rec, d), d, custody.Failed, reason, errors.New(reason))
 }
 
 // giveUp ends a message that does not arrive, when its author was told. It is among the
@@ -117,6 +131,7 @@ func (dl *Delivery) giveUp(ctx context.Context, rec custody.Record, d *broker.De
 			return broker.Retry(0).Because(err)
 		}
 	}
+	rec.Steps = rec.Steps.With(reported(rec.From, end, dl.o.Node, reports)...)
 	if told {
 		return dl.returned(rec, d, end, reason)
 	}
@@ -170,6 +185,8 @@ func (dl *Delivery) tell(ctx context.Context, rec custody.Record, st *stanza.Sta
 // returned ends a message whose author has been told that it does not arrive: he has it,
 // and it is not among the dead.
 func (dl *Delivery) returned(rec custody.Record, d *broker.Delivery, end custody.End, reason string) broker.Disposition {
+	author := cmp.Or(rec.Author, rec.From)
+	rec.Steps = rec.Steps.With(custody.Step{At: time.Now(), Kind: custody.StepReported, Node: dl.o.Node, Verdict: string(end), Route: author, Answer: "a stanza error"})
 	return settled(broker.Ack(), dl.lost(rec, d, end, reason))
 }
 

@@ -26,6 +26,7 @@ type route struct {
 	unsure  bool      // the first live message may be in PARK too
 	expires time.Time // when the first parked message is given up or diverted; zero: not known
 	marked  bool      // the mark of resume.go was looked for
+	anew    bool      // a message was parked since the last attempt
 	// diverted are messages that may be among the mail already, see divert.go.
 	diverted map[string]bool
 

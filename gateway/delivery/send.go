@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -28,6 +29,21 @@ type outgoing struct {
 	end func() broker.Disposition
 }
 
+// via names the sessions.
+func (out *outgoing) via() string {
+	switch len(out.sessions) {
+	case 0:
+		return ""
+	case 1:
+		return out.sessions[0].JID().String()
+	}
+	names := make([]string, len(out.sessions))
+	for i, s := range out.sessions {
+		names[i] = s.JID().String()
+	}
+	return strings.Join(names, ", ")
+}
+
 // errNobody puts off a headline that nobody would see. RFC 6121 §8.5.2.2.1 has a
 // server that gets one for an absent user ignore it; this gateway is its sender,
 // has promised its delivery, and waits with sending.
@@ -35,7 +51,7 @@ var errNobody = errors.New("nobody is there to see a headline")
 
 // send hands one message to the router. An error means not now.
 func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time) (outgoing, error) {
-	rec, err := custody.Read(d)
+	rec, err := dl.record(d)
 	if err != nil {
 		return dl.dead(ctx, rec, d, "unreadable: "+err.Error()), nil
 	}
@@ -136,9 +152,9 @@ func storedLimits(body []byte) xmlwire.Limits {
 	return lim
 }
 
-// known is rec with what the broker knows of a message whose record cannot be
+// Known is rec with what the broker knows of a message whose record cannot be
 // read.
-func known(rec custody.Record, d *broker.Delivery) custody.Record {
+func Known(rec custody.Record, d *broker.Delivery) custody.Record {
 	if rec.ID == "" {
 		rec.ID = unknownID(d)
 	}

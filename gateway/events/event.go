@@ -63,7 +63,7 @@ func newEvent(r broker.Record) (*Event, error) {
 		Data: Data{
 			ID: string(o.ID), StanzaID: o.StanzaID, MessageID: o.MessageID, From: o.From, To: o.To.Address, JID: o.Address,
 			Outcome: string(o.End), Proof: o.Proof, Reason: o.Why, Part: o.Part, Listener: o.Listener, Node: o.Node,
-			Accepted: o.Accepted, Ended: o.Ended, Attempts: o.Attempts,
+			Accepted: o.Accepted, Ended: o.Ended, Attempts: o.Tried(),
 		},
 	}
 	if e.body, err = json.Marshal(e); err != nil {

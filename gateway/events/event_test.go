@@ -46,6 +46,10 @@ func TestEventForm(t *testing.T) {
 	if got := strings.Replace(string(e.body), e.ID, "ID", 1); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
+	tried := custody.Begun(time.Time{}, "N").With(custody.Step{Kind: custody.StepAttempt, Count: 3})
+	if e, err = newEvent(record(t, func(o *custody.Outcome) { o.Steps = tried })); err != nil || e.Data.Attempts != 4 {
+		t.Errorf("%d attempts, %v, want also those before the last stage: 4", e.Data.Attempts, err)
+	}
 	if !regexp.MustCompile(`^evt_[a-z2-7]{24}$`).MatchString(e.ID) {
 		t.Errorf("id %q", e.ID)
 	}

@@ -56,6 +56,8 @@ type Options struct {
 	// Reachable says whether stanzas may leave for a domain that is not ours.
 	// nil: none can.
 	Reachable func(domain string) bool
+	// Node is this process, for the record of what it took.
+	Node string
 	// Relays says whether anybody may send mail to a domain (relay_domains). Who is
 	// trusted may to all. Nil: nobody else may.
 	Relays func(domain string) bool

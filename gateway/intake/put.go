@@ -173,7 +173,11 @@ func (in *Intake) record(sub submission, to target) custody.Record {
 		Listener: env.Listener, User: env.User, Trusted: env.Trusted,
 		EnvelopeID: env.EnvelopeID, Return: env.Return, Accepted: env.Received, Same: string(sub.same),
 		PartFrom: in.partFrom(env),
+		Steps:    custody.Begun(env.Received, in.o.Node),
 		JID:      to.jid,
+	}
+	if len(sub.to) > 1 {
+		rec.Of = len(sub.to)
 	}
 	if env.Peer.IsValid() {
 		rec.Peer = env.Peer.String()

@@ -43,6 +43,8 @@ type Options struct {
 	Converter func() *convert.Converter
 	// Hostname is the name that the gateway gives itself.
 	Hostname string
+	// Node is this process, for the record of what it took.
+	Node string
 	// Forward sends a stanza on its way: an error to the author of a message.
 	Forward func(ctx context.Context, st *stanza.Stanza) error
 	// Send hands a mail to where the recipient's domain takes it. An error whose

@@ -110,7 +110,7 @@ func letter(t testing.TB, m broker.Message) custody.Letter {
 // take takes a message and returns its letter.
 func (d *desk) take(t testing.TB, children string) custody.Letter {
 	t.Helper()
-	if err := d.Take(t.Context(), message(t, alice, "id='1'", children)); err != nil {
+	if err := d.Take(t.Context(), message(t, alice, "id='1'", children), ""); err != nil {
 		t.Fatal(err)
 	}
 	return letter(t, d.stored[len(d.stored)-1])
@@ -119,7 +119,7 @@ func (d *desk) take(t testing.TB, children string) custody.Letter {
 func TestTake(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	if err := d.Take(t.Context(), message(t, alice, "type='chat'", "<body>hello</body><thread>t</thread>")); err != nil {
+	if err := d.Take(t.Context(), message(t, alice, "type='chat'", "<body>hello</body><thread>t</thread>"), ""); err != nil {
 		t.Fatal(err)
 	}
 	m := d.stored[0]
@@ -182,7 +182,7 @@ func TestTakeRefuses(t *testing.T) {
 			d.refuse = tt.store
 			st := message(t, tt.to, tt.attrs, tt.children)
 			st.From = jid.MustParse(cmp.Or(tt.from, st.From.String()))
-			err := d.Take(t.Context(), st)
+			err := d.Take(t.Context(), st, "")
 			var se *stanza.Error
 			if !errors.As(err, &se) || se.Condition != tt.want || tt.typ != "" && typeOf(se) != tt.typ || se.Text == "" {
 				t.Errorf("%s: %v", tt.reason, err)
@@ -200,7 +200,7 @@ func typeOf(e *stanza.Error) stanza.ErrorType { return cmp.Or(e.Type, e.Conditio
 func TestTakeError(t *testing.T) {
 	t.Parallel()
 	d := open(t)
-	if err := d.Take(t.Context(), message(t, alice, "type='error'", "<body>x</body><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>")); err != nil || len(d.stored) > 0 {
+	if err := d.Take(t.Context(), message(t, alice, "type='error'", "<body>x</body><error type='cancel'><gone xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>"), ""); err != nil || len(d.stored) > 0 {
 		t.Errorf("%v, %d stored", err, len(d.stored))
 	}
 }

@@ -219,7 +219,8 @@ func original(l custody.Letter) []byte {
 // one that comes in where his address is a Jabber user's.
 func (o *Outmail) notify(l custody.Letter, n *notification) []broker.Message {
 	rec := custody.Record{ID: mcmt.ID(digestOf(l.Key + "\x00" + string(n.Action))), To: mcmt.Recipient{Address: l.From},
-		Accepted: n.Date, MessageID: n.ID}
+		Accepted: n.Date, MessageID: n.ID,
+		Steps: custody.Steps("").With(custody.Step{At: n.Date, Kind: custody.StepAccepted, Node: o.o.Node, Answer: "it reports on " + string(l.ID)})}
 	raw := n.build()
 	var msg broker.Message
 	var err error

@@ -20,8 +20,9 @@ const listener = "xmpp_listener"
 
 // Take takes custody of a message from a Jabber user to a JID that stands for a mail
 // address, and returns when it is stored. The error is a *stanza.Error for the author. An
-// error stanza is dropped: it answers something, and is never sent as mail.
-func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
+// error stanza is dropped: it answers something, and is never sent as mail. judged is what
+// filters have decided about it.
+func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza, judged custody.Steps) error {
 	if st.Type == stanza.TypeError {
 		o.loops.Add(1)
 		return nil
@@ -33,6 +34,10 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 	rec, st, err := o.accept(st)
 	if err != nil {
 		return err
+	}
+	for _, s := range judged.All() {
+		s.At = rec.Accepted // it was judged before, but not accepted before that
+		rec.Steps = rec.Steps.With(s)
 	}
 	msg, err := custody.Mail(rec, string(rec.ID), st.Append(nil, ""))
 	if err == nil {
@@ -51,7 +56,7 @@ func (o *Outmail) Take(ctx context.Context, st *stanza.Stanza) error {
 // accept returns the record of a message that can become mail, and the message with an id.
 func (o *Outmail) accept(st *stanza.Stanza) (rec custody.Record, _ *stanza.Stanza, err error) {
 	now := time.Now()
-	rec = custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String()}
+	rec = custody.Record{ID: mcmt.NewID(now), Listener: listener, Accepted: now, Part: "xmpp", Author: st.From.String(), Steps: custody.Begun(now, o.o.Node)}
 	if rec.From, rec.To.Address, err = o.addresses(st); err != nil {
 		o.noAddress.Add(1)
 		return rec, nil, err

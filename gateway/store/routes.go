@@ -26,6 +26,7 @@ type RouteState struct {
 	Next     time.Time `json:"next,omitzero"`    // of the next attempt
 	First    time.Time `json:"first,omitzero"`   // of the first failure
 	Reason   string    `json:"reason,omitempty"` // of the last one
+	Tried    string    `json:"tried,omitempty"`  // the attempts on what waits, as custody.Steps
 	// Warn is when the author of a message hears that it waits, as he has asked; zero:
 	// nobody does. Warned is the position of the last message of which that is settled.
 	Warn   time.Time `json:"warn,omitzero"`

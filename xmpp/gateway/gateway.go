@@ -58,11 +58,12 @@ type Options struct {
 	// Registrations keeps who has registered. Nil: nobody can.
 	Registrations Registrations
 	// Filter returns what goes on of a message, nil for nothing: it is dropped in
-	// silence. A *stanza.Error is for the sender. Nil: all goes on.
-	Filter func(ctx context.Context, st *stanza.Stanza) (*stanza.Stanza, error)
+	// silence. A *stanza.Error is for the sender. Nil: all goes on. The note is for
+	// Message, which gets it with the message.
+	Filter func(ctx context.Context, st *stanza.Stanza) (_ *stanza.Stanza, note string, err error)
 	// Message takes a message to an address. A *stanza.Error is for its sender. Nil: no
 	// message can be sent.
-	Message router.Handler
+	Message func(ctx context.Context, st *stanza.Stanza, note string) error
 	// Returned gets the messages from addresses that come back as errors. Nil: they are
 	// dropped.
 	Returned func(ctx context.Context, st *stanza.Stanza)

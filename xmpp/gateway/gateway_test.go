@@ -78,13 +78,16 @@ func (r *registrations) Unregister(context.Context, jid.JID, jid.JID) error {
 func options(r *router.Router) gateway.Options {
 	return gateway.Options{
 		Router: r, Addresses: addresses{}, Kinds: []gateway.Kind{gateway.Mail, gateway.Phone}, Registrations: new(registrations),
-		Filter: func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
+		Filter: func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, string, error) {
 			if st.Child("body") == nil {
-				return nil, nil
+				return nil, "", nil
 			}
-			return st, nil
+			return st, "it has a body", nil
 		},
-		Message: func(_ context.Context, st *stanza.Stanza) error {
+		Message: func(_ context.Context, st *stanza.Stanza, note string) error {
+			if note != "it has a body" {
+				return &stanza.Error{Type: stanza.Cancel, Condition: stanza.UndefinedCondition, Text: "the note is " + note}
+			}
 			if strings.Contains(st.Child("body").Text(), "please") {
 				return nil
 			}

@@ -9,8 +9,9 @@ import (
 // message hands a message to an address on, unless there is nothing in it for the other
 // network. The errors are those of XEP-0100 §4.8.2.
 func (g *Gateway) message(ctx context.Context, st *stanza.Stanza, to entity, ok bool) (err error) {
+	note := ""
 	if g.o.Filter != nil {
-		st, err = g.o.Filter(ctx, st)
+		st, note, err = g.o.Filter(ctx, st)
 		if err == nil && st == nil {
 			g.stats.filtered.Add(1)
 			return nil
@@ -25,7 +26,7 @@ func (g *Gateway) message(ctx context.Context, st *stanza.Stanza, to entity, ok 
 	case st.Type == stanza.TypeGroupchat, g.o.Message == nil:
 		err = unavailable
 	default:
-		err = g.o.Message(ctx, st)
+		err = g.o.Message(ctx, st, note)
 	}
 	switch {
 	case refused(err):

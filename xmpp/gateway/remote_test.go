@@ -143,18 +143,18 @@ func TestMessages(t *testing.T) {
 	var took *stanza.Stanza
 	fails := errors.New("full")
 	r, g, e := site(mail, func(o *gateway.Options) {
-		o.Filter = func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, error) {
+		o.Filter = func(_ context.Context, st *stanza.Stanza) (*stanza.Stanza, string, error) {
 			switch st.ID {
 			case "drop":
-				return nil, nil
+				return nil, "", nil
 			case "strip":
-				return stanza.NewMessage(st.To, st.From, st.Type, "stripped"), nil
+				return stanza.NewMessage(st.To, st.From, st.Type, "stripped"), "", nil
 			case "defer":
-				return nil, &stanza.Error{Condition: stanza.ResourceConstraint}
+				return nil, "", &stanza.Error{Condition: stanza.ResourceConstraint}
 			}
-			return st, nil
+			return st, "", nil
 		}
-		o.Message = func(_ context.Context, st *stanza.Stanza) error {
+		o.Message = func(_ context.Context, st *stanza.Stanza, _ string) error {
 			took = st
 			if st.ID == "fail" {
 				return fails
