@@ -260,14 +260,33 @@ func (c adminClient) notOurs(err error) error {
 	return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
 }
 
+// refusedError is an answer of a gateway that is none of success.
+type refusedError struct {
+	status int
+	text   string
+}
+
+func (e *refusedError) Error() string { return e.text }
+
+// ofRequest reports whether the request is to blame, and another one may fare better.
+func (e *refusedError) ofRequest() bool {
+	switch e.status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {
 	var p struct{ Detail, Where string }
+	e := &refusedError{status: resp.StatusCode, text: resp.Status}
 	switch err := json.Unmarshal(body, &p); {
 	case err != nil || p.Detail == "":
-		return errors.New(resp.Status)
 	case p.Where != "":
-		return fmt.Errorf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
+		e.text = fmt.Sprintf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
+	default:
+		e.text = fmt.Sprintf("%d: %s", resp.StatusCode, p.Detail)
 	}
-	return fmt.Errorf("%d: %s", resp.StatusCode, p.Detail)
+	return e
 }
