@@ -26,6 +26,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -81,7 +82,8 @@ func New(o Options) *Server {
 		o.Trace = new(trace.Bus)
 	}
 	s := &Server{o: o}
-	s.numbers, s.close = registry(o.Version, o.Metrics, o.Trace)
+	s.o.Metrics = append(slices.Clone(o.Metrics), Metric{Name: "ready", Help: "1 where all conditions of /readyz hold.", Gauge: true, Collect: Value(s.ready)})
+	s.numbers, s.close = registry(o.Version, s.o.Metrics, o.Trace)
 	mux := http.NewServeMux()
 	mux.HandleFunc("/healthz", reading(s.healthz))
 	mux.HandleFunc("/readyz", reading(s.readyz))
