@@ -258,9 +258,12 @@ func (m *migrator) eachClosed(e *oldEntry, do func(*oldEntry)) {
 // decide leaves out what is not of this gateway, and changes what is called otherwise.
 func (m *migrator) decide(e *oldEntry, n *node) {
 	for _, c := range e.within {
-		if c.scope {
+		switch {
+		case m.full():
+			return // settle says that it is too much
+		case c.scope:
 			m.decideScope(c, n)
-		} else {
+		default:
 			m.decideSetting(c, n)
 		}
 	}
