@@ -19,7 +19,8 @@ import (
 type Record struct {
 	ID, Recipient string
 	Data          []byte    // for the broker any bytes, 64 KiB at most
-	At            time.Time // when it was stored; set by Records
+	At            time.Time // when it was stored; set by Records and RecordsFrom
+	Next          Mark      // the place behind it; set by RecordsFrom
 }
 
 // maxRecord bounds the Data of a Record in bytes.

@@ -41,6 +41,13 @@ func childNode(url string) {
 		os.Exit(1)
 	}
 	fmt.Println("node", b.members.name())
+	go func() {
+		_ = b.Preside(ctx, "test", func(ctx, _ context.Context) {
+			fmt.Println("presides")
+			<-ctx.Done()
+			fmt.Println("resigns")
+		})
+	}()
 	in := bufio.NewReader(os.Stdin)
 	h := HandlerFunc(func(ctx context.Context, ds []*Delivery) []Disposition {
 		if ds[0].Header["Hold"] == "" {

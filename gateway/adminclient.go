@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -264,6 +265,7 @@ func (c adminClient) notOurs(err error) error {
 type refusedError struct {
 	status int
 	text   string
+	again  time.Duration // after which it may be another answer (Retry-After); zero: it says nothing
 }
 
 func (e *refusedError) Error() string { return e.text }
@@ -279,10 +281,22 @@ func (e *refusedError) ofRequest() bool {
 
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {
-	var p struct{ Detail, Where string }
+	var p struct {
+		Detail, Where string
+		Mistakes      []admin.Finding
+	}
 	e := &refusedError{status: resp.StatusCode, text: resp.Status}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.again = time.Duration(min(seconds, 86400)) * time.Second
+	}
 	switch err := json.Unmarshal(body, &p); {
 	case err != nil || p.Detail == "":
+	case len(p.Mistakes) > 0:
+		text := "the configuration is refused, the one before stays"
+		for _, f := range p.Mistakes {
+			text += "\n" + findingText(f)
+		}
+		e.text = fmt.Sprintf("%d: %s", resp.StatusCode, text)
 	case p.Where != "":
 		e.text = fmt.Sprintf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
 	default:

@@ -63,6 +63,12 @@ it falls into.
 			return printSummary(cmd.OutOrStdout(), file, cfg)
 		},
 	}
+	cmd.ValidArgsFunction = func(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+		if !effective {
+			return nil, cobra.ShellCompDirectiveNoFileComp
+		}
+		return completeScope(file, args), cobra.ShellCompDirectiveNoFileComp
+	}
 	configFlag(cmd, &file)
 	cmd.Flags().BoolVar(&effective, "effective", false, "print the options in force in SCOPE, or in all scopes")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -107,20 +107,8 @@ func TestDiskFullOfOthers(t *testing.T) {
 	t.Parallel()
 	natstest.OnDisk(t, diskSize, func(t *testing.T, dir string) {
 		g := newDiskGateway(t, dir, "1k") // or it might stop before a write fails
-		users := []string{"smtp@localhost", "http@localhost", "away@localhost", "gone@localhost"}
-		boxes := make(map[string]*inbox)
-		for _, u := range users {
-			g.addUser(u, "secret")
-			boxes[u] = newInbox()
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		var clients sync.WaitGroup
-		defer clients.Wait()
-		defer cancel()
-		for _, u := range users[:2] {
-			clients.Go(func() { boxes[u].stay(ctx, g.xmpp, u) })
-		}
-		s := startSenders(t, func(int) *gateway { return g }, users, padded, 20*time.Millisecond)
+		c := newRegulars(t, g, "smtp@localhost", "http@localhost", "away@localhost", "gone@localhost")
+		s := startSenders(t, func(int) *gateway { return g }, c.users, padded, 20*time.Millisecond)
 		for round := range 2 {
 			s.flow(fmt.Sprintf("before round %d", round))
 			other := filepath.Join(dir, "other")
@@ -134,13 +122,7 @@ func TestDiskFullOfOthers(t *testing.T) {
 		}
 		s.flow("at the end")
 		accepted := s.stop()
-		for _, u := range users[2:] {
-			clients.Go(func() { boxes[u].stay(ctx, g.xmpp, u) })
-		}
-		copies := 0
-		for _, u := range users {
-			copies += boxes[u].await(t, accepted[u])
-		}
+		copies := c.await(accepted)
 		t.Logf("%d accepted, %d refused, %d copies", s.accepted.Load(), s.refused.Load(), copies)
 	})
 }

@@ -55,7 +55,7 @@ func (s samples) value(t *testing.T, name string) float64 {
 // closed are the values that each label may have; no label has an open set.
 var closed = map[string]*regexp.Regexp{
 	"stage":     regexp.MustCompile(`^(accepted|stored|converted|filtered|deferred|diverted|delivered|relayed|failed|expired|dropped|in|dlv|park|mail|dead)$`),
-	"outcome":   regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed|proven|invalid|passed|diverted|relayed|sent|reported|again|not_asked|attached|not_fetched)$`),
+	"outcome":   regexp.MustCompile(`^(stored|repeated|accepted|denied|refused|try_later|aborted|converted|filtered|failed|delivered|deferred|expired|dropped|kept|blocked|succeeded|resumed|proven|invalid|passed|diverted|relayed|sent|reported|again|not_asked|attached|not_fetched|written)$`),
 	"filter":    regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":   regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
 	"verdict":   regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
@@ -71,6 +71,7 @@ var closed = map[string]*regexp.Regexp{
 	"result":    regexp.MustCompile(`^(verified|refused|absent)$`),
 	"listener":  regexp.MustCompile(`^(xmpp|esmtp|http|control)_listener 127\.0\.0\.1:\d+$`), // ours, from the configuration
 	"script":    regexp.MustCompile(`^[a-z-]+$`),                                             // named in the configuration
+	"logger":    regexp.MustCompile(`^[a-z_]+$`),                                             // named in the configuration
 	"pool":      regexp.MustCompile(`^xmpp_listener 127\.0\.0\.1:0$`),
 	"le":        regexp.MustCompile(`^(\+Inf|[0-9.e+-]+)$`),
 	"quantile":  regexp.MustCompile(`^[0-9.]+$`),

@@ -167,6 +167,9 @@ func TestPriorities(t *testing.T) {
 	send("to the highest")
 	first.want("to the highest")
 	second.want("to the highest")
+	// Who closes before the query behind a message is answered has not proven it: it
+	// would go to the next one.
+	g.eventually("both are proven", func() bool { return metricsOf(t, g)[`mcmt2xmpp_delivery_total{outcome="delivered"}`] == 2 })
 	first.close()
 	second.close()
 	send("to the rest")

@@ -91,3 +91,56 @@ func TestReload(t *testing.T) {
 		t.Errorf("the new filter dropped %v messages, want 1", got)
 	}
 }
+
+// TestReloadUnderLoad reloads again and again while messages flow in and out, by SIGHUP and
+// by POST /v1/reload, each time with another filter, log and listener's options, and at times
+// with a mistake: nothing is lost, out of order or twice there, no sender is refused and no
+// session ends.
+func TestReloadUnderLoad(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, `xmpp_logger { logfile = "a.log" }`)
+	g.start()
+	c := newRegulars(t, g, onAndOff...)
+	g.eventually("two sessions", func() bool { return metricsOf(t, g)["mcmt2xmpp_xmpp_sessions"] == 2 })
+	traffic := startTraffic(t.Context(), g, c.users)
+	good := g.config()
+	const reloads = 30
+	for i := range reloads {
+		before := traffic.total.Load()
+		g.eventually("some messages", func() bool { return traffic.total.Load() > before+20 })
+		text := strings.Replace(good, `mcmt_reception = "allow"`, fmt.Sprintf(`mcmt_reception = "allow" max_message_size = %dk`, 500+i), 1)
+		text = strings.Replace(text, `"a.log"`, fmt.Sprintf(`"%d.log"`, i%3), 1)
+		text += fmt.Sprintf("\nfilter \"f%d\" { type = \"element\" namespace = \"urn:x\" element = \"e%d\" }\n", i, i)
+		status, part, line := http.StatusOK, fmt.Sprintf(`"scope":"filter f%d"`, i), "configuration reloaded"
+		if i%5 == 4 {
+			text += "no_such_option = 1\n"
+			status, part, line = http.StatusUnprocessableEntity, `"mistakes"`, "the old one stays"
+		}
+		if i%2 == 0 {
+			g.logged(g.reload(text), line)
+			continue
+		}
+		from := g.logSize()
+		g.write("gateway.conf", text)
+		resp, err := http.Post(g.admin()+"/v1/reload", "application/json", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		curled{resp.StatusCode, resp.Header, string(answer)}.is(t, status, part)
+		g.logged(from, line)
+	}
+	accepted := traffic.stop()
+	if m := metricsOf(t, g); m["mcmt2xmpp_xmpp_logins_total"] != 2 || m["mcmt2xmpp_xmpp_sessions"] != 2 ||
+		m[`mcmt2xmpp_intake_total{outcome="refused"}`] != 0 || m[`mcmt2xmpp_intake_total{outcome="try_later"}`] != 0 {
+		t.Errorf("sessions ended, or messages were not taken: %v", m)
+	}
+	if copies := c.await(accepted); copies != 0 {
+		t.Errorf("%d messages came twice", copies)
+	}
+	t.Logf("%d reloads, %d messages", reloads, traffic.total.Load())
+}

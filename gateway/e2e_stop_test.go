@@ -1,12 +1,10 @@
 package main
 
 import (
-	"context"
 	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -27,21 +25,9 @@ func TestStop(t *testing.T) {
 	socket := filepath.Join(sockets, "smtp")
 	g := newGateway(t, `esmtp_listener { listen "`+socket+`" {} }`)
 	g.start()
-	users := []string{"online1@localhost", "online2@localhost", "offline1@localhost", "offline2@localhost"}
-	boxes := make(map[string]*inbox)
-	for _, u := range users {
-		g.addUser(u, "secret")
-		boxes[u] = newInbox()
-	}
+	c := newRegulars(t, g, onAndOff...)
 	g.addUser("idle@localhost", "secret")
-	ctx, cancel := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	defer cancel()
-	for _, u := range users[:2] {
-		clients.Go(func() { boxes[u].stay(ctx, g.xmpp, u) })
-	}
-	traffic := startTraffic(ctx, g, users)
+	traffic := startTraffic(t.Context(), g, c.users)
 	const rounds = 3
 	for round := range rounds {
 		idle := login(t, g.xmpp(), "idle@localhost/i", 0)
@@ -72,13 +58,7 @@ func TestStop(t *testing.T) {
 		g.start()
 	}
 	accepted := traffic.stop()
-	for _, u := range users[2:] {
-		clients.Go(func() { boxes[u].stay(ctx, g.xmpp, u) })
-	}
-	copies := 0
-	for _, u := range users {
-		copies += boxes[u].await(t, accepted[u])
-	}
+	copies := c.await(accepted)
 	t.Logf("%d stops, %d messages accepted, %d copies", rounds, traffic.total.Load(), copies)
 }
 

@@ -46,7 +46,9 @@ const patience = 3 * time.Minute
 type gateway struct {
 	t         testing.TB
 	dir, conf string
-	role      string // of the process; empty: all
+	role      string     // of the process; empty: all
+	env       []string   // of the process, beside ours
+	sockets   []*os.File // that it inherits
 	cmd       *exec.Cmd
 	done      chan struct{} // closed when the process has ended
 
@@ -116,8 +118,13 @@ func (g *gateway) start() {
 	if err != nil {
 		g.t.Fatal(err)
 	}
-	cmd := exec.Command(self, "serve", "-c", g.conf, "--role", cmp.Or(g.role, "all"))
-	cmd.Env = append(os.Environ(), asProgram+"=1")
+	args := []string{self, "serve", "-c", g.conf, "--role", cmp.Or(g.role, "all")}
+	cmd := exec.Command(args[0], args[1:]...)
+	if len(g.sockets) > 0 { // whose owner is named by its process id
+		cmd = exec.Command("/bin/sh", append([]string{"-c", fmt.Sprintf(`LISTEN_PID=$$ LISTEN_FDS=%d exec "$0" "$@"`, len(g.sockets))}, args...)...)
+		cmd.ExtraFiles = g.sockets
+	}
+	cmd.Env = slices.Concat(os.Environ(), g.env, []string{asProgram + "=1"})
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := cmd.StderrPipe()
 	if err != nil {

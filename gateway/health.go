@@ -23,7 +23,8 @@ func healthCommand() *cobra.Command {
 		Long: `Ask a running gateway whether it answers (/healthz), with --ready whether it can do its work
 (/readyz). Status 0: yes; 1: no, with the reasons. It needs no shell and no other program,
 so that a container can be its own probe.`,
-		Args: cobra.NoArgs,
+		Args:              cobra.NoArgs,
+		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			path := "/healthz"
 			if ready {

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"mcmt2xmpp/mcmt/mailtest"
+	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/xmlwire"
 )
 
 // dsn is a notification as Python's email package reads it.
@@ -54,6 +56,23 @@ func readDSN(t *testing.T, m mailtest.Mail) dsn {
 	return d
 }
 
+// sendAsking sends a message that is called name, with NOTIFY where notify is not empty, and
+// returns its sender.
+func sendAsking(t *testing.T, g *gateway, name, to, notify string) (sender string) {
+	t.Helper()
+	host, port, err := net.SplitHostPort(g.smtp())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sender = name + "@sender.example"
+	args := []string{"send", host, port, sender, to, name}
+	if notify != "" {
+		args = append(args, notify)
+	}
+	runDSN(t, nil, args...)
+	return sender
+}
+
 // TestInteropDSN: who asks by NOTIFY (RFC 3461 §4.1) gets the reports that he has asked
 // for and no others, of messages to Jabber and to mail; those that are asked for nothing
 // hear of failures.
@@ -62,10 +81,6 @@ func TestInteropDSN(t *testing.T) {
 	g, mx := newMailGateway(t, "")
 	mx.Refuse("gone@corp.example", "550 5.1.1 gone has left")
 	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
-	host, port, err := net.SplitHostPort(g.smtp())
-	if err != nil {
-		t.Fatal(err)
-	}
 	for _, c := range []struct {
 		name, to, notify      string
 		action, status, human string // of the only report; empty: there is none
@@ -82,12 +97,7 @@ func TestInteropDSN(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g.within(t)
-			sender := c.name + "@sender.example"
-			send := []string{"send", host, port, sender, c.to, c.name}
-			if c.notify != "" {
-				send = append(send, c.notify)
-			}
-			runDSN(t, nil, send...)
+			sender := sendAsking(t, g, c.name, c.to, c.notify)
 			if c.to == "alice@localhost" {
 				alice.want("Hello!")
 			}
@@ -110,5 +120,86 @@ func TestInteropDSN(t *testing.T) {
 	})
 	if made := metric(t, g, `reports_total{action="failed"}`) + metric(t, g, `reports_total{action="delivered"}`); made != 4 {
 		t.Errorf("%v reports, want 4", made)
+	}
+}
+
+// TestInteropDelay: who asks for it (RFC 3461 §4.1, DELAY) hears once that a message waits,
+// for Jabber or for mail, and another process does not say it again.
+func TestInteropDelay(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "delay_warning = 1\nretry_interval = 1\nmax_retry_interval = 1")
+	g.addUser("carol@localhost", "secret")
+	mx.Refuse("late@corp.example", "450 4.2.1 late is busy")
+	for _, c := range []struct{ name, to, notify, human string }{
+		{"jabber", "carol@localhost", "DELAY,FAILURE", "has not been delivered yet"},
+		{"mail", "late@corp.example", "DELAY", "has not been delivered yet"},
+		{"unasked", "carol@localhost", "FAILURE", ""},
+		{"default", "carol@localhost", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			g.within(t)
+			sender := sendAsking(t, g, c.name, c.to, c.notify)
+			if c.human == "" {
+				return
+			}
+			d := readDSN(t, one(t, mx, sender))
+			r := d.Recipients[0]
+			if d.Message["Original-Envelope-Id"] != c.name || r["Action"] != "delayed" || !strings.HasPrefix(r["Status"], "4.") ||
+				r["Will-Retry-Until"] == "" || !strings.Contains(d.Human, c.human) {
+				t.Errorf("%+v", d)
+			}
+		})
+	}
+	g.kill()
+	g.start()
+	carol := login(t, g.xmpp(), "carol@localhost/desk", 0)
+	for range 3 {
+		carol.want("Hello!")
+	}
+	g.eventually("what waits is tried again", func() bool {
+		return metric(t, g, `delivery_total{outcome="delivered"}`) == 3 && metric(t, g, "mail_parked_messages") == 1
+	})
+	for _, sender := range []string{"jabber", "mail"} {
+		one(t, mx, sender+"@sender.example")
+	}
+	for _, sender := range []string{"unasked", "default"} {
+		if all := mx.Mailbox(sender + "@sender.example"); len(all) > 0 {
+			t.Errorf("%s hears %s", sender, all[0].Raw)
+		}
+	}
+}
+
+// TestInteropReceipt: a client that asks for a receipt gets it when a mail server reports
+// that the mail has arrived, and hears nothing where it does not ask. Where the report
+// says that it has failed, the author reads that.
+func TestInteropReceipt(t *testing.T) {
+	t.Parallel()
+	g, mx := newMailGateway(t, "")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	ask := xmlwire.New("urn:xmpp:receipts", "request")
+	alice.write(bob, "wanted", ask)
+	alice.write(bob, "unwanted!")
+	mx.Wait("bob@corp.example", 2)
+	// The server has nobody but itself to give the report to.
+	report := one(t, mx, "alice@localhost")
+	if _, err := relay.Submit(t.Context(), g.smtp(), "", []string{"alice@localhost"}, report.Raw); err != nil {
+		t.Fatal(err)
+	}
+	st := alice.next()
+	if r := st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "received"}); r == nil || r.Attr("id") != "id-6-w" || st.From != bob || bodyOf(st) != "" {
+		t.Errorf("%s\n%s", st, report.Raw)
+	}
+	changed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: relayed"))
+	failed := bytes.ReplaceAll(report.Raw, []byte("Action: delivered"), []byte("Action: failed"))
+	for _, raw := range [][]byte{changed, failed} {
+		if _, err := relay.Submit(t.Context(), g.smtp(), "", []string{"alice@localhost"}, raw); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := alice.next(); bodyOf(st) == "" {
+		t.Errorf("the next is %s, want the failure for a person", st)
+	}
+	if n := metric(t, g, "mail_receipts_total"); n != 1 {
+		t.Errorf("%v receipts", n)
 	}
 }

@@ -128,22 +128,8 @@ func testKill(t *testing.T, rounds int, extra string) {
 	}
 	g := newGateway(t, extra)
 	g.start()
-	// Two are online throughout, two only at the end.
-	users := []string{"online1@localhost", "online2@localhost", "offline1@localhost", "offline2@localhost"}
-	inboxes := make(map[string]*inbox)
-	for _, u := range users {
-		g.addUser(u, "secret")
-		inboxes[u] = newInbox()
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	defer cancel()
-	for _, u := range users[:2] {
-		clients.Go(func() { inboxes[u].stay(ctx, g.xmpp, u) })
-	}
-
-	traffic := startTraffic(ctx, g, users)
+	c := newRegulars(t, g, onAndOff...)
+	traffic := startTraffic(t.Context(), g, c.users)
 	for range rounds {
 		before := traffic.total.Load()
 		g.eventually("some messages", func() bool { return traffic.total.Load() >= before+5 })
@@ -152,19 +138,48 @@ func testKill(t *testing.T, rounds int, extra string) {
 		g.start()
 	}
 	accepted := traffic.stop()
-	for _, u := range users[2:] {
-		clients.Go(func() { inboxes[u].stay(ctx, g.xmpp, u) })
-	}
-
-	copies := 0
-	for _, u := range users {
-		copies += inboxes[u].await(t, accepted[u])
-	}
+	copies := c.await(accepted)
 	t.Logf("%d kills, %d messages accepted, none lost, %d copies", rounds, traffic.total.Load(), copies)
 	if traffic.total.Load() < int64(rounds) {
 		t.Errorf("only %d messages were accepted: the test proves nothing", traffic.total.Load())
 	}
 }
+
+// regulars are a crowd of which the first two are logged in throughout, and the others
+// only at the end.
+type regulars struct {
+	*crowd
+	t       *testing.T
+	g       *gateway
+	ctx     context.Context // of their clients
+	clients sync.WaitGroup
+}
+
+// newRegulars has the first two log in until the end of the test.
+func newRegulars(t *testing.T, g *gateway, users ...string) *regulars {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	r := &regulars{crowd: newCrowd(g, users), t: t, g: g, ctx: ctx}
+	t.Cleanup(r.clients.Wait)
+	t.Cleanup(cancel)
+	r.enter(users[:2])
+	return r
+}
+
+func (r *regulars) enter(users []string) {
+	r.online(r.ctx, &r.clients, users, func(int) string { return r.g.xmpp() })
+}
+
+// await has the others log in too, and waits until all have what was accepted for them, in
+// order. It returns how many copies came.
+func (r *regulars) await(accepted map[string][]string) (copies int) {
+	r.t.Helper()
+	r.enter(r.users[2:])
+	return r.check(r.t, accepted)
+}
+
+// onAndOff are the accounts of most tests.
+var onAndOff = []string{"online1@localhost", "online2@localhost", "offline1@localhost", "offline2@localhost"}
 
 // traffic are injectors, one per recipient, so that the order of acceptance is
 // known.

@@ -56,7 +56,10 @@ func root() *cobra.Command {
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
-	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(), rosterCommand(), s2sCommand(), filtersCommand(), migrateCommand(), healthCommand(), versionCommand())
+	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(),
+		rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), benchCommand(), reloadCommand(), migrateCommand(), healthCommand(),
+		versionCommand(), manCommand())
+	completeNames(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())
 	})

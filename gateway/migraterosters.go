@@ -47,10 +47,13 @@ func (t *target) importRosters(cmd *cobra.Command, path string, asJSON bool) err
 	}
 	result := rosterImport{Refused: []rosterRefused{}}
 	err = t.running(cmd.Context(), func(ctx context.Context, c adminClient) error {
-		bar := newProgress(cmd.ErrOrStderr(), "rosters", len(all))
-		defer bar.done()
-		for _, r := range all {
-			contacts, err := c.importRoster(ctx, r)
+		show := func(int) {}
+		if bar := progressOn(cmd.ErrOrStderr(), "rosters"); bar != nil {
+			show = func(n int) { bar("import", float64(n)/float64(len(all))) }
+		}
+		defer show(len(all))
+		for i, r := range all {
+			contacts, err := c.importPatiently(ctx, r)
 			var refused *refusedError
 			switch {
 			case errors.As(err, &refused) && refused.ofRequest():
@@ -61,7 +64,7 @@ func (t *target) importRosters(cmd *cobra.Command, path string, asJSON bool) err
 				result.Rosters++
 				result.Contacts += contacts
 			}
-			bar.step()
+			show(i + 1)
 		}
 		return nil
 	})
@@ -81,16 +84,37 @@ func (t *target) importRosters(cmd *cobra.Command, path string, asJSON bool) err
 	return lost(len(result.Refused))
 }
 
+// importPatiently is importRoster that comes again where the gateway has enough of our
+// requests for now (request_rate).
+func (c adminClient) importPatiently(ctx context.Context, r rosterRecord) (contacts int, err error) {
+	for {
+		contacts, err = c.importRoster(ctx, r)
+		refused, ok := errors.AsType[*refusedError](err)
+		if !ok || refused.status != http.StatusTooManyRequests || refused.again <= 0 || refused.again > maxAgain {
+			return contacts, err
+		}
+		select {
+		case <-time.After(refused.again):
+		case <-ctx.Done():
+			return 0, ctx.Err()
+		}
+	}
+}
+
+// maxAgain is the longest pause that an import makes; who has to wait longer has not only
+// asked too often.
+const maxAgain = time.Minute
+
 // importRoster adds the contacts of one record. The error is a *refusedError where it is
 // about this record.
 func (c adminClient) importRoster(ctx context.Context, r rosterRecord) (contacts int, err error) {
 	user, err := account(r.owner)
 	if err != nil {
-		return 0, &refusedError{http.StatusBadRequest, err.Error()}
+		return 0, &refusedError{status: http.StatusBadRequest, text: err.Error()}
 	}
 	var record map[string]json.RawMessage
 	if err := json.Unmarshal(r.record, &record); err != nil {
-		return 0, &refusedError{http.StatusBadRequest, "not a roster record: " + err.Error()}
+		return 0, &refusedError{status: http.StatusBadRequest, text: "not a roster record: " + err.Error()}
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
@@ -145,7 +169,7 @@ func readRosterFile(path string) ([]rosterRecord, error) {
 		text, err := io.ReadAll(f)
 		return []rosterRecord{{owner, path, text}}, err
 	}
-	all, err := readAccounts(f, path)
+	all, err := readRecords(f, path)
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", path, err)
@@ -155,9 +179,9 @@ func readRosterFile(path string) ([]rosterRecord, error) {
 	return all, nil
 }
 
-// readAccounts reads objects whose keys are accounts and whose values are records, one
+// readRecords reads objects whose keys are accounts and whose values are records, one
 // after the other, in the order in which they are written.
-func readAccounts(in io.Reader, path string) (all []rosterRecord, err error) {
+func readRecords(in io.Reader, path string) (all []rosterRecord, err error) {
 	dec := json.NewDecoder(in)
 	for {
 		switch token, err := dec.Token(); {

@@ -1,46 +1,28 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"os"
-	"time"
 
-	"golang.org/x/term"
+	"github.com/mattn/go-isatty"
+	"github.com/schollz/progressbar/v3"
 )
 
-// progressBar shows on a terminal how far long work has come. Elsewhere it shows nothing:
-// what was done is said at the end.
-type progressBar struct {
-	out     io.Writer // nil: nobody watches
-	what    string
-	n, of   int
-	painted time.Time
-}
-
-// repaint is how often the line is written anew at most.
-const repaint = 100 * time.Millisecond
-
-func newProgress(out io.Writer, what string, of int) *progressBar {
-	p := &progressBar{what: what, of: of}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.out = out
+// progressOn shows on a terminal how far the phases of long work have come, and takes
+// each away when it is done. Elsewhere there is nothing to see, and it is nil.
+func progressOn(w io.Writer, what string) func(string, float64) {
+	f, ok := w.(*os.File)
+	if !ok || !isatty.IsTerminal(f.Fd()) {
+		return nil
 	}
-	return p
-}
-
-// step counts one more that is done.
-func (p *progressBar) step() {
-	p.n++
-	if p.out != nil && (time.Since(p.painted) >= repaint || p.n == p.of) {
-		p.painted = time.Now()
-		fmt.Fprintf(p.out, "\r%s %d of %d (%d%%)", p.what, p.n, p.of, 100*p.n/max(p.of, 1))
-	}
-}
-
-// done leaves the line.
-func (p *progressBar) done() {
-	if p.out != nil {
-		fmt.Fprintln(p.out)
+	var bar *progressbar.ProgressBar
+	var current string
+	return func(phase string, done float64) {
+		if phase != current {
+			current = phase
+			bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(what+": "+phase),
+				progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
+		}
+		_ = bar.Set(int(1000 * min(1, done)))
 	}
 }

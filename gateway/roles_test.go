@@ -67,15 +67,21 @@ type crowd struct {
 	inboxes map[string]*inbox
 }
 
-func newCrowd(admin *gateway, n int) *crowd {
-	c := &crowd{inboxes: make(map[string]*inbox)}
-	for i := range n {
-		u := fmt.Sprintf("user%d@localhost", i)
-		c.users = append(c.users, u)
+func newCrowd(admin *gateway, users []string) *crowd {
+	c := &crowd{users: users, inboxes: make(map[string]*inbox)}
+	for _, u := range users {
 		c.inboxes[u] = newInbox()
 		admin.addUser(u, "secret")
 	}
 	return c
+}
+
+// many are the names of n accounts.
+func many(n int) (users []string) {
+	for i := range n {
+		users = append(users, fmt.Sprintf("user%d@localhost", i))
+	}
+	return users
 }
 
 // online keeps users logged in, each at one of the addresses, until ctx ends.
@@ -139,7 +145,7 @@ func TestKillRoles(t *testing.T) {
 	kills, messages := *roleKills, *roleMessages
 	f := newFleet(t, "ingest", "convert", "deliver")
 	ingest, deliver := f.nodes[0], f.nodes[2]
-	c := newCrowd(deliver, 200)
+	c := newCrowd(deliver, many(200))
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	defer clients.Wait()
@@ -182,7 +188,7 @@ func TestFleet(t *testing.T) {
 	const between = 600 // messages from one change to the next
 	f := newFleet(t, "ingest", "convert", "deliver")
 	ingest, convert1, deliver1 := f.nodes[0], f.nodes[1], f.nodes[2]
-	c := newCrowd(deliver1, 64)
+	c := newCrowd(deliver1, many(64))
 	ctx, cancel := context.WithCancel(t.Context())
 	var clients sync.WaitGroup
 	defer clients.Wait()

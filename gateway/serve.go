@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"mcmt2xmpp/gateway/app"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/listener"
 )
 
 func serveCommand() *cobra.Command {
@@ -23,8 +25,8 @@ func serveCommand() *cobra.Command {
 
 Without a file everything listens on loopback: SMTP 2525, HTTP 8025, admin 8026,
 Jabber clients 5222, and the data lie in ./mcmt2xmpp-data. SIGHUP reloads the
-configuration and the certificates; an invalid file is refused and the old
-configuration stays.
+configuration and the certificates, and opens the files of the xmpp_loggers anew;
+an invalid file is refused and the old configuration stays.
 
 With an external NATS cluster in the configuration any number of processes share
 the work, and --role says which part of it a process does: ingest (SMTP and
@@ -46,11 +48,22 @@ them with commas between.`,
 			if err != nil {
 				return err
 			}
-			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version()})
+			inherited, err := listener.Inherit()
+			if err != nil {
+				return err
+			}
+			defer inherited.Close()
+			load := func() (*config.Config, error) { return loadConfig(file) }
+			a := app.New(app.Options{Config: cfg, Roles: roles, Log: log, Version: version(), Load: load, Inherited: inherited})
 			hup := make(chan os.Signal, 1)
 			signal.Notify(hup, syscall.SIGHUP)
 			defer signal.Stop(hup)
-			return serve(cmd.Context(), a, hup, func() (*config.Config, error) { return loadConfig(file) })
+			manager, err := newNotifier()
+			if err != nil {
+				log.Warn().Err(err).Msg("the service manager is told nothing")
+			}
+			defer manager.close()
+			return serve(cmd.Context(), a, hup, manager)
 		},
 	}
 	configFlag(cmd, &file)
@@ -59,8 +72,14 @@ them with commas between.`,
 	return cmd
 }
 
-// serve runs a until ctx ends and reloads at each signal on hup.
-func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*config.Config, error)) error {
+// serve runs a until ctx ends and reloads at each signal on hup. The service manager hears
+// of it, and that this loop goes round.
+func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, manager notifier) error {
+	memory, stop := context.WithCancel(ctx)
+	var aside sync.WaitGroup
+	aside.Go(func() { returnMemory(memory) })
+	defer aside.Wait()
+	defer stop()
 	done := make(chan error, 1)
 	go func() { done <- a.Run(ctx) }()
 	select {
@@ -68,13 +87,22 @@ func serve(ctx context.Context, a *app.App, hup <-chan os.Signal, load func() (*
 		return err
 	case <-a.Ready(): // a signal before waits in hup
 	}
-	for {
+	manager.ready("ready")
+	beats, stop := manager.beats()
+	defer stop()
+	for ending := ctx.Done(); ; {
 		select {
 		case err := <-done:
 			return err
+		case <-ending:
+			manager.stopping()
+			ending, hup = nil, nil // done comes next, and a reload would come too late
+		case <-beats:
+			manager.alive()
 		case <-hup:
-			cfg, err := load()
-			a.Reload(ctx, cfg, err)
+			manager.reloading()
+			_, _ = a.ReloadFile(ctx) // what came of it is in the log
+			manager.ready("ready")
 		}
 	}
 }

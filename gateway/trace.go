@@ -29,7 +29,7 @@ Message-ID, a stanza id, or a recipient's JID for all that is known of theirs.
   mcmt2xmpp trace 1j1730fe4pjq506j3pi5d7t
   mcmt2xmpp trace '<20260301.7@corp.example>'
   mcmt2xmpp trace alice@localhost`,
-		Args: exactly("ID"), ValidArgsFunction: cobra.NoFileCompletions,
+		Args: exactly("ID"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if args[0] == "" {
 				return errors.New("ID is empty") // an unset variable; the path would be another

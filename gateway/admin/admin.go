@@ -3,11 +3,14 @@
 // queue, and what became of a message.
 //
 //	admin.go        the server and its paths
-//	access.go       who may use it
+//	access.go       who may use it; role.go what for, rates.go how often
+//	audit.go        /v1/audit: what operators have done
+//	reload.go       /v1/reload
 //	health.go       /healthz, /readyz
 //	metrics.go      /metrics, for Prometheus
 //	index.go        /, the numbers for a person
-//	part.go         the rules for all paths under /v1
+//	route.go        the table of all paths, and how a request goes through it
+//	openapi.go      the table as a document, at /v1/openapi.json; schema.go its types
 //	json.go         their bodies and answers
 //	problem.go      refusals (RFC 9457)
 //	users.go        /v1/users
@@ -17,6 +20,7 @@
 //	messages.go     /v1/messages
 //	servers.go      /v1/s2s
 //	filters.go      /v1/filters
+//	webhooks.go     /v1/webhooks
 package admin
 
 import (
@@ -31,7 +35,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/gateway/trace"
@@ -50,11 +53,16 @@ type Options struct {
 	Rosters  Rosters    // nil: /v1/rosters says that there are none
 	Servers  Servers    // nil: /v1/s2s says that there are none
 	Filters  Filters    // nil: /v1/filters says that there are none
-	// Tokens are the bearer tokens that hold for a peer, of which every request
-	// except for /healthz and /readyz must carry one unless the peer is on
-	// loopback or a Unix socket, whose address is the zero Addr. nil or none:
-	// no other peer is served.
-	Tokens func(peer netip.Addr) []string
+	Webhooks Webhooks   // nil: /v1/webhooks says that there are none
+	// Config returns what holds for a peer, whose address is the zero Addr where it is
+	// on a Unix socket; it is called for each request. nil: peers on this machine may
+	// do all, and no others anything but /healthz and /readyz.
+	Config func(peer netip.Addr) PeerOptions
+	// Reload reads the configuration again. The error is *Invalid where it is refused.
+	// nil: /v1/reload says that there is none.
+	Reload func(context.Context) (*Reloaded, error)
+	// Audit takes what operators do. nil: one of its own.
+	Audit *Audit
 	// Forwarded returns whom a request of a peer comes from, by its X-Forwarded-For
 	// fields: the peer itself where that is no proxy that is believed. nil: it always is.
 	Forwarded func(peer netip.Addr, fields []string) netip.Addr
@@ -66,17 +74,22 @@ type Options struct {
 
 // Server serves the admin HTTP. Make it with New.
 type Server struct {
-	o       Options
-	numbers *prometheus.Registry
-	handler http.Handler
-	open    atomic.Int64 // connections
-	close   func()
+	o        Options
+	numbers  *prometheus.Registry
+	handler  http.Handler
+	document object       // of the API
+	open     atomic.Int64 // connections
+	rates    rates
+	close    func()
 }
 
 // New returns a Server. Close frees what it subscribed to.
 func New(o Options) *Server {
 	if o.MaxConnections <= 0 {
 		o.MaxConnections = 256
+	}
+	if o.Audit == nil {
+		o.Audit = new(Audit)
 	}
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
@@ -85,20 +98,13 @@ func New(o Options) *Server {
 	s.o.Metrics = append(slices.Clone(o.Metrics), Metric{Name: "ready", Help: "1 where all conditions of /readyz hold.", Gauge: true, Collect: Value(s.ready)})
 	s.numbers, s.close = registry(o.Version, s.o.Metrics, o.Trace)
 	mux := http.NewServeMux()
-	mux.HandleFunc("/healthz", reading(s.healthz))
-	mux.HandleFunc("/readyz", reading(s.readyz))
-	mux.Handle("/metrics", s.guard(reading(promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{o.Log}}).ServeHTTP)))
-	mux.Handle("/{$}", s.guard(reading(s.index)))
-	mux.Handle("/v1/users", s.guard(s.serve(s.accounts(), map[string]action{http.MethodGet: s.listUsers, http.MethodPost: s.addUser})))
-	mux.Handle("/v1/users/{jid}", s.guard(s.serve(s.accounts(), map[string]action{http.MethodPut: s.setPassword, http.MethodDelete: s.removeUser})))
-	s.rosterPaths(mux)
-	s.queuePaths(mux)
-	s.historyPaths(mux)
-	s.serverPaths(mux)
-	s.filterPaths(mux)
-	mux.Handle("/", s.guard(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	routes := s.routes()
+	checkRoutes(routes)
+	s.mount(mux, routes)
+	s.document = document(o.Version, routes)
+	mux.Handle("/", s.guard(func(w http.ResponseWriter, _ *http.Request, _ caller) {
 		problem(w, http.StatusNotFound, "there is nothing at this path; / lists what there is")
-	})))
+	}))
 	s.handler = mux
 	return s
 }
@@ -148,16 +154,5 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 		}
 	case http.StateClosed, http.StateHijacked:
 		s.open.Add(-1)
-	}
-}
-
-// reading lets only GET and HEAD through.
-func reading(h http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			methodNotAllowed(w, "GET, HEAD")
-			return
-		}
-		h(w, r)
 	}
 }

@@ -84,6 +84,7 @@ func (m *memory) List(context.Context) ([]jid.JID, error) {
 // fixture is a server that is asked without a network.
 type fixture struct {
 	*Server
+	t       testing.TB
 	users   *memory
 	queue   *recorder
 	history *past
@@ -92,9 +93,9 @@ type fixture struct {
 	broken  error // of the condition "broker"
 }
 
-func newFixture(t *testing.T) *fixture {
+func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
+	f := &fixture{t: t, users: &memory{users: make(map[jid.JID]string)}, queue: new(recorder), history: new(past), bus: new(trace.Bus)}
 	f.Server = New(Options{
 		Version: "1.2.3", Accounts: f.users, Queue: f.queue, History: f.history, Trace: f.bus, Log: zerolog.New(&f.log),
 		Ready: map[string]func() error{"broker": func() error { return f.broken }, "listeners": func() error { return nil }},
@@ -102,15 +103,20 @@ func newFixture(t *testing.T) *fixture {
 			add(7, "good")
 			add(1, "bad")
 		}}},
-		Tokens: func(peer netip.Addr) []string {
-			if peer == netip.MustParseAddr("192.0.2.7") {
-				return []string{"right", "other"}
-			}
-			return nil
-		},
+		Config: f.peerOptions,
 	})
 	t.Cleanup(f.Close)
 	return f
+}
+
+// peerOptions are those of the tests: local peers may do all, and one that is not has
+// tokens.
+func (f *fixture) peerOptions(peer netip.Addr) PeerOptions {
+	o := PeerOptions{Local: Operate}
+	if peer == netip.MustParseAddr("192.0.2.7") {
+		o.Tokens = []Token{{"one", "right", Operate}, {"two", "other", Read}}
+	}
+	return o
 }
 
 // ask makes a request from loopback unless edit changes that.
@@ -125,7 +131,25 @@ func (f *fixture) ask(method, path, body string, edit func(*http.Request)) *http
 	}
 	w := httptest.NewRecorder()
 	f.handler.ServeHTTP(w, r)
+	f.checkContract(r, body, w)
 	return w
+}
+
+// checkContract holds an answer to the document of the API, and a request that was
+// done.
+func (f *fixture) checkContract(r *http.Request, body string, w *httptest.ResponseRecorder) {
+	f.t.Helper()
+	doc, err := contract()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if strings.Contains(w.Body.String(), "nothing at this path") {
+		return
+	}
+	doc.CheckAnswer(f.t, r, w.Code, w.Header(), w.Body.Bytes())
+	if w.Code < 300 && r.Method != http.MethodHead {
+		doc.CheckRequest(f.t, r, body)
+	}
 }
 
 // checkProblem holds an answer to RFC 9457.
@@ -437,7 +461,7 @@ func TestHeaderBounded(t *testing.T) {
 func TestEmptyToken(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t)
-	f.o.Tokens = func(netip.Addr) []string { return []string{""} }
+	f.o.Config = func(netip.Addr) PeerOptions { return PeerOptions{Tokens: []Token{{"empty", "", Operate}}} }
 	for _, field := range []string{"Bearer", "Bearer ", "Bearer  "} {
 		w := f.ask("GET", "/metrics", "", func(r *http.Request) {
 			r.RemoteAddr = "192.0.2.7:1"

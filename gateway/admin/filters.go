@@ -12,18 +12,19 @@ type Filters interface {
 	Report() filters.Report
 }
 
-// filterPaths adds the path of the filters.
-func (s *Server) filterPaths(mux *http.ServeMux) {
-	p := part{
+// filterRoutes are those of the filters.
+func (s *Server) filterRoutes() []route {
+	p := &part{
 		name:    "filters",
 		present: func() bool { return s.o.Filters != nil },
 		absent:  "this gateway has no filters",
 		refusal: func(error) (int, string) { return 0, "" },
 	}
-	mux.Handle("/v1/filters", s.guard(s.serve(p, map[string]action{http.MethodGet: s.reportFilters})))
+	return []route{{method: http.MethodGet, path: "/v1/filters", id: "reportFilters", summary: "What the filters have done since the start",
+		role: Read, part: p, answer: filters.Report{}, do: s.reportFilters}}
 }
 
-func (s *Server) reportFilters(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, s.o.Filters.Report())
+func (s *Server) reportFilters(x *exchange, _ *http.Request) error {
+	writeJSON(x, s.o.Filters.Report())
 	return nil
 }

@@ -55,3 +55,25 @@ func FuzzQueueFilter(f *testing.F) {
 		}
 	})
 }
+
+// FuzzRequest: whatever the query and the body are, every route answers, with what the
+// document of the API says, and nothing goes wrong within.
+func FuzzRequest(f *testing.F) {
+	for i, s := range []string{"", "limit=7", "limit=-1&limit=2", "state=dead&recipient=a@localhost", "from=a.example", "%zz", "a;b", "id=%00"} {
+		f.Add(uint8(3*i), s, `{"jid":"a@localhost","password":"x","all":true}`)
+		f.Add(uint8(5*i+1), s, `{"a@localhost":{"groups":[1]}}`)
+	}
+	fx := newFixture(f) // whose answers are held to the document
+	fx.servers()
+	routes := fx.routes()
+	f.Fuzz(func(t *testing.T, n uint8, raw, body string) {
+		fx.t = t
+		fx.log.Reset()
+		rt := routes[int(n)%len(routes)]
+		path := strings.NewReplacer("{jid}", "a@localhost", "{id}", "q1", "{domain}", "a.example", "{$}", "").Replace(rt.path)
+		w := fx.ask(rt.method, path, body, func(r *http.Request) { r.URL.RawQuery = raw })
+		if w.Code >= 500 && w.Code != http.StatusNotImplemented {
+			t.Errorf("%s %s: %d %s", rt.method, path, w.Code, w.Body)
+		}
+	})
+}

@@ -18,6 +18,7 @@ td:last-child{text-align:right;font-variant-numeric:tabular-nums}.no{color:#c00}
 <p><a href="/healthz">/healthz</a> alive · <a href="/readyz">/readyz</a> able to take and deliver messages ·
 <a href="/metrics">/metrics</a> for Prometheus · <a href="/v1/users">/v1/users</a> accounts of the built-in store · /v1/rosters/JID the roster of one ·
 <a href="/v1/filters">/v1/filters</a> what the filters have dropped ·
+<a href="/v1/webhooks">/v1/webhooks</a> who hears how messages end ·
 <a href="/v1/queue">/v1/queue</a> what waits for its recipient or is dead ·
 /v1/messages/ID what became of a message</p>
 <table>{{range .Rows}}<tr title="{{.Help}}"><td>{{.Name}}</td><td>{{.Labels}}</td><td>{{.Value}}</td></tr>

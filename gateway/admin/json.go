@@ -11,13 +11,14 @@ import (
 // and a password is not a text.
 const maxBody = 16 << 10
 
-// readJSON reads the body, one JSON value without unknown fields, into v. Only
-// JSON is taken: a form of a foreign page cannot send it without being asked for
-// (CORS).
+// isJSON reports whether a request says that its body is JSON.
+func isJSON(r *http.Request) bool {
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	return err == nil && media == "application/json"
+}
+
+// readJSON reads the body, one JSON value without unknown fields, into v.
 func readJSON(w http.ResponseWriter, r *http.Request, v any) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return errNotJSON
-	}
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	dec.DisallowUnknownFields()
 	err := dec.Decode(v)

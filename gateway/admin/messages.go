@@ -38,22 +38,20 @@ type Outcomes struct {
 	Outcomes []Outcome `json:"outcomes"`
 }
 
-// historyPaths adds the paths of messages.
-func (s *Server) historyPaths(mux *http.ServeMux) {
-	p := part{
+// historyRoutes are those of messages.
+func (s *Server) historyRoutes() []route {
+	p := &part{
 		name:    "messages",
 		present: func() bool { return s.o.History != nil },
 		absent:  "this gateway does not keep what became of messages",
 		failing: "what became of messages cannot be read now",
 		refusal: func(error) (int, string) { return 0, "" },
 	}
-	mux.Handle("/v1/messages/{id}", s.guard(s.serve(p, map[string]action{http.MethodGet: s.message})))
+	return []route{{method: http.MethodGet, path: "/v1/messages/{id}", id: "traceMessage", summary: "What became of a message, for each recipient",
+		role: Read, part: p, answer: Outcomes{}, refuse: []int{http.StatusNotFound}, do: s.message}}
 }
 
-func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
-	if err := noQuery(r); err != nil {
-		return err
-	}
+func (s *Server) message(x *exchange, r *http.Request) error {
 	id, err := messageID("id", r.PathValue("id"))
 	if err != nil {
 		return err
@@ -63,9 +61,9 @@ func (s *Server) message(w http.ResponseWriter, r *http.Request) error {
 	case err != nil:
 		return err
 	case len(all) == 0:
-		problem(w, http.StatusNotFound, "no message is known by this id, and none for a recipient of this address")
+		problem(x, http.StatusNotFound, "no message is known by this id, and none for a recipient of this address")
 		return nil
 	}
-	writeJSON(w, Outcomes{all})
+	writeJSON(x, Outcomes{all})
 	return nil
 }

@@ -1,8 +1,11 @@
 package admin
 
 import (
+	"net/http"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"mcmt2xmpp/gateway/trace"
 )
@@ -57,6 +60,11 @@ func registry(version string, metrics []Metric, bus *trace.Bus) (*prometheus.Reg
 		}
 	})
 	return reg, cancel
+}
+
+// metrics answers with all numbers.
+func (s *Server) metrics() http.HandlerFunc {
+	return promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{s.o.Log}}).ServeHTTP
 }
 
 // partCollector reads the parts' numbers at each scrape.

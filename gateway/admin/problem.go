@@ -11,14 +11,28 @@ import (
 	"github.com/rs/zerolog"
 )
 
+// Problem says why something was not done (RFC 9457).
+type Problem struct {
+	Type   string `json:"type" doc:"about:blank: status says what kind of problem it is"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail" doc:"what is wrong, for a person"`
+	// Mistakes are all those of a configuration that is refused.
+	Mistakes []Finding `json:"mistakes,omitempty" doc:"all those of a configuration that is refused"`
+}
+
 // problem answers in the form of RFC 9457.
 func problem(w http.ResponseWriter, status int, detail string) {
+	writeProblem(w, Problem{Status: status, Detail: detail})
+}
+
+// writeProblem fills in what the status says.
+func writeProblem(w http.ResponseWriter, p Problem) {
 	begin(w)
+	p.Type, p.Title = "about:blank", http.StatusText(p.Status)
 	w.Header().Set("Content-Type", "application/problem+json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{ // the peer is gone when this fails
-		"type": "about:blank", "title": http.StatusText(status), "status": status, "detail": detail,
-	})
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // the peer is gone when this fails
 }
 
 // begin gives the peer writeTimeout from now on to take the answer, however long

@@ -54,6 +54,8 @@ const (
 	Dead     QueueState = "dead"     // given up
 )
 
+func (QueueState) values() []string { return []string{string(Deferred), string(Held), string(Dead)} }
+
 // QueueFilter selects messages or routes: those that all its fields that are
 // not empty hold for.
 type QueueFilter struct {
@@ -66,13 +68,13 @@ type QueueFilter struct {
 
 // QueueRoute is what waits for one route, or is dead for one route and reason.
 type QueueRoute struct {
-	Route        string     `json:"route"` // recipient's bare JID or domain
+	Route        string     `json:"route" doc:"recipient's bare JID or domain"`
 	Domain       string     `json:"domain"`
 	State        QueueState `json:"state"`
 	Messages     int        `json:"messages"`
-	Oldest       time.Time  `json:"oldest,omitzero"` // acceptance of the oldest message
+	Oldest       time.Time  `json:"oldest,omitzero" doc:"acceptance of the oldest message"`
 	Attempts     int        `json:"attempts"`
-	Next         time.Time  `json:"next,omitzero"` // attempt; zero: none is planned
+	Next         time.Time  `json:"next,omitzero" doc:"attempt; zero: none is planned"`
 	FirstFailure time.Time  `json:"first_failure,omitzero"`
 	Reason       string     `json:"reason,omitempty"`
 }
@@ -81,16 +83,16 @@ type QueueRoute struct {
 type QueueMessage struct {
 	ID       string     `json:"id"`
 	StanzaID string     `json:"stanza_id,omitempty"`
-	From     string     `json:"from,omitempty"` // reverse-path; empty: no bounces
-	To       string     `json:"to"`             // recipient as given
+	From     string     `json:"from,omitempty" doc:"reverse-path; empty: no bounces"`
+	To       string     `json:"to" doc:"recipient as given"`
 	JID      string     `json:"jid,omitempty"`
 	State    QueueState `json:"state"`
 	Reason   string     `json:"reason,omitempty"`
 	Accepted time.Time  `json:"accepted,omitzero"`
-	Since    time.Time  `json:"since,omitzero"` // when it came to be in this state
+	Since    time.Time  `json:"since,omitzero" doc:"when it came to be in this state"`
 	Attempts int        `json:"attempts"`
-	Next     time.Time  `json:"next,omitzero"` // attempt; zero: none is planned
-	Size     int        `json:"size"`          // bytes
+	Next     time.Time  `json:"next,omitzero" doc:"attempt; zero: none is planned"`
+	Size     int        `json:"size" doc:"bytes"`
 	Stage    string     `json:"stage,omitempty"`
 }
 
@@ -103,7 +105,18 @@ type QueueRoutes struct {
 // QueueMessages is the answer of GET /v1/queue/messages.
 type QueueMessages struct {
 	Messages []QueueMessage `json:"messages"`
-	More     bool           `json:"more"` // there are more than the limit
+	More     bool           `json:"more" doc:"there are more than the limit"`
+}
+
+// QueueSelection is the body of POST /v1/queue:ACTION. What is written must not be
+// empty, and all what is written must hold.
+type QueueSelection struct {
+	All       bool       `json:"all,omitempty" doc:"everything is meant, where nothing else is written"`
+	ID        string     `json:"id,omitempty" doc:"queue id, Message-ID or stanza id"`
+	Recipient string     `json:"recipient,omitempty" doc:"bare JID"`
+	Domain    string     `json:"domain,omitempty" doc:"of the recipient"`
+	State     QueueState `json:"state,omitempty"`
+	Reason    string     `json:"reason,omitempty" doc:"text that the reason holds"`
 }
 
 // QueueAffected is the answer of POST /v1/queue:ACTION.
@@ -111,24 +124,34 @@ type QueueAffected struct {
 	Affected int `json:"affected"`
 }
 
-// queuePaths adds the paths of the queue.
-func (s *Server) queuePaths(mux *http.ServeMux) {
-	p := part{
+// queueRoutes are those of the queue.
+func (s *Server) queueRoutes() []route {
+	p := &part{
 		name:    "queue",
 		present: func() bool { return s.o.Queue != nil },
 		absent:  "this gateway delivers nothing, so it has no queue",
 		failing: "the queue cannot be read or changed now",
 		refusal: queueRefusal,
 	}
-	mux.Handle("/v1/queue", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listRoutes})))
-	mux.Handle("/v1/queue/messages", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listMessages})))
-	for _, a := range []QueueAction{Retry, Hold, Release, Drop} {
-		do := func(w http.ResponseWriter, r *http.Request) error { return s.changeQueue(w, r, a) }
-		mux.Handle("/v1/queue:"+string(a), s.guard(s.serve(p, map[string]action{http.MethodPost: do})))
+	change := func(a QueueAction, summary string) route {
+		return route{method: http.MethodPost, path: "/v1/queue:" + string(a), id: string(a) + "Queue", summary: summary,
+			about: "An empty body selects nothing: all: true says that everything is meant.",
+			part:  p, body: QueueSelection{}, answer: QueueAffected{},
+			do: func(x *exchange, r *http.Request) error { return s.changeQueue(x, r, a) }}
+	}
+	return []route{
+		{method: http.MethodGet, path: "/v1/queue", id: "listQueue", summary: "What waits and what is dead, by recipient or domain, the oldest first",
+			role: Read, part: p, query: queueQuery, answer: QueueRoutes{}, do: s.listRoutes},
+		{method: http.MethodGet, path: "/v1/queue/messages", id: "listQueueMessages", summary: "The messages that wait or are dead, those accepted first before the others",
+			role: Read, part: p, query: append(slices.Clip(queueQuery), limitField), answer: QueueMessages{}, do: s.listMessages},
+		change(Retry, "Try waiting messages at once, and dead ones again where id or state name them"),
+		change(Hold, "Try nothing for a recipient or domain until the release"),
+		change(Release, "End holds, and try at once"),
+		change(Drop, "Delete messages; nobody is told"),
 	}
 }
 
-func (s *Server) listRoutes(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) listRoutes(x *exchange, r *http.Request) error {
 	f, _, err := readQuery(r, 0)
 	if err != nil {
 		return err
@@ -138,7 +161,7 @@ func (s *Server) listRoutes(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	slices.SortStableFunc(all, byAge)
-	writeJSON(w, QueueRoutes{append([]QueueRoute{}, all...)})
+	writeJSON(x, QueueRoutes{append([]QueueRoute{}, all...)})
 	return nil
 }
 
@@ -153,7 +176,7 @@ func byAge(a, b QueueRoute) int {
 // defaultLimit is how many messages are listed where the query does not say.
 const defaultLimit = 100
 
-func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) listMessages(x *exchange, r *http.Request) error {
 	f, limit, err := readQuery(r, defaultLimit)
 	if err != nil {
 		return err
@@ -163,36 +186,26 @@ func (s *Server) listMessages(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	n := min(len(all), limit)
-	writeJSON(w, QueueMessages{append([]QueueMessage{}, all[:n]...), len(all) > n})
+	writeJSON(x, QueueMessages{append([]QueueMessage{}, all[:n]...), len(all) > n})
 	return nil
 }
 
 // changeQueue does a to what the body selects.
-func (s *Server) changeQueue(w http.ResponseWriter, r *http.Request, a QueueAction) error {
-	f, err := readSelection(w, r, a)
+func (s *Server) changeQueue(x *exchange, r *http.Request, a QueueAction) error {
+	f, err := readSelection(x, r, a)
 	if err != nil {
 		return err
 	}
-	n, err := s.o.Queue.Do(r.Context(), a, f)
-	if err == nil || n > 0 {
-		s.audit(r, a, f, n)
+	for _, field := range f.fields() {
+		x.note(field.name, field.value)
 	}
+	n, err := s.o.Queue.Do(r.Context(), a, f)
+	x.noteCount("affected", n)
 	if err != nil {
 		return &brokenOff{a, n, err}
 	}
-	writeJSON(w, QueueAffected{n})
+	writeJSON(x, QueueAffected{n})
 	return nil
-}
-
-// audit logs who changed what.
-func (s *Server) audit(r *http.Request, a QueueAction, f QueueFilter, n int) {
-	line := s.o.Log.Info().Str("action", string(a)).Int("affected", n).Str("peer", r.RemoteAddr)
-	for _, field := range f.fields() {
-		if field.value != "" {
-			line = line.Str(field.name, field.value)
-		}
-	}
-	line.Msg("queue changed")
 }
 
 // brokenOff is the error of an action that was not done, or not to all.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,6 +19,18 @@ type filterField struct{ name, value string }
 func (f QueueFilter) fields() []filterField {
 	return []filterField{{"id", f.ID}, {"recipient", f.Recipient}, {"domain", f.Domain}, {"state", string(f.State)}, {"reason", f.Reason}}
 }
+
+// queueQuery are the fields of a QueueFilter as parameters.
+var queueQuery = []field{
+	{"id", "queue id, Message-ID or stanza id", ""},
+	{"recipient", "bare JID", ""},
+	{"domain", "of the recipient", ""},
+	{"state", "why it is in the queue", Deferred},
+	{"reason", "text that the reason holds", ""},
+}
+
+// limitField is the parameter for how many are listed.
+var limitField = field{"limit", "how many are listed, from 1 to 1000; left out: 100", 0}
 
 // set reads one field of the filter. Nothing may be empty: an unset variable in
 // a script must not select everything.
@@ -84,6 +95,19 @@ func text(name, s string) (string, error) {
 // maxLimit is how many messages one answer lists at most.
 const maxLimit = 1000
 
+// limitOf reads how many are listed.
+func limitOf(fields map[string]string) (int, error) {
+	written, ok := fields["limit"]
+	if !ok {
+		return defaultLimit, nil
+	}
+	limit, err := strconv.Atoi(written)
+	if err != nil || limit < 1 || limit > maxLimit {
+		return 0, badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
+	}
+	return limit, nil
+}
+
 // readQuery reads the filter of a query, and its limit unless the given one,
 // which is that of a query without one, is zero: then there is none.
 func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
@@ -91,9 +115,9 @@ func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
 	if err != nil {
 		return f, 0, err
 	}
-	if written, ok := fields["limit"]; ok && limit > 0 {
-		if limit, err = strconv.Atoi(written); err != nil || limit < 1 || limit > maxLimit {
-			return f, 0, badRequest(fmt.Sprintf("limit must be a number from 1 to %d", maxLimit))
+	if limit > 0 {
+		if limit, err = limitOf(fields); err != nil {
+			return f, 0, err
 		}
 		delete(fields, "limit")
 	}
@@ -105,36 +129,8 @@ func readQuery(r *http.Request, limit int) (f QueueFilter, _ int, err error) {
 	return f, limit, nil
 }
 
-// query reads the parameters of a request. A damaged one is an error: without
-// it the query would select more.
-func query(r *http.Request) (map[string]string, error) {
-	values, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return nil, badRequest("query: " + err.Error())
-	}
-	all := make(map[string]string, len(values))
-	for name, v := range values {
-		if len(v) > 1 {
-			return nil, badRequest(name + " is given twice")
-		}
-		all[name] = v[0]
-	}
-	return all, nil
-}
-
-// noQuery refuses parameters: whoever writes them believes that they matter.
-func noQuery(r *http.Request) error {
-	if r.URL.RawQuery != "" {
-		return badRequest("there are no query parameters here")
-	}
-	return nil
-}
-
 // readSelection reads the filter of a body and holds it to what a can do.
 func readSelection(w http.ResponseWriter, r *http.Request, a QueueAction) (f QueueFilter, err error) {
-	if err := noQuery(r); err != nil {
-		return f, err
-	}
 	var body map[string]any
 	if err := readJSON(w, r, &body); err != nil {
 		return f, err

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"mime"
 	"net/http"
 
 	"mcmt2xmpp/gateway/store"
@@ -27,41 +26,60 @@ type Rosters interface {
 // takes less.
 const maxRecord = 4 << 20
 
-// rosterPaths are the paths of rosters. That under /riak is where the system being
+// Record is a roster as the document of the API has it: the contacts by their bare
+// JID. Members of a contact that are not known here are kept.
+type Record map[string]Contact
+
+// Contact is a contact of a Record.
+type Contact struct {
+	Name         string            `json:"name,omitempty"`
+	Groups       []string          `json:"groups,omitempty"`
+	Subscription string            `json:"subscription,omitempty" enum:"none to from both"`
+	Approved     bool              `json:"approved,omitempty" doc:"pre-approved (RFC 6121 §3.4)"`
+	Requests     map[string]string `json:"pending_requests,omitempty" doc:"out: subscribe, in: the stanza of who asks"`
+}
+
+// rosterRoutes are those of rosters. The path under /riak is where the system being
 // replaced had them.
-func (s *Server) rosterPaths(mux *http.ServeMux) {
-	p := part{
+func (s *Server) rosterRoutes() (all []route) {
+	p := &part{
 		name:    "rosters",
 		present: func() bool { return s.o.Rosters != nil },
 		absent:  "rosters are not kept here",
 		failing: "rosters cannot be read or changed now",
 		refusal: rosterRefusal,
 	}
+	no := []int{http.StatusNotFound, http.StatusConflict}
 	for _, path := range []string{"/v1/rosters/{jid}", "/riak/xmpp/{jid}"} {
-		mux.Handle(path, s.guard(s.serve(p, map[string]action{
-			http.MethodGet: s.rosterOf(s.sendRoster),
-			http.MethodPost: s.rosterOf(func(w http.ResponseWriter, r *http.Request, user jid.JID) error {
-				return s.importRoster(w, r, user, false)
-			}),
-			http.MethodPut: s.rosterOf(func(w http.ResponseWriter, r *http.Request, user jid.JID) error {
-				return s.importRoster(w, r, user, true)
-			}),
-		})))
+		old, again := path != "/v1/rosters/{jid}", ""
+		if old {
+			again = "Riak"
+		}
+		all = append(all,
+			route{method: http.MethodGet, path: path, id: "getRoster" + again, summary: "The roster of an account",
+				role: Read, part: p, old: old, answer: Record{}, refuse: no, do: s.rosterOf(s.sendRoster)},
+			route{method: http.MethodPost, path: path, id: "addContacts" + again, summary: "Add or change contacts of an account",
+				part: p, old: old, body: Record{}, status: http.StatusNoContent, refuse: no,
+				do: s.rosterOf(func(x *exchange, r *http.Request, user jid.JID) error { return s.importRoster(x, r, user, false) })},
+			route{method: http.MethodPut, path: path, id: "setContacts" + again, summary: "Replace all contacts of an account",
+				part: p, old: old, body: Record{}, status: http.StatusNoContent, refuse: no,
+				do: s.rosterOf(func(x *exchange, r *http.Request, user jid.JID) error { return s.importRoster(x, r, user, true) })})
 	}
+	return all
 }
 
 // rosterOf reads whose roster a path is about.
-func (s *Server) rosterOf(do func(w http.ResponseWriter, r *http.Request, user jid.JID) error) action {
-	return func(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) rosterOf(do func(x *exchange, r *http.Request, user jid.JID) error) action {
+	return func(x *exchange, r *http.Request) error {
 		user, err := bareJID("jid", r.PathValue("jid"))
 		if err != nil {
 			return err
 		}
-		return do(w, r, user)
+		return do(x, r, user)
 	}
 }
 
-func (s *Server) sendRoster(w http.ResponseWriter, r *http.Request, user jid.JID) error {
+func (s *Server) sendRoster(x *exchange, r *http.Request, user jid.JID) error {
 	found, err := s.o.Rosters.Roster(r.Context(), user)
 	if err != nil {
 		return err
@@ -70,16 +88,13 @@ func (s *Server) sendRoster(w http.ResponseWriter, r *http.Request, user jid.JID
 	if err != nil {
 		return err
 	}
-	writeJSON(w, json.RawMessage(record))
+	writeJSON(x, json.RawMessage(record))
 	return nil
 }
 
-// importRoster takes a record. Only JSON is taken, as in readUser.
-func (s *Server) importRoster(w http.ResponseWriter, r *http.Request, user jid.JID, replace bool) error {
-	if media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || media != "application/json" {
-		return errNotJSON
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxRecord))
+// importRoster takes a record.
+func (s *Server) importRoster(x *exchange, r *http.Request, user jid.JID, replace bool) error {
+	body, err := io.ReadAll(http.MaxBytesReader(x, r.Body, maxRecord))
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
@@ -94,8 +109,8 @@ func (s *Server) importRoster(w http.ResponseWriter, r *http.Request, user jid.J
 	if err := s.o.Rosters.Import(r.Context(), user, record, replace); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Int("contacts", record.Len()).Bool("replace", replace).Msg("roster imported")
-	w.WriteHeader(http.StatusNoContent)
+	x.noteCount("contacts", record.Len())
+	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

@@ -24,8 +24,8 @@ type Servers interface {
 // ServerStream is a stream with another server, or the lack of one.
 type ServerStream struct {
 	s2s.State
-	Link    string `json:"link,omitempty"`    // name of the link that it is; empty: it is none
-	Blocked bool   `json:"blocked,omitempty"` // by an operator
+	Link    string `json:"link,omitempty" doc:"name of the link that it is; empty: it is none"`
+	Blocked bool   `json:"blocked,omitempty" doc:"by an operator"`
 }
 
 // ServerChange is the answer of POST /v1/s2s/{domain}:ACTION.
@@ -36,38 +36,45 @@ type ServerChange struct {
 	Changed bool `json:"changed"`
 }
 
-// serverPaths adds the paths of streams with servers.
-func (s *Server) serverPaths(mux *http.ServeMux) {
-	p := part{
+// serverRoutes are those of streams with servers.
+func (s *Server) serverRoutes() []route {
+	p := &part{
 		name:    "s2s",
 		present: func() bool { return s.o.Servers != nil },
 		absent:  "this gateway has no streams with other servers",
 		failing: "that cannot be stored now",
 		refusal: func(error) (int, string) { return 0, "" },
 	}
-	mux.Handle("/v1/s2s", s.guard(s.serve(p, map[string]action{http.MethodGet: s.listServers})))
-	mux.Handle("/v1/s2s/{domain}/check", s.guard(s.serve(p, map[string]action{http.MethodPost: s.checkServer})))
-	for name, do := range map[string]func(ctx context.Context, domain string) (bool, error){
-		"retry": func(_ context.Context, domain string) (bool, error) { return s.o.Servers.Retry(domain), nil },
-		"block": func(ctx context.Context, domain string) (bool, error) {
+	change := func(name, summary string, do func(ctx context.Context, domain string) (bool, error)) route {
+		return route{method: http.MethodPost, path: "/v1/s2s/{domain}/" + name, id: name + "Server", summary: summary,
+			part: p, answer: ServerChange{},
+			do: func(x *exchange, r *http.Request) error { return s.changeServer(x, r, do) }}
+	}
+	return []route{
+		{method: http.MethodGet, path: "/v1/s2s", id: "listServers", summary: "The streams with other servers, and the domains to which there is none",
+			role: Read, part: p, answer: []ServerStream{}, do: s.listServers},
+		{method: http.MethodPost, path: "/v1/s2s/{domain}/check", id: "checkServer", summary: "Test the way to a domain step by step",
+			about: "The answer comes when the test is over, which may take a minute and a half.",
+			part:  p, query: []field{{"from", "domain of ours to test from; left out: the first", ""}}, answer: s2s.Check{}, do: s.checkServer},
+		change("retry", "Try a domain at once", func(_ context.Context, domain string) (bool, error) {
+			return s.o.Servers.Retry(domain), nil
+		}),
+		change("block", "End all streams with a domain and allow none", func(ctx context.Context, domain string) (bool, error) {
 			return true, s.o.Servers.Block(ctx, domain, true)
-		},
-		"unblock": func(ctx context.Context, domain string) (bool, error) {
+		}),
+		change("unblock", "Allow streams with a domain again", func(ctx context.Context, domain string) (bool, error) {
 			return true, s.o.Servers.Block(ctx, domain, false)
-		},
-	} {
-		change := func(w http.ResponseWriter, r *http.Request) error { return s.changeServer(w, r, name, do) }
-		mux.Handle("/v1/s2s/{domain}/"+name, s.guard(s.serve(p, map[string]action{http.MethodPost: change})))
+		}),
 	}
 }
 
-func (s *Server) listServers(w http.ResponseWriter, _ *http.Request) error {
-	writeJSON(w, append([]ServerStream{}, s.o.Servers.Streams()...))
+func (s *Server) listServers(x *exchange, _ *http.Request) error {
+	writeJSON(x, append([]ServerStream{}, s.o.Servers.Streams()...))
 	return nil
 }
 
 // checkServer answers when the test is over, which may take a minute and a half.
-func (s *Server) checkServer(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) checkServer(x *exchange, r *http.Request) error {
 	domain, err := domainOf(r)
 	if err != nil {
 		return err
@@ -76,11 +83,11 @@ func (s *Server) checkServer(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return badRequest(err.Error())
 	}
-	writeJSON(w, check)
+	writeJSON(x, check)
 	return nil
 }
 
-func (s *Server) changeServer(w http.ResponseWriter, r *http.Request, name string, do func(context.Context, string) (bool, error)) error {
+func (s *Server) changeServer(x *exchange, r *http.Request, do func(context.Context, string) (bool, error)) error {
 	domain, err := domainOf(r)
 	if err != nil {
 		return err
@@ -89,8 +96,7 @@ func (s *Server) changeServer(w http.ResponseWriter, r *http.Request, name strin
 	if err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("action", name).Str("domain", domain).Str("peer", r.RemoteAddr).Msg("server streams changed")
-	writeJSON(w, ServerChange{domain, changed})
+	writeJSON(x, ServerChange{domain, changed})
 	return nil
 }
 

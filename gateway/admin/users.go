@@ -17,20 +17,37 @@ type Accounts interface {
 	List(ctx context.Context) ([]jid.JID, error)
 }
 
-// User is the body of POST /v1/users and PUT /v1/users/{jid}.
+// User is the body of POST /v1/users, and without a password an account of GET
+// /v1/users.
 type User struct {
 	JID      string `json:"jid"`
 	Password string `json:"password,omitempty"`
 }
 
-// accounts is the part under /v1/users.
-func (s *Server) accounts() part {
-	return part{
+// Password is the body of PUT /v1/users/{jid}, which may name the account, too.
+type Password struct {
+	JID      string `json:"jid,omitempty"`
+	Password string `json:"password"`
+}
+
+// userRoutes are those of accounts.
+func (s *Server) userRoutes() []route {
+	p := &part{
 		name:    "accounts",
 		present: func() bool { return s.o.Accounts != nil },
 		absent:  "accounts are not kept by the built-in store here",
 		failing: "accounts cannot be read or changed now",
 		refusal: accountRefusal,
+	}
+	return []route{
+		{method: http.MethodGet, path: "/v1/users", id: "listUsers", summary: "The accounts of the built-in store",
+			role: Read, part: p, answer: []User{}, do: s.listUsers},
+		{method: http.MethodPost, path: "/v1/users", id: "addUser", summary: "Add an account",
+			part: p, body: User{}, status: http.StatusCreated, refuse: []int{http.StatusConflict}, do: s.addUser},
+		{method: http.MethodPut, path: "/v1/users/{jid}", id: "setPassword", summary: "Change the password of an account",
+			part: p, body: Password{}, status: http.StatusNoContent, refuse: []int{http.StatusNotFound}, do: s.setPassword},
+		{method: http.MethodDelete, path: "/v1/users/{jid}", id: "removeUser", summary: "Remove an account",
+			part: p, status: http.StatusNoContent, refuse: []int{http.StatusNotFound}, do: s.removeUser},
 	}
 }
 
@@ -46,7 +63,7 @@ func accountRefusal(err error) (int, string) {
 	return 0, ""
 }
 
-func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) listUsers(x *exchange, r *http.Request) error {
 	all, err := s.o.Accounts.List(r.Context())
 	if err != nil {
 		return err
@@ -55,37 +72,36 @@ func (s *Server) listUsers(w http.ResponseWriter, r *http.Request) error {
 	for i, j := range all {
 		users[i].JID = j.String()
 	}
-	writeJSON(w, users)
+	writeJSON(x, users)
 	return nil
 }
 
-func (s *Server) addUser(w http.ResponseWriter, r *http.Request) error {
-	user, password, err := readUser(w, r)
+func (s *Server) addUser(x *exchange, r *http.Request) error {
+	user, password, err := readUser(x, r)
 	if err != nil {
 		return err
 	}
+	x.note("jid", user.String())
 	if err := s.o.Accounts.Add(r.Context(), user, password); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("account added")
-	w.WriteHeader(http.StatusCreated)
+	x.WriteHeader(http.StatusCreated)
 	return nil
 }
 
-func (s *Server) setPassword(w http.ResponseWriter, r *http.Request) error {
-	user, password, err := readUser(w, r)
+func (s *Server) setPassword(x *exchange, r *http.Request) error {
+	user, password, err := readUser(x, r)
 	if err != nil {
 		return err
 	}
 	if err := s.o.Accounts.SetPassword(r.Context(), user, password); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("password changed")
-	w.WriteHeader(http.StatusNoContent)
+	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 
-func (s *Server) removeUser(w http.ResponseWriter, r *http.Request) error {
+func (s *Server) removeUser(x *exchange, r *http.Request) error {
 	user, err := bareJID("jid", r.PathValue("jid"))
 	if err != nil {
 		return err
@@ -93,8 +109,7 @@ func (s *Server) removeUser(w http.ResponseWriter, r *http.Request) error {
 	if err := s.o.Accounts.Remove(r.Context(), user); err != nil {
 		return err
 	}
-	s.o.Log.Info().Str("jid", user.String()).Str("peer", r.RemoteAddr).Msg("account removed")
-	w.WriteHeader(http.StatusNoContent)
+	x.WriteHeader(http.StatusNoContent)
 	return nil
 }
 

@@ -62,9 +62,7 @@ func FindAdmin(cfg *config.Config) (Admin, bool) {
 		}
 		t := Admin{URL: "http://"}
 		p := l.For(netip.Addr{})
-		if len(p.BearerTokens) > 0 {
-			t.Token = p.BearerTokens[0].Reveal()
-		}
+		t.Token = adminToken(cfg, p)
 		if l.UseSSL {
 			t.URL, t.Certificate = "https://", leaf(cfg, p)
 		}

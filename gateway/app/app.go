@@ -18,7 +18,9 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/gateway/convert"
 	"mcmt2xmpp/gateway/delivery"
+	"mcmt2xmpp/gateway/events"
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/listener"
 	"mcmt2xmpp/gateway/outmail"
@@ -32,6 +34,7 @@ import (
 	"mcmt2xmpp/xmpp/component"
 	"mcmt2xmpp/xmpp/gateway"
 	"mcmt2xmpp/xmpp/router"
+	"mcmt2xmpp/xmpp/xmpplog"
 )
 
 // Options of an App.
@@ -40,7 +43,11 @@ type Options struct {
 	Roles   Roles // none: all
 	Log     zerolog.Logger
 	Version string
-	Trace   *trace.Bus // nil: one of its own
+	// Load reads the configuration again, for ReloadFile. nil: there is no file.
+	Load  func() (*config.Config, error)
+	Trace *trace.Bus // nil: one of its own
+	// Inherited are sockets that are open already. Nil: there are none.
+	Inherited *listener.Inherited
 }
 
 // App is a gateway. Run makes it work; the other methods may be called from any
@@ -71,8 +78,10 @@ type App struct {
 	components  *component.Domains
 	delivery    *delivery.Delivery
 	sender      *relay.Sender
+	stanzaLog   *xmpplog.Log
 	outmail     *outmail.Outmail
 	receipts    *receipts
+	events      *events.Events
 
 	filesAttached, filesLeft atomic.Uint64
 	mail                     *delivery.Delivery // of mail
@@ -85,6 +94,7 @@ type App struct {
 	proxies                  proxies
 
 	stopping atomic.Bool
+	audit    admin.Audit // of all control listeners
 
 	// What serves, for the metrics and for the end.
 	clients []*c2s.Server
@@ -99,7 +109,7 @@ func New(o Options) *App {
 	if o.Trace == nil {
 		o.Trace = new(trace.Bus)
 	}
-	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{})}
+	return &App{o: o, log: o.Log, trace: o.Trace, ready: make(chan struct{}), stanzaLog: xmpplog.New()}
 }
 
 // Ready is closed when every listener is open.
@@ -121,6 +131,12 @@ func (a *App) Run(ctx context.Context) (err error) {
 	}
 	a.state.Store(st)
 	a.warnOfScripts(st)
+	// It is closed when nothing is there any more that could pass.
+	defer a.closeStanzaLog(ctx)
+	if err := a.openStanzaLog(); err != nil {
+		return err
+	}
+	defer a.trace.Subscribe(a.logOutcome)()
 	if err := a.open(ctx); err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
@@ -128,6 +144,10 @@ func (a *App) Run(ctx context.Context) (err error) {
 	if err != nil {
 		return errors.Join(err, a.close(ctx))
 	}
+	for _, address := range a.o.Inherited.Rest() {
+		a.log.Warn().Str("address", address).Msg("no listener takes this inherited socket")
+	}
+	a.o.Inherited.Close()
 	defer context.AfterFunc(ctx, func() { a.stopping.Store(true) })()
 	close(a.ready)
 	a.log.Info().Str("version", a.o.Version).Strs("files", a.o.Config.Files).Str("data", a.o.Config.DataDir).
@@ -159,6 +179,9 @@ func (a *App) open(ctx context.Context) error {
 		return err
 	}
 	if err := a.openQueue(ctx); err != nil {
+		return err
+	}
+	if err := a.openEvents(ctx); err != nil {
 		return err
 	}
 	a.certs = newCertificates(cfg, a.log)
@@ -194,6 +217,8 @@ func (a *App) open(ctx context.Context) error {
 		Trace: a.trace,
 		Node:  b.Node(),
 		Log:   a.log,
+
+		Tickets: convert.Tickets{Key: a.accounts.secret},
 	}
 	if a.services.media != nil {
 		a.conversion.Media = a.services.media
@@ -285,7 +310,8 @@ func (a *App) close(ctx context.Context) error {
 // parts opens the listeners and lists what runs, in the order of starting, which
 // is the reverse of that of stopping. First ends what takes messages in, then
 // what works them off, then the sessions, whose clients still prove what they
-// received, and last the admin HTTP, which says that all this happens.
+// received, then the events about that, and last the admin HTTP, which says that all
+// this happens.
 func (a *App) parts(ctx context.Context) ([]part, error) {
 	listeners := make(map[config.ListenerKind][]part)
 	for _, kind := range []config.ListenerKind{config.XMPPStreams, config.ESMTP, config.HTTP, config.Control} {
@@ -302,7 +328,7 @@ func (a *App) parts(ctx context.Context) ([]part, error) {
 	}
 	a.provideUploads()
 	a.provideMedia()
-	return slices.Concat(listeners[config.Control], a.outside(), listeners[config.XMPPStreams], a.work(),
+	return slices.Concat(listeners[config.Control], []part{{"events", a.events.Run}}, a.outside(), listeners[config.XMPPStreams], a.work(),
 		listeners[config.ESMTP], listeners[config.HTTP]), nil
 }
 

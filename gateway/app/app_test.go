@@ -215,7 +215,7 @@ func TestOrder(t *testing.T) {
 		name, _, _ := strings.Cut(p.name, " ")
 		names = append(names, name)
 	}
-	want := []string{"control_listener", "server", "links", "xmpp_listener", "route", "mail", "delivery", "conversion", "esmtp_listener", "http_listener"}
+	want := []string{"control_listener", "events", "server", "links", "xmpp_listener", "route", "mail", "delivery", "conversion", "esmtp_listener", "http_listener"}
 	if !slices.Equal(names, want) {
 		t.Errorf("started in the order %v, want %v", names, want)
 	}

@@ -34,7 +34,7 @@ func (a *App) componentListener(s *socket) *component.Server {
 	srv := component.New(component.Options{
 		Domains: a.components, Host: host, Receive: a.router.Receive,
 		Slots: a.slotsOf(s.scope), PerAddress: s.scope.MaxConnectionsPerAddress,
-		Log: a.xmppLog().With().Str("part", "component").Logger(),
+		Log: a.xmppLog().With().Str("part", "component").Logger(), Observer: a.stanzaLog,
 		Connection: func(addr net.Addr) component.ConnOptions {
 			p := a.peer(s, addrOf(addr))
 			o := component.ConnOptions{IdleTime: p.IdleTime, Limits: streamLimits(p)}

@@ -29,6 +29,7 @@ func (a *App) filter(ctx context.Context, it *filters.Item) (*stanza.Stanza, err
 	}
 	switch outcome.Action {
 	case filters.Drop:
+		a.logDropped(it.Stanza, outcome.Verdicts)
 		return nil, nil
 	case filters.Defer:
 		return nil, errDeferred

@@ -145,7 +145,7 @@ func (a *App) linkOptions(l config.Link) link.Options {
 		OnUp: func() {
 			a.delivery.WakeDomains(func(domain string) bool { return a.links.all().Any(domain) })
 		},
-		Limits: a.serverLimits(), Log: a.xmppLog().With().Str("part", "link").Logger(),
+		Limits: a.serverLimits(), Log: a.xmppLog().With().Str("part", "link").Logger(), Observer: a.stanzaLog,
 	}
 }
 

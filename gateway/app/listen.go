@@ -70,7 +70,8 @@ func (a *App) openSocket(ctx context.Context, l *config.Listen) (*socket, error)
 	s := &socket{scope: l, key: a.state.Load().key(l)}
 	ln, err := listener.Listen(ctx, listener.Options{
 		Address: l.Address, Backlog: l.ListenBacklog, AcceptQueue: l.AcceptQueueBacklog, EventsPerIter: l.EventsPerIter,
-		FileMode: l.FileMode, DisableNagle: l.DisableNagle, RecvBuffer: l.TCPRecvBuffer, SendBuffer: l.TCPSendBuffer,
+		Inherited: a.o.Inherited,
+		FileMode:  l.FileMode, DisableNagle: l.DisableNagle, RecvBuffer: l.TCPRecvBuffer, SendBuffer: l.TCPSendBuffer,
 		Deny: func(addr netip.Addr) bool { return a.peer(s, addr).AlwaysDeny },
 		Log:  a.log,
 	})
@@ -161,6 +162,7 @@ func (a *App) xmppServer(s *socket) *c2s.Server {
 		Guard:       a.guard,
 		Secret:      a.accounts.secret,
 		Log:         a.xmppLog(),
+		Observer:    a.stanzaLog,
 		Connection: func(addr net.Addr) c2s.ConnOptions {
 			return a.xmppConnection(s, a.peer(s, addrOf(addr)), addrOf(addr))
 		},
@@ -245,7 +247,7 @@ func (a *App) httpServer(s *socket) *httpd.Server {
 
 func (a *App) adminServer(s *socket) *admin.Server {
 	srv := admin.New(admin.Options{
-		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Filters: filtering{a}, Log: a.log,
+		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Filters: filtering{a}, Webhooks: webhooks{a}, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
 		Metrics: a.metrics(),
 		Forwarded: func(peer netip.Addr, fields []string) netip.Addr {
@@ -254,13 +256,9 @@ func (a *App) adminServer(s *socket) *admin.Server {
 			}
 			return peer
 		},
-		Tokens: func(peer netip.Addr) []string {
-			var all []string
-			for _, t := range a.peer(s, peer).BearerTokens {
-				all = append(all, t.Reveal())
-			}
-			return all
-		},
+		Config: func(peer netip.Addr) admin.PeerOptions { return a.adminPeer(s, peer) },
+		Audit:  &a.audit,
+		Reload: a.reloader(),
 	})
 	a.admin = append(a.admin, srv)
 	return srv

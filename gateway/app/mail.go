@@ -33,6 +33,7 @@ func (a *App) openMail() {
 		Fetch:     a.fetchFiles(),
 		Serves:    a.router.Serves,
 		May:       a.mayMail,
+		Tickets:   convert.Tickets{Key: a.accounts.secret},
 		Trace:     a.trace,
 		Log:       a.log,
 	})
@@ -184,6 +185,9 @@ func (a *App) mailMetrics() []admin.Metric {
 			add(float64(s.NoContent), "content")
 			add(float64(s.Loops), "loop")
 			add(float64(s.NotStored), "store")
+		}},
+		{Name: "mail_receipts_total", Help: "Receipts for Jabber users that were made of reports of mail servers.", Collect: func(add add) {
+			add(float64(a.conversion.Stats().Receipts))
 		}},
 		{Name: "reports_total", Help: "Delivery status notifications by their action; told are Jabber users who got a stanza error instead.", Labels: []string{"action"}, Collect: func(add add) {
 			s := a.outmail.Stats()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"slices"
-	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
@@ -24,7 +23,7 @@ type add = func(value float64, labels ...string)
 // metrics lists what the parts count.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
-	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
 		all = append(all, group...)
 	}
 	return all
@@ -48,7 +47,7 @@ func (a *App) brokerMetrics() []admin.Metric {
 		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
 		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
 		stage("custody_max_bytes", "Bytes that a stage may take in the store; beyond them nothing more is taken.", true, func(s broker.StageStats) float64 { return float64(s.MaxBytes) }),
-		stage("custody_oldest_seconds", "Age of the oldest message of a stage; 0 where there is none.", true, func(s broker.StageStats) float64 { return age(s.Oldest, time.Now()) }),
+		stage("custody_oldest_seconds", "Age of the oldest message of a stage; 0 where there is none.", true, func(s broker.StageStats) float64 { return age(s.Oldest) }),
 		stage("custody_led", "1 where the stage's stream answers and has a leader.", true, func(s broker.StageStats) float64 { return flag(s.Led) }),
 		stage("custody_replicas_behind", "Replicas of a stage's stream that are away or have not all of it.", true, func(s broker.StageStats) float64 { return float64(s.Behind) }),
 		stage("custody_slices", "Slices that a stage is shared out in.", true, func(s broker.StageStats) float64 { return float64(s.Slices) }),
@@ -77,14 +76,6 @@ func (a *App) brokerMetrics() []admin.Metric {
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}
-}
-
-// age is how long ago t was, in seconds; 0 for no time.
-func age(t, now time.Time) float64 {
-	if t.IsZero() {
-		return 0
-	}
-	return max(0, now.Sub(t).Seconds())
 }
 
 // flag is 1 for true.

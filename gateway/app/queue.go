@@ -63,12 +63,12 @@ func (q queue) waiting(ctx context.Context) ([]admin.QueueRoute, error) {
 	all := make([]admin.QueueRoute, 0, len(parked))
 	for name, n := range parked {
 		s := states[name]
-		all = append(all, admin.QueueRoute{Route: name, Domain: domainOf(name), State: q.stateOf(name), Messages: n,
+		all = append(all, admin.QueueRoute{Route: name, Domain: custody.DomainOf(name), State: q.stateOf(name), Messages: n,
 			Oldest: s.First, Attempts: s.Attempts, Next: s.Next, FirstFailure: s.First, Reason: s.Reason})
 	}
 	for _, h := range q.app.holds.List() {
 		if _, there := parked[h.Name]; !there {
-			all = append(all, admin.QueueRoute{Route: h.Name, Domain: domainOf(h.Name), State: admin.Held, Oldest: h.Since})
+			all = append(all, admin.QueueRoute{Route: h.Name, Domain: custody.DomainOf(h.Name), State: admin.Held, Oldest: h.Since})
 		}
 	}
 	return all, nil
@@ -85,7 +85,7 @@ func (q queue) routesOf(ctx context.Context, f admin.QueueFilter) ([]admin.Queue
 	for _, m := range found {
 		key := [3]string{m.route, string(m.State), m.Reason}
 		if byRoute[key] == nil {
-			byRoute[key] = &admin.QueueRoute{Route: m.route, Domain: domainOf(m.route), State: m.State, Oldest: m.Accepted,
+			byRoute[key] = &admin.QueueRoute{Route: m.route, Domain: custody.DomainOf(m.route), State: m.State, Oldest: m.Accepted,
 				Attempts: m.Attempts, Next: m.Next, Reason: m.Reason}
 		}
 		r := byRoute[key]
@@ -192,7 +192,7 @@ func (q queue) message(stage broker.Stage, p *broker.Peeked, states map[string]s
 }
 
 func (q queue) stateOf(route string) admin.QueueState {
-	if q.app.holds.Held(route, domainOf(route)) {
+	if q.app.holds.Held(route, custody.DomainOf(route)) {
 		return admin.Held
 	}
 	return admin.Deferred
@@ -203,7 +203,7 @@ func matches(f admin.QueueFilter, m queued) bool {
 		return false
 	}
 	return (f.State == "" || f.State == m.State) && strings.Contains(m.Reason, f.Reason) &&
-		(f.Recipient == "" || bareOf(m.JID) == f.Recipient) && (f.Domain == "" || domainOf(bareOf(m.JID)) == f.Domain)
+		(f.Recipient == "" || bareOf(m.JID) == f.Recipient) && (f.Domain == "" || custody.DomainOf(bareOf(m.JID)) == f.Domain)
 }
 
 // Do acts on what f selects.
@@ -335,5 +335,3 @@ func bareOf(address string) string {
 	}
 	return address
 }
-
-func domainOf(route string) string { return route[strings.IndexByte(route, '@')+1:] }

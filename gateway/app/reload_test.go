@@ -1,6 +1,7 @@
 package app
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
@@ -108,92 +110,120 @@ func TestReloadBeforeReady(t *testing.T) {
 	}
 }
 
-// TestNeedsRestart: each field of a listen scope that a socket keeps from its
-// opening is told to need a restart when it changes; the others are looked up for
-// each connection.
+// TestNeedsRestart: what the process or a socket keeps from its start is told to need
+// a restart when it changes; the rest is looked up for each connection.
 func TestNeedsRestart(t *testing.T) {
 	t.Parallel()
-	elsewhere := map[string]string{"Kind": "key", "Address": "key", "Enable": "switches the socket", "Pos": "says nothing"}
-	before := load(t, t.TempDir(), basic)
+	elsewhere := map[string]string{"Kind": "another scope", "Address": "another scope", "Pos": "says nothing"}
+	settings := map[string]string{
+		"Enable": "enable = false", "Stream": "stream = server", "UseSSL": "use_ssl = true", "ListenBacklog": "listen_backlog = 7",
+		"AcceptQueueBacklog": "accept_queue_backlog = 7", "EventsPerIter": "events_per_iter = 7", "Concurrency": "concurrency = 7", "Pool": "pool_name = p",
+		"DisableNagle": "disable_nagle_algorithm = true", "TCPRecvBuffer": "tcp_recv_buffer_size = 7777", "TCPSendBuffer": "tcp_send_buffer_size = 7777",
+		"MaxConnections": "max_connections = 7", "MaxConnectionsPerAddress": "max_connections_per_address = 7", "FileMode": "file_mode = 0600",
+	}
+	base := basic + "threadpool p { concurrency = 1 }\n"
 	rt := reflect.TypeOf(config.Listen{})
 	for i := range rt.NumField() {
 		f := rt.Field(i)
 		if !f.IsExported() || elsewhere[f.Name] != "" {
 			continue
 		}
-		l := *before.Listeners[0]
-		v := reflect.ValueOf(&l).Elem().Field(i)
-		if f.Name == "Stream" {
-			v = reflect.Value{} // a socket that changes it to another is not served any more
+		at := `xmpp_listener { listen "127.0.0.1:0" {`
+		switch {
+		case settings[f.Name] == "":
+			t.Errorf("no option for %s", f.Name)
+			continue
+		case f.Name == "FileMode":
+			at = "xmpp_listener {"
+		case f.Name == "MaxConnections":
+			at = `http_listener { listen "127.0.0.1:0" {`
 		}
-		if v.IsValid() {
-			v.Set(other(v))
-		} else {
-			l.Stream = config.StreamServer
+		if !strings.Contains(base, at) {
+			t.Fatalf("no %s", at)
 		}
-		after := *before
-		after.Listeners = append([]*config.Listen{&l}, before.Listeners[1:]...)
-		if got := restarts(t, before, &after); len(got) != 1 {
+		got := restarts(t, base, strings.Replace(base, at, at+" "+settings[f.Name], 1))
+		name, _, _ := strings.Cut(settings[f.Name], " ")
+		if len(got) != 1 || !strings.HasSuffix(got[0], name+": all") {
 			t.Errorf("a change of %s: %v, want one notice", f.Name, got)
 		}
 	}
 	for _, c := range []struct{ name, from, to, want string }{
 		{"nothing", "", "", ""},
-		{"a new listener", "http_listener {", `http_listener { listen "127.0.0.1:8025" {}`, "http_listener 127.0.0.1:8025 is new"},
-		{"one that is gone", `listen "127.0.0.1:0" {} }` + "\ncontrol_listener", "}\ncontrol_listener", "http_listener 127.0.0.1:0 is gone"},
-		{"one switched off", `http_listener {`, `http_listener { enable = false`, "http_listener 127.0.0.1:0 is switched"},
-		{"the data folder", "data_dir = data", "data_dir = other", "data_dir"},
-		{"the log", "data_dir = data", "data_dir = data\nlog_level = debug", "log_level, log_format"},
-		{"the broker", "data_dir = data", "data_dir = data\nnats { max_memory = 64m }", "nats"},
-		{"a thread pool", "data_dir = data", "data_dir = data\nthreadpool p { concurrency = 3 }", "threadpool"},
-		{"the host name", "data_dir = data", "data_dir = data\nhostname = a.example", "hostname"},
-		{"expiration", "data_dir = data", "data_dir = data\nmessage_expiration = 3600", "message_expiration of dead messages"},
-		{"sessions", "data_dir = data", "data_dir = data\nmax_sessions_per_account = 3", "max_sessions_per_account"},
-		{"suspended sessions", "data_dir = data", "data_dir = data\nmax_suspended_sessions = 3", "max_suspended_sessions"},
-		{"suspended sessions of an account", "data_dir = data", "data_dir = data\nmax_suspended_per_account = 3", "max_suspended_per_account"},
-		{"what is kept for accounts", "data_dir = data", "data_dir = data\nmax_blocked_per_account = 3", "what is kept for accounts: archive…, max_blocked_per_account, max_private_…, max_roster_…, max_upload_size, max_vcard_size, upload_…"},
-		{"the XMPP log", "xmpp {}", "xmpp { debug_level = debug }", "debug_level"},
+		{"a new listener", "http_listener {", `http_listener { listen "127.0.0.1:8025" {}`, "http_listener listen 127.0.0.1:8025 : all"},
+		{"one that is gone", `listen "127.0.0.1:0" {} }` + "\ncontrol_listener", "}\ncontrol_listener", "http_listener listen 127.0.0.1:0 : all"},
+		{"one switched off", `http_listener {`, `http_listener { enable = false`, "http_listener enable: all"},
+		{"the data folder", "data_dir = data", "data_dir = other", "global data_dir: all"},
+		{"the log", "data_dir = data", "data_dir = data\nlog_level = debug", "global log_level: all"},
+		{"the broker", "data_dir = data", "data_dir = data\nnats { max_memory = 64m }", "nats : all"},
+		{"a thread pool", "data_dir = data", "data_dir = data\nthreadpool p { concurrency = 3 }", "threadpool p : all"},
+		{"the host name", "data_dir = data", "data_dir = data\nhostname = a.example", "global hostname: all"},
+		{"expiration", "data_dir = data", "data_dir = data\nmessage_expiration = 3600", "global message_expiration: how long dead messages are kept"},
+		{"sessions", "data_dir = data", "data_dir = data\nmax_sessions_per_account = 3", "global max_sessions_per_account: all"},
+		{"suspended sessions", "data_dir = data", "data_dir = data\nmax_suspended_sessions = 3", "global max_suspended_sessions: all"},
+		{"suspended sessions of an account", "data_dir = data", "data_dir = data\nmax_suspended_per_account = 3", "global max_suspended_per_account: all"},
+		{"what is kept for accounts", "data_dir = data", "data_dir = data\nmax_blocked_per_account = 3", "global max_blocked_per_account: all"},
+		{"the XMPP log", "xmpp {}", "xmpp { debug_level = debug }", "xmpp debug_level: all"},
+		{"a peer", `xmpp_listener { listen "127.0.0.1:0" {`, `xmpp_listener { listen "127.0.0.1:0" { max_failed_logins = 3 peer "10.0.0.0/8" { always_deny = true }`, ""},
+		{"an operator", "data_dir = data", "data_dir = data\noperator a { bearer_token = 0123456789abcdef }", ""},
 	} {
-		dir := t.TempDir()
-		got := restarts(t, load(t, dir, basic), load(t, dir, strings.Replace(basic, c.from, c.to, 1)))
-		if strings.Join(got, "; ") != c.want {
+		if got := restarts(t, basic, strings.Replace(basic, c.from, c.to, 1)); strings.Join(got, "; ") != c.want {
 			t.Errorf("%s: %v, want %q", c.name, got, c.want)
 		}
 	}
 }
 
-func restarts(t *testing.T, before, after *config.Config) []string {
+// restarts are the changes from one text to another that need one.
+func restarts(t *testing.T, before, after string) (all []string) {
 	t.Helper()
-	a, err := newState(before)
-	if err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	for _, c := range changes(load(t, dir, after), load(t, dir, before)) {
+		if c.Restart != "" {
+			all = append(all, c.Scope+" "+c.Option+": "+c.Restart)
+		}
 	}
-	b, err := newState(after)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return needsRestart(a, b)
+	return all
 }
 
-// other is a value that differs.
-func other(v reflect.Value) reflect.Value {
-	switch x := v.Interface().(type) {
-	case bool:
-		return reflect.ValueOf(!x)
-	case string:
-		return reflect.ValueOf(x + "x")
-	case *bool:
-		return reflect.ValueOf(new(bool))
-	case time.Duration:
-		return reflect.ValueOf(x + time.Second)
+// TestReloadAnswer: what has changed is said with its scope, place, and whether it is
+// in effect; all mistakes are; and a certificate that cannot be read.
+func TestReloadAnswer(t *testing.T) {
+	t.Parallel()
+	r := start(t, basic)
+	text := strings.Replace(basic, "mcmt_reception = allow", "mcmt_reception = reject listen_backlog = 7", 1)
+	cfg, err := config.LoadBytes(filepath.Join(r.dir, "test.conf"), []byte(text))
+	done, err := r.Reload(t.Context(), cfg, err)
+	if err != nil {
+		t.Fatal(err)
 	}
-	n := reflect.New(v.Type()).Elem()
-	if v.CanUint() {
-		n.SetUint(v.Uint() + 1)
-	} else {
-		n.SetInt(v.Int() + 1)
+	byName := make(map[string]admin.ConfigChange)
+	for _, c := range done.Changes {
+		byName[c.Option] = c
 	}
-	return n
+	if len(done.Changes) != 2 || byName["listen_backlog"].Restart != config.WholeRestart || byName["mcmt_reception"].Restart != "" {
+		t.Errorf("changes %+v", done.Changes)
+	}
+	if c := byName["mcmt_reception"]; c.Was != "allow" || c.Is != "reject" || !strings.Contains(c.At, "test.conf:") || !strings.HasPrefix(c.Scope, "esmtp_listener") {
+		t.Errorf("change %+v", c)
+	}
+	if len(done.Certificates) != 1 || done.Certificates[0].Replaced || done.Certificates[0].Error != "" || done.Certificates[0].Expires.Before(time.Now()) {
+		t.Errorf("certificates %+v", done.Certificates)
+	}
+	if len(done.Pending) != 1 || done.Pending[0].Option != "listen_backlog" {
+		t.Errorf("pending %+v", done.Pending)
+	}
+	file := done.Certificates[0].File
+	if err := os.Rename(file, file+".away"); err != nil {
+		t.Fatal(err)
+	}
+	done, err = r.Reload(t.Context(), cfg, nil)
+	if err != nil || len(done.Changes) != 0 || len(done.Pending) != 1 || done.Certificates[0].Error == "" || done.Certificates[0].Expires.IsZero() {
+		t.Errorf("with a certificate that is gone: %+v, %v", done, err)
+	}
+	_, err = r.Reload(t.Context(), nil, config.Diagnostics{{Pos: config.Position{File: "a", Line: 3, Column: 4}, Message: "x", Hint: "y"}, {Message: "z"}})
+	invalid, ok := errors.AsType[*admin.Invalid](err)
+	if !ok || len(invalid.Mistakes) != 2 || invalid.Mistakes[0] != (admin.Finding{At: "a:3:4", Message: "x", Hint: "y"}) {
+		t.Errorf("mistakes: %v", err)
+	}
 }
 
 // TestAccountStores: whoever can log in somewhere has an account; whoever is in a

@@ -47,7 +47,7 @@ func (a *App) newServers(ctx context.Context) (_ *servers, err error) {
 	v.Server = s2s.New(s2s.Options{
 		Router: a.router, Resolver: v.dns, Serves: a.serves, Policy: v.policy, Secret: v.secret, Certificate: v.certificate,
 		Up:     func(domain string) { a.delivery.WakeAll(domain) },
-		Limits: a.serverLimits(), Log: log,
+		Limits: a.serverLimits(), Log: log, Observer: a.stanzaLog,
 	})
 	v.barred.OnChange(v.Recheck)
 	return v, nil

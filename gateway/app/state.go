@@ -2,8 +2,6 @@ package app
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 
 	"mcmt2xmpp/gateway/config"
@@ -78,23 +76,29 @@ func (st *state) key(l *config.Listen) listenKey {
 // the first connection needs them, so that what is wrong with them is said at
 // once.
 func (a *App) prepare(ctx context.Context, st *state) error {
-	var errs []error
+	var found config.Diagnostics
+	report := func(l *config.Listen, err error) {
+		found = append(found, config.Diagnostic{Pos: l.Pos, Message: err.Error()})
+	}
 	for _, l := range st.cfg.Listeners {
 		if !Served(l) || !a.o.Roles.serves(l.Kind) {
 			continue
 		}
 		for _, p := range l.Options() {
 			if _, err := a.certs.server(p); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", l.Pos, err))
+				report(l, err)
 				break
 			}
 			if err := a.openStores(ctx, p); err != nil {
-				errs = append(errs, fmt.Errorf("%s: %w", l.Pos, err))
+				report(l, err)
 				break
 			}
 		}
 	}
-	return errors.Join(errs...)
+	if len(found) > 0 {
+		return found
+	}
+	return nil
 }
 
 func (a *App) openStores(ctx context.Context, p *config.PeerOptions) error {
@@ -104,62 +108,4 @@ func (a *App) openStores(ctx context.Context, p *config.PeerOptions) error {
 		}
 	}
 	return nil
-}
-
-// Reload takes a new configuration: err is why it could not be read. An invalid
-// one is logged and the old one stays. Sessions go on. Certificates and the
-// authorities of clients' certificates are read again in any case. It does
-// nothing before Ready is closed.
-func (a *App) Reload(ctx context.Context, cfg *config.Config, err error) {
-	a.reloading.Lock()
-	defer a.reloading.Unlock()
-	select {
-	case <-a.ready:
-	default:
-		a.log.Warn().Msg("reload asked for while starting: not done")
-		return
-	}
-	a.certs.reload()
-	var st *state
-	if err == nil {
-		st, err = a.newState(cfg)
-	}
-	if err == nil {
-		err = a.prepare(ctx, st)
-	}
-	if err != nil {
-		a.refused(err)
-		return
-	}
-	st.rules.Filters.Inherit(a.state.Load().rules.Filters)
-	old := a.state.Swap(st)
-	a.servers.reload()
-	a.sender.Configure(a.relayOptions())
-	a.hostMailGateway(old, st)
-	a.components.Set(componentSecrets(cfg))
-	a.links.reload()
-	for _, w := range cfg.Warnings {
-		if w.Severity == config.SeverityWarning {
-			a.log.Warn().Str("at", w.Pos.String()).Msg(w.Message)
-		}
-	}
-	a.warnOfScripts(st)
-	for _, what := range needsRestart(old, st) {
-		a.log.Warn().Str("change", what).Msg("takes effect after a restart")
-	}
-	a.log.Info().Msg("configuration reloaded")
-}
-
-// refused logs every mistake of a configuration.
-func (a *App) refused(err error) {
-	const refusal = "configuration refused, the old one stays"
-	var diagnostics config.Diagnostics
-	if !errors.As(err, &diagnostics) {
-		a.log.Error().Err(err).Msg(refusal)
-		return
-	}
-	for _, d := range diagnostics {
-		a.log.Error().Str("at", d.Pos.String()).Str("hint", d.Hint).Msg(d.Message)
-	}
-	a.log.Error().Int("mistakes", len(diagnostics)).Msg(refusal)
 }

@@ -5,10 +5,12 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/rs/zerolog"
 
+	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/listener"
 )
@@ -130,18 +132,28 @@ func certificateNames(cfg *config.Config) []string {
 	return slices.Compact(names)
 }
 
-// reload reads the files again, whether or not they look changed.
-func (c *certificates) reload() {
+// reload reads the files again, whether or not they look changed, and says what came
+// of it.
+func (c *certificates) reload() []admin.CertificateState {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	all := []admin.CertificateState{}
 	for _, p := range c.pairs {
+		before := p.Leaf()
+		st := admin.CertificateState{File: p.File()}
 		if err := p.Reload(); err != nil {
 			c.log.Error().Err(err).Msg("certificate not reloaded, the old one stays")
+			st.Error = err.Error()
 		}
+		now := p.Leaf()
+		st.Expires, st.Replaced = now.NotAfter.UTC(), !now.Equal(before)
+		all = append(all, st)
 	}
+	slices.SortFunc(all, func(a, b admin.CertificateState) int { return strings.Compare(a.File, b.File) })
 	// Client authorities and other options are read when the next peer asks.
 	maps.Copy(c.before, c.configs)
 	clear(c.configs)
+	return all
 }
 
 // stats adds up the results for client certificates.

@@ -38,12 +38,15 @@ func (t *tree) build() *Config {
 	t.buildNATS(c)
 	t.buildDomains(c)
 	t.buildListeners(c)
+	t.buildOperators(c)
 	t.buildLinks(c)
 	t.buildRelay(c)
 	t.buildMail(c)
 	t.buildMaps(c)
 	t.buildFilters(c)
 	t.buildScripts(c)
+	t.buildWebhooks(c)
+	t.buildLoggers(c)
 	return c
 }
 
@@ -103,6 +106,9 @@ func (t *tree) buildNATS(c *Config) {
 			MaxMemory:   v.size("max_memory"),
 			DiskReserve: v.size("disk_reserve"),
 		}
+		if len(c.NATS.URLs) > 0 && v.flag("events") {
+			c.NATS.Events = NATSEvents{Size: v.size("events_size"), Expiration: v.duration("events_expiration")}
+		}
 		if c.NATS.TLSKey == "" {
 			c.NATS.TLSKey = c.NATS.TLSCert
 		}
@@ -122,6 +128,7 @@ func (v view) outgoing() Outgoing {
 		Expiration:       v.duration("message_expiration"),
 		Fallback:         v.text("fallback") == "email",
 		FallbackAfter:    v.duration("fallback_after"),
+		DelayWarning:     v.duration("delay_warning"),
 		Throttle:         v.rate("outbound_throttle_messages"),
 		Streams:          v.streams(),
 	}

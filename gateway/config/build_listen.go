@@ -164,6 +164,8 @@ func (t *tree) peerEntry(l *Listen, v view) *peerEntry {
 		MaxRequests:          v.number("max_concurrent_requests"),
 		MessageRate:          v.number("max_message_rate"),
 		MessageBurst:         v.number("max_message_burst"),
+		LocalRole:            operatorRoles[v.text("local_role")],
+		RequestRate:          v.rate("request_rate"),
 	}
 	for _, token := range v.words("bearer_token") {
 		o.BearerTokens = append(o.BearerTokens, Secret(token))

@@ -156,6 +156,8 @@ func (t *tree) checkEffect(n *node) {
 	for _, s := range n.settings {
 		if o := s.option; !s.bad && o.planned&n.scope.bit != 0 {
 			t.report.warnf(s.pos, "", "%s "+notYet+" in this version", o.name)
+		} else if o.inert != "" && !s.bad {
+			t.report.warnf(s.pos, "", "%s has no effect: %s", o.name, o.inert)
 		}
 	}
 	for _, c := range n.children {

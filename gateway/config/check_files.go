@@ -32,7 +32,7 @@ func (t *tree) checkKeyPair(v view) {
 	if keySetting == nil {
 		keySetting = certSetting
 	}
-	cert, ok := t.readPEM(certSetting)
+	cert, ok := t.readFile(certSetting)
 	if !ok {
 		return
 	}
@@ -40,7 +40,7 @@ func (t *tree) checkKeyPair(v view) {
 		t.report.errorf(certSetting.valuePos, "", "%s: %s holds no PEM certificate", certSetting.option.name, certSetting.value)
 		return
 	}
-	key, ok := t.readPEM(keySetting)
+	key, ok := t.readFile(keySetting)
 	if !ok {
 		return
 	}
@@ -64,7 +64,7 @@ func (t *tree) checkKeyPair(v view) {
 
 // checkAuthorities reports a file of authorities that holds none.
 func (t *tree) checkAuthorities(s *setting) {
-	text, ok := t.readPEM(s)
+	text, ok := t.readFile(s)
 	if !ok {
 		return
 	}
@@ -84,8 +84,8 @@ func (t *tree) checkAuthorities(s *setting) {
 	}
 }
 
-// readPEM reads the file that a setting names.
-func (t *tree) readPEM(s *setting) ([]byte, bool) {
+// readFile reads the file that a setting names.
+func (t *tree) readFile(s *setting) ([]byte, bool) {
 	text, err := readSome(s.value.(string))
 	if err != nil {
 		t.report.errorf(s.valuePos, "", "%s: %s: %s", s.option.name, s.value, reason(err))
@@ -113,7 +113,7 @@ func (t *tree) checkStore(s *setting) {
 // checkNATSFiles reports files for an external cluster that cannot be used.
 func (t *tree) checkNATSFiles(v view) {
 	if s := v.set("credentials"); s != nil {
-		t.readPEM(s)
+		t.readFile(s)
 	}
 	if s := v.set("tls_ca"); s != nil {
 		t.checkAuthorities(s)

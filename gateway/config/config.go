@@ -9,7 +9,8 @@
 //	value.go, read.go, raw.go  what each type of option accepts
 //	resolve.go                 fallback: which setting holds in a scope
 //	build*.go, filter.go       the typed result; streams.go, links.go that for other servers, relay.go,
-//	                           mail.go for mail, scripts.go policy scripts
+//	                           mail.go for mail, scripts.go policy scripts, webhook.go webhooks,
+//	                           operators.go the admin HTTP, logger.go the xmpp_logger
 //	check*.go                  what one setting alone cannot show to be wrong
 //	effective.go               what holds where, and why
 //	reference.go               the option reference, from the table
@@ -56,6 +57,9 @@ type Config struct {
 	// one that is gone.
 	Listeners []*Listen
 
+	// Operators may use the admin HTTP from anywhere, in the order they are written.
+	Operators []Operator
+
 	// Domains are the domains that speak XMPP, in the order they are first named.
 	Domains []*Domain
 
@@ -85,6 +89,8 @@ type Config struct {
 	RecipientMaps []RecipientMap // first match wins
 	Filters       []filters.Spec // in the order they are applied
 	Scripts       []Script       // in the order they are called
+	Webhooks      []Webhook      // in the order they are written
+	Loggers       []Logger       // in the order they are written
 	ThreadPools   map[string]int // name to concurrency; 0 is no bound
 
 	// Warnings are what is not wrong enough to refuse: options that are not yet
@@ -183,6 +189,13 @@ type NATS struct {
 	Durability             string // what 250 and 202 survive: "process" or "power"
 	MaxStore, MaxMemory    int64  // bytes; 0: the broker's choice
 	DiskReserve            int64  // bytes; 0: the broker's choice
+	Events                 NATSEvents
+}
+
+// NATSEvents is the stream of events in an external cluster. Zero: there is none.
+type NATSEvents struct {
+	Size       int64 // bytes
+	Expiration time.Duration
 }
 
 // MCMT is how messages are taken apart and converted.
@@ -260,6 +273,9 @@ type Outgoing struct {
 	// for FallbackAfter or when it was refused for good.
 	Fallback      bool
 	FallbackAfter time.Duration
+	// DelayWarning is how long a message waits until its author hears of it who has asked
+	// for that; zero: he never does.
+	DelayWarning time.Duration
 	// Throttle bounds the messages sent to the domain.
 	Throttle Rate
 	// Streams is how streams with its servers are opened and accepted.

@@ -48,6 +48,12 @@ func (c *Config) Effective(scope string) ([]EffectiveOption, error) {
 	return out, nil
 }
 
+// Scopes are the names of all scopes, as Effective takes them, in the order of the files.
+func (c *Config) Scopes() (all []string) {
+	c.tree.root.walk(func(n *node) { all = append(all, n.String()) })
+	return all
+}
+
 // walk visits n and all scopes in it.
 func (n *node) walk(visit func(*node)) {
 	visit(n)

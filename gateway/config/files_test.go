@@ -24,6 +24,9 @@ type testFiles struct {
 	expired  string // an expired certificate and its key
 	passwd   string // user:password lines
 	script   string // a Lua script
+
+	webhookKeys string // two of them
+	token       string // a file with the token of an operator
 }
 
 func newTestFiles(t testing.TB) testFiles {
@@ -40,6 +43,8 @@ func newTestFiles(t testing.TB) testFiles {
 	f.expired = f.write(t, "expired.pem", old+oldKey)
 	f.passwd = f.write(t, "passwd", "alice:wonderland\n")
 	f.script = f.write(t, "script.lua", "local x = 1\n")
+	f.webhookKeys = f.write(t, "keys", "# old and new\n"+oneKey+"\n\n"+otherKey+"\n")
+	f.token = f.write(t, "token", "fedcba9876543210\n")
 	return f
 }
 

@@ -17,7 +17,7 @@ var filterOptions = []*option{
 		doc: "in: towards Jabber, out: towards mail and mobile, both of these, between two Jabber users, or all"},
 	{name: "mode", kind: kindEnum, words: []string{"enforce", "shadow"}, def: "enforce", scopes: inFilter,
 		doc: "shadow counts and samples what the filter would do without doing it"},
-	{name: "domains", kind: kindString, list: true, defDoc: "all", scopes: inFilter,
+	{name: "domains", kind: kindString, list: true, defDoc: "all", scopes: inFilter | inWebhook,
 		doc: "only messages from or to these domains; \".example.com\" takes in subdomains"},
 	{name: "interval", kind: kindDuration, min: 1, defDoc: "30", scopes: inFilter,
 		doc: "chat_state with action throttle: least time between two states of a conversation"},

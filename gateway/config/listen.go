@@ -107,8 +107,13 @@ type PeerOptions struct {
 	// AllowExternal logs clients in by the certificates that TLSClientCA signs.
 	AllowExternal bool
 	// BearerTokens open an http_listener or control_listener to peers that are
-	// not on loopback.
+	// not on loopback; on the latter beside those of Config.Operators.
 	BearerTokens []Secret
+	// LocalRole is what a peer on this machine may do on a control_listener without
+	// a token.
+	LocalRole OperatorRole
+	// RequestRate bounds the requests of one operator at one address there.
+	RequestRate Rate
 
 	// NoTLS is tls_certificate = "none": no TLS is offered.
 	NoTLS bool

@@ -15,6 +15,9 @@ type Mail struct {
 	Format string
 	// Subject is that of mail whose message has none.
 	Subject string
+	// Receipts asks the mail server to report what has arrived, where a message asks for
+	// a receipt.
+	Receipts bool
 }
 
 // maxSubject bounds mail_subject in characters: longer ones are cut where they are shown.
@@ -28,12 +31,14 @@ var mailOptions = []*option{
 		doc: "chat lines of one conversation within so many seconds go to the mail domain as one plain mail; 0: each goes alone"},
 	{name: "mail_format", kind: kindEnum, words: []string{"plain", "mcmt"}, def: "plain", scopes: inGlobal | inDomain,
 		doc: "form of mail made from Jabber messages: \"mcmt\" holds the stanza too, for another gateway at the mail domain"},
+	{name: "mail_receipts", kind: kindBoolean, def: "true", scopes: inGlobal | inDomain,
+		doc: "who asks for a receipt (XEP-0184) gets one when the mail server reports delivery (RFC 3461, NOTIFY=SUCCESS); its reports come to the user's address"},
 	{name: "mail_subject", kind: kindString, def: "\"Chat message\"", scopes: inGlobal | inDomain,
 		doc: "subject of mail made from Jabber messages that have none"},
 }
 
 func (v view) mail() Mail {
-	return Mail{DigestWindow: v.duration("digest_window"), Format: v.text("mail_format"), Subject: v.text("mail_subject")}
+	return Mail{DigestWindow: v.duration("digest_window"), Format: v.text("mail_format"), Subject: v.text("mail_subject"), Receipts: v.flag("mail_receipts")}
 }
 
 // buildMail finds what holds for each mail domain that has a scope. What is said for

@@ -117,6 +117,14 @@ func (o *option) scopeText() string {
 
 func (o *option) docText() string {
 	text := o.doc
+	switch fixed := o.fixed & o.scopes; {
+	case o.fixedDoc != "":
+		text += "; of a change, after a restart: " + o.fixedDoc
+	case fixed == o.scopes:
+		text += "; a change takes effect after a restart"
+	case fixed != 0:
+		text += "; in " + fixed.String() + " a change takes effect after a restart"
+	}
 	switch planned := o.planned & o.scopes; {
 	case planned == o.scopes:
 		text += "; *not yet in effect*"

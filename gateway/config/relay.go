@@ -25,6 +25,9 @@ type Relay struct {
 	RetryInterval, MaxRetryInterval time.Duration
 	// Expiration is how long a mail may be on its way.
 	Expiration time.Duration
+	// DelayWarning is how long one waits until its author hears of it who has asked for
+	// that; zero: he never does.
+	DelayWarning time.Duration
 	// Throttle bounds the mails sent to one domain.
 	Throttle Rate
 	// MaxConnections is how many are open to one host at once.
@@ -37,7 +40,7 @@ type Relay struct {
 
 // Outgoing is what of it holds for any message on its way.
 func (r Relay) Outgoing() Outgoing {
-	return Outgoing{RetryInterval: r.RetryInterval, MaxRetryInterval: r.MaxRetryInterval, Expiration: r.Expiration, Throttle: r.Throttle}
+	return Outgoing{RetryInterval: r.RetryInterval, MaxRetryInterval: r.MaxRetryInterval, Expiration: r.Expiration, DelayWarning: r.DelayWarning, Throttle: r.Throttle}
 }
 
 // relayOptions hold for mail that is sent.
@@ -65,7 +68,7 @@ func (t *tree) buildRelay(c *Config) {
 		Gateway: v.text("gateway"), User: v.text("user"), Password: Secret(v.text("password")),
 		TLS: v.text("tls"), Verify: v.text("tls_verify"), CA: v.text("tls_ca"),
 		RetryInterval: v.duration("retry_interval"), MaxRetryInterval: v.duration("max_retry_interval"),
-		Expiration: v.duration("message_expiration"), Throttle: v.rate("outbound_throttle_messages"),
+		Expiration: v.duration("message_expiration"), DelayWarning: v.duration("delay_warning"), Throttle: v.rate("outbound_throttle_messages"),
 		MaxConnections: v.number("max_outbound_connections"), IdleTimeout: v.duration("idle_timeout"),
 		Prohibited: v.cidrs("prohibited_hosts"),
 	}

@@ -30,6 +30,8 @@ const (
 	inScriptlet
 	inScript
 	inDKIM
+	inWebhook
+	inOperator
 
 	// nowhere is for options that are in effect in all their scopes, everywhere
 	// for those that are in none.
@@ -61,6 +63,7 @@ type scope struct {
 	means   string // what the label is, for documentation and hints
 	doc     string
 	once    bool   // at most one of the kind in its parent
+	fixed   bool   // a change of what is in it takes effect only after a restart
 	planned bool   // a later version gives it its effect
 	inert   string // why it has no effect and never will, empty for the others
 }
@@ -92,23 +95,27 @@ var scopes = []*scope{
 		doc: "a named set of options for outgoing streams", planned: true},
 	{name: "binding_group", bit: inBindingGroup, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "options that several bindings share", planned: true},
+	{name: "operator", bit: inOperator, parents: inGlobal, label: labelRequired, means: "a name of your choice; it shows in the audit log",
+		doc: "somebody who may use the admin HTTP from anywhere, by a bearer token"},
 	{name: "domain", bit: inDomain, parents: inGlobal, label: labelRequired,
 		means: `the domain, or "#xmpp#DOMAIN" or "#smtp#DOMAIN" for one protocol of it`,
 		doc:   "a domain: whether we answer for it, and how it is reached"},
-	{name: "nats", bit: inNATS, parents: inGlobal, once: true,
+	{name: "nats", bit: inNATS, parents: inGlobal, once: true, fixed: true,
 		doc: "the broker: embedded, or an external cluster"},
-	{name: "threadpool", bit: inThreadpool, parents: inGlobal, label: labelRequired, means: "the name that pool_name refers to",
+	{name: "threadpool", bit: inThreadpool, parents: inGlobal, label: labelRequired, means: "the name that pool_name refers to", fixed: true,
 		doc: "a bound on negotiations that several listeners share"},
 	{name: "filter", bit: inFilter, parents: inGlobal, label: labelRequired, means: "a name of your choice; it shows in verdicts",
 		doc: "one filter; filters apply in the order they are written"},
 	{name: "recipient_map", bit: inRecipientMap, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "maps recipient addresses, such as phone numbers, to JIDs; the first that matches counts"},
 	{name: "xmpp_logger", bit: inXMPPLogger, parents: inGlobal, label: labelOptional, means: "a name of your choice",
-		doc: "a log of stanzas in the field's format", planned: true},
+		doc: "a log of stanzas, and of what becomes of messages, in formats that you choose"},
 	{name: "relay", bit: inRelay, parents: inGlobal, once: true,
 		doc: "how mail is sent: by a smart host, or to the MX hosts of its domain"},
 	{name: "link", bit: inLink, parents: inGlobal, label: labelRequired, means: "a name of your choice",
 		doc: "an account on, or a component of, an existing server, through which domains are reached"},
+	{name: "webhook", bit: inWebhook, parents: inGlobal, label: labelRequired, means: "a name of your choice",
+		doc: "a receiver that hears by HTTP how messages end"},
 	{name: "scriptlet", bit: inScriptlet, parents: inGlobal, label: labelOptional, means: "a name of your choice",
 		doc: "policy scripts, in Lua"},
 	{name: "script", bit: inScript, parents: inScriptlet, label: labelRequired, means: "a name of your choice",

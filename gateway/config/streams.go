@@ -34,6 +34,14 @@ type Route struct {
 	Direct bool // TLS from the first byte (XEP-0368)
 }
 
+// inOutgoing is where options for what we send are set.
+const inOutgoing = inGlobal | inDomain | inRelay
+
+var (
+	tlsWords    = []string{"no", "ifavailable", "required"}
+	verifyWords = []string{"no", "ca", "host"}
+)
+
 // streamOptions hold for streams between servers.
 var streamOptions = []*option{
 	{name: "gateway", kind: kindAddress, scopes: inDomain | inRelay | inLink,
@@ -54,7 +62,7 @@ var streamOptions = []*option{
 		doc: "TLS with other servers, in streams that we open and in theirs; of relay, where it is not set, required if there is a user; of a link, where it is not set, required for an account and no for a component, which has TLS from the first byte or none"},
 	{name: "tls_verify", kind: kindEnum, words: verifyWords, def: "no", scopes: inOutgoing | inLink,
 		doc: "their certificates: \"no\", any will do where dialback proves the domain; \"ca\", signed by an authority; \"host\", naming the domain too, or the mail server; of a link with TLS required, and of relay with a user, where it is not set, host"},
-	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink,
+	{name: "tls_ca", kind: kindPath, defDoc: "the system's authorities", scopes: inOutgoing | inLink | inWebhook,
 		doc: "PEM file of the authorities that sign others' certificates"},
 }
 

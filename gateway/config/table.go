@@ -47,11 +47,16 @@ type option struct {
 	secret  bool
 	chapter bool     // in Table 10.1 or section 10.1.2 of the chapter
 	planned scopeSet // where a later version gives it its effect
-	doc     string
+	inert   string   // why it has no effect and never will, empty for the others
+	// fixed is where a change takes effect only after a restart, and fixedDoc what of
+	// it does; empty: all.
+	fixed    scopeSet
+	fixedDoc string
+	doc      string
 }
 
 // table is every option.
-var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, mailOptions, linkOptions, relayOptions, scriptOptions, systemOptions, accountOptions, plannedOptions)
+var table = slices.Concat(listenerOptions, tlsOptions, messageOptions, filterOptions, domainOptions, streamOptions, mailOptions, linkOptions, relayOptions, webhookOptions, scriptOptions, loggerOptions, systemOptions, accountOptions, operatorOptions)
 
 // byName finds the rows of a name.
 var byName = func() map[string][]*option {

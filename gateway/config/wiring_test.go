@@ -63,7 +63,7 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 	if with == nil || without == nil {
 		return
 	}
-	if s.planned || o.planned&s.bit != 0 {
+	if s.planned || o.planned&s.bit != 0 || o.inert != "" {
 		if text := fmt.Sprint(with.Warnings); !strings.Contains(text, "not yet in effect") && !strings.Contains(text, "has no effect") {
 			t.Errorf("%s: is not in effect, and no warning says so", name)
 		}
@@ -80,13 +80,30 @@ var baseline = map[scopeSet]map[string]string{
 	inRelay:        {"user": "user = other", "password": "password = other"},
 	inLink:         {"type": "type = component jid = base.example gateway = \"h.example:1\" password = x", "jid": "jid = \"a@p1.example\"", "password": "password = other"},
 	inScript:       {"source": "source = key.pem"},
+	inWebhook:      {"url": `url = "https://other.example/"`, "secret": otherKeySet, "secret_file": otherKeySet},
+	inOperator:     {"bearer_token": "bearer_token = 0123456789abcdef", "token_file": "bearer_token = 0123456789abcdef"},
 	inRecipientMap: {"match": `match = "(.*)@z.example"`, "jid": "jid = z.example"},
 }
+
+// Keys of webhooks.
+const (
+	oneKey   = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+	otherKey = "whsec_ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="
+
+	withKey     = `secret = "` + oneKey + `"`
+	otherKeySet = `secret = "` + otherKey + `"`
+)
 
 // sample is a value of an option that is not its default.
 func sample(o *option, f testFiles) string {
 	if o.scopes == inFilter && o.name == "type" {
 		return "markers" // which needs no option of its own
+	}
+	switch {
+	case o.scopes == inOperator && o.name == "bearer_token":
+		return "fedcba9876543210"
+	case o.scopes == inOperator && o.name == "token_file":
+		return `"` + f.token + `"`
 	}
 	if o.scopes == inLink {
 		switch o.name {
@@ -98,10 +115,14 @@ func sample(o *option, f testFiles) string {
 			return `"desk@base.example"`
 		}
 	}
+	if o.name == "outcomes" {
+		return "( failed expired )"
+	}
 	named := map[string]string{
+		"secret_file": f.webhookKeys, "secret": oneKey, "url": "https://hooks.example/gateway", "events_size": "77m",
 		"tls_certificate": f.both, "tls_key": f.key, "tls_client_ca": f.cert, "tls_ca": f.cert,
 		"pathway": "taken", "pool_name": "pool", "credentials": f.passwd, "source": f.script,
-		"xmpp_part_from": "keep", "jid": "$1@other.example", "match": "(.*)@map.example",
+		"xmpp_part_from": "keep", "logfile": f.dir + "/log", "jid": "$1@other.example", "match": "(.*)@map.example",
 		"urls": "nats://nats.example:4222", "mail_gateway_domain": "gw.base.example",
 		"relay_hosts": "10.0.0.0/8", "max": "77", "enable": "false", "enabled": "false",
 		"routes": "xmpp-server://host.example:5269", "replicas": "3", "tls_ciphers": "ECDHE+AESGCM",
@@ -148,6 +169,8 @@ func companions(o *option, s *scope, f testFiles) string {
 	switch {
 	case s.bit == inFilter && o.name != "type":
 		return filterCompanions[o.name]
+	case s.bit == inXMPPLogger && strings.HasSuffix(o.name, "_format") && o.name != "log_heartbeat_format":
+		return strings.TrimSuffix(o.name, "_format") + " = true"
 	case s.bit == inFilter:
 		return "action = drop"
 	case s.bit == inRecipientMap && o.name == "match":
@@ -164,6 +187,12 @@ func companions(o *option, s *scope, f testFiles) string {
 		return linkCompanions(o)
 	case inRelay:
 		return relayCompanions[o.name]
+	case inWebhook:
+		return webhookCompanions(o)
+	case inOperator:
+		if o.name == "role" {
+			return "bearer_token = 0123456789abcdef"
+		}
 	}
 	return ""
 }
@@ -209,7 +238,7 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 			name, at(scopeByName(name).bit), use, 7000+i, at(inListen), at(inPeer))
 	}
 	switch s.bit {
-	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inDKIM, inBinding, inBindingGroup:
+	case inDomain, inNATS, inFilter, inRecipientMap, inXMPPLogger, inRelay, inLink, inWebhook, inDKIM, inOperator, inBinding, inBindingGroup:
 		label := " sample.example "
 		if s.label == labelNone {
 			label = " "
@@ -221,6 +250,19 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 		text += "scriptlet { script x {" + set + "} }\n"
 	}
 	return text
+}
+
+// webhookCompanions are the settings without which no webhook is one.
+func webhookCompanions(o *option) string {
+	switch o.name {
+	case "url":
+		return withKey
+	case "secret", "secret_file":
+		return `url = "https://hooks.example/"`
+	case "retry_interval":
+		return withKey + "\nurl = \"https://hooks.example/\"\nmax_retry_interval = 99"
+	}
+	return withKey + "\nurl = \"https://hooks.example/\""
 }
 
 // linkCompanions are the settings without which no link is one.
@@ -241,7 +283,7 @@ func natsCompanions(o *option, f testFiles) string {
 		return `urls = "nats://a.example" user = u`
 	case "tls_key":
 		return `urls = "nats://a.example" tls_certificate = "` + f.both + `"`
-	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices":
+	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices", "events", "events_expiration", "events_size":
 		return `urls = "nats://a.example"`
 	}
 	return ""
@@ -254,6 +296,10 @@ func dump(c *Config) string {
 	fmt.Fprintf(&b, "%+v\n", c.Outgoing("elsewhere.example"))
 	fmt.Fprintf(&b, "%+v %+v\n", c.Mail("elsewhere.example"), c.Mail("sample.example"))
 	fmt.Fprintln(&b, c.Accounts, c.Media, c.DenyUnknown, c.Resolvers, c.RelayDomains)
+	for _, o := range c.Operators {
+		o.Pos = Position{}
+		fmt.Fprintf(&b, "%+v %s\n", o, o.Token.Reveal())
+	}
 	fmt.Fprintf(&b, "%+v %s\n", c.Relay, c.Relay.Password.Reveal())
 	fmt.Fprintln(&b, c.XMPP.Enabled, c.XMPP.DebugLevel != nil, c.XMPP.MaxSessionsPerAccount, c.XMPP.MaxSuspendedPerAccount, c.XMPP.MaxSuspendedSessions)
 	for _, d := range c.Domains {
@@ -263,8 +309,18 @@ func dump(c *Config) string {
 		l.Pos = Position{}
 		fmt.Fprintf(&b, "%+v %s\n", l, l.Password.Reveal())
 	}
+	for _, w := range c.Webhooks {
+		w.Pos = Position{}
+		fmt.Fprintf(&b, "%+v\n", w)
+		for _, s := range w.Secrets {
+			fmt.Fprintln(&b, s.Reveal())
+		}
+	}
 	for _, s := range c.Scripts {
 		fmt.Fprintln(&b, s.Name, s.Path, s.Text, s.Level != nil)
+	}
+	for _, g := range c.Loggers {
+		fmt.Fprintln(&b, g.Name, g.File, g.Mode, g.Heartbeat, g.Formats, g.Level != nil)
 	}
 	for _, m := range c.RecipientMaps {
 		fmt.Fprintln(&b, m.Name, m.Match, m.JID)

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/xmpp/jid"
@@ -11,16 +12,25 @@ import (
 	"mcmt2xmpp/xmpp/xmlwire"
 )
 
-// MaxHops is how many mails a chain of answers may have that no person has begun anew: a
-// chain that long is two programs that answer each other.
+// How many mails a chain of answers may have that no person has begun anew: a chain that
+// long is two programs that answer each other. MaxHops is for answers that come as quickly
+// as those of programs, MaxSlowHops for all.
 //
-// What answers by itself answers to the very JID that a message came from, and a person's
-// client mostly to the bare one. So what an automatic mail becomes, or one that answers a
-// mail of ours, comes from a JID of the gateway with a resource that says so, and an answer
-// to that JID is not sent, or one hop further. The same stands in the stanza in headers of
-// XEP-0131, for a stanza that is forwarded as it is, and in a field of the mail, for a
-// gateway at the other end; the Message-ID has the count for all other servers.
-const MaxHops = 20
+// What answers by itself answers to the very JID that a message came from, and so do some
+// clients of people (RFC 6121 §5.1), but later. So what an automatic mail becomes, or one
+// that answers a mail of ours, comes from a JID of the gateway with a resource that says so,
+// and when; and a quick answer to that JID is not sent, or one hop further. The same stands
+// in the stanza in headers of XEP-0131, for a stanza that is forwarded as it is, and in a
+// field of the mail, for a gateway at the other end; the Message-ID has the count for all
+// other servers.
+const (
+	MaxHops     = 20
+	MaxSlowHops = 200
+)
+
+// quick is how long after a mail an answer is taken for a program's. A person who is that
+// quick can send the answer again.
+const quick = 10 * time.Second
 
 // hopsField is the field of the header with the hop count.
 const hopsField = "Jabber-Gateway-Hops"
@@ -28,10 +38,11 @@ const hopsField = "Jabber-Gateway-Hops"
 // autoSubmitted is the field of RFC 3834 §5.
 const autoSubmitted = "Auto-Submitted"
 
-// The resources of JIDs that stand for mail addresses.
+// What the resource of a JID that stands for a mail address begins with. The hop count
+// follows and the time of the mail, in seconds since 1970 of base 36: "hop-3-thv2k5".
 const (
 	automaticResource = "automatic"
-	hopResource       = "hop-" // and the count
+	hopResource       = "hop"
 )
 
 // headers is the name of what holds header fields in a stanza (XEP-0131 §2).
@@ -52,13 +63,53 @@ type marks struct {
 	hops int    // mails before it in a chain of answers
 }
 
+// answered are what is known of the mail that a stanza answers, by the JID that it is to.
+type answered struct {
+	automatic bool
+	hops      int
+	at        time.Time // when it was accepted; zero: not known
+}
+
+// resource is what says so.
+func (a answered) resource() string {
+	kind := hopResource
+	if a.automatic {
+		kind = automaticResource
+	}
+	return fmt.Sprintf("%s-%d-%s", kind, a.hops, strconv.FormatInt(a.at.Unix(), 36))
+}
+
+// answeredBy reads the resource of the JID that a stanza is to. One that is another's
+// choice says nothing.
+func answeredBy(resource string) (a answered) {
+	kind, rest, _ := strings.Cut(resource, "-")
+	if kind != hopResource && kind != automaticResource {
+		return a
+	}
+	a.automatic = kind == automaticResource
+	if rest == "" {
+		return a
+	}
+	hops, at, _ := strings.Cut(rest, "-")
+	a.hops = count(hops)
+	if sec, err := strconv.ParseInt(at, 36, 64); err == nil && at != "" {
+		a.at = time.Unix(sec, 0)
+	}
+	return a
+}
+
+// quickly says whether an answer of then comes as quickly as a program's.
+func (a answered) quickly(then time.Time) bool {
+	return a.at.IsZero() || then.Sub(a.at) < quick
+}
+
 // count reads a number of hops; what is none, or beyond all bounds, is a loop.
 func count(s string) int {
 	n, err := strconv.ParseUint(s, 10, 16)
 	if err != nil {
-		return MaxHops
+		return MaxSlowHops
 	}
-	return min(int(n), MaxHops) //nolint:gosec // 16 bits
+	return min(int(n), MaxSlowHops) //nolint:gosec // 16 bits
 }
 
 // mailMarks reads those of a mail.
@@ -128,23 +179,26 @@ func stanzaMarks(st *stanza.Stanza) marks {
 			}
 		}
 	}
-	if n, ok := strings.CutPrefix(st.To.Resource(), hopResource); ok {
-		k.hops = max(k.hops, count(n))
-	}
+	k.hops = max(k.hops, answeredBy(st.To.Resource()).hops)
 	if st.Type == stanza.TypeHeadline && k.auto == "" {
 		k.auto = "auto-generated" // no answer is expected to it (RFC 6121 §5.2.2)
 	}
 	return k
 }
 
-// checkLoop refuses what would go on a loop.
-func checkLoop(st *stanza.Stanza, k marks) error {
+// checkLoop refuses what would go on a loop, of a stanza that was accepted then.
+func checkLoop(st *stanza.Stanza, k marks, then time.Time) error {
+	a := answeredBy(st.To.Resource())
+	most := MaxSlowHops
+	if a.hops < k.hops || a.quickly(then) {
+		most = MaxHops // headers that were copied are a program's
+	}
 	switch {
 	case st.Type == stanza.TypeError:
 		return &LoopError{"an error is never sent as mail"}
-	case st.To.Resource() == automaticResource:
-		return &LoopError{fmt.Sprintf("this answers an automatic mail; a person may write to %s", st.To.Bare())}
-	case k.hops >= MaxHops:
+	case a.automatic && a.quickly(then):
+		return &LoopError{fmt.Sprintf("this answers an automatic mail as quickly as a program; a person may send it again, or write to %s", st.To.Bare())}
+	case k.hops >= most:
 		return &LoopError{fmt.Sprintf("%d answers to answers; a person may write to %s", k.hops, st.To.Bare())}
 	}
 	return nil
@@ -157,17 +211,14 @@ func (k *conversion) mark(st *stanza.Stanza) {
 		return
 	}
 	e := xmlwire.New(headers.Space, headers.Local)
-	resource := ""
 	if m.hops > 0 {
-		resource = hopResource + strconv.Itoa(m.hops)
 		e.Add(xmlwire.New(headers.Space, "header", "name", hopsField).AddText(strconv.Itoa(m.hops)))
 	}
 	if m.auto != "" {
-		resource = automaticResource
 		e.Add(xmlwire.New(headers.Space, "header", "name", autoSubmitted).AddText(m.auto))
 	}
 	st.Element.Add(e)
-	st.From = k.c.marked(st.From, resource)
+	st.From = k.c.marked(st.From, answered{m.auto != "", m.hops, k.in.Received}.resource())
 	k.step("loop", "automatic: %q, hops: %d", m.auto, m.hops)
 }
 

@@ -3,6 +3,8 @@ package convert
 import (
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,18 +18,19 @@ import (
 func TestMarks(t *testing.T) {
 	t.Parallel()
 	const own = "m3.hash.c5h66@mail.jabber.example"
+	at := "-" + strconv.FormatInt(received.Unix(), 36)
 	for _, tt := range []struct{ name, reason, from, header, want string }{
 		{"mail", "by a person", "a@x.example", "", `a\40x.example@mail.jabber.example`},
 		{"said to be by a person", "RFC 3834 §5", "a@x.example", "Auto-Submitted: no\r\n", `a\40x.example@mail.jabber.example`},
-		{"automatic", "its comment does not count", "a@x.example", "Auto-Submitted: Auto-Replied (vacation)\r\n", `a\40x.example@mail.jabber.example/automatic Auto-Submitted=auto-replied`},
-		{"extension", "all but no is automatic", "a@x.example", "Auto-Submitted: x-robot; a=b\r\n", `a\40x.example@mail.jabber.example/automatic Auto-Submitted=auto-generated`},
+		{"automatic", "its comment does not count", "a@x.example", "Auto-Submitted: Auto-Replied (vacation)\r\n", `a\40x.example@mail.jabber.example/automatic-0` + at + ` Auto-Submitted=auto-replied`},
+		{"extension", "all but no is automatic", "a@x.example", "Auto-Submitted: x-robot; a=b\r\n", `a\40x.example@mail.jabber.example/automatic-0` + at + ` Auto-Submitted=auto-generated`},
 		{"null path", "of reports; nobody can answer the gateway itself", "", "", `mail.jabber.example Auto-Submitted=auto-replied`},
 		{"one of our users", "his JID is his own", "bob@jabber.example", "Auto-Submitted: auto-generated\r\n", `bob@jabber.example Auto-Submitted=auto-generated`},
-		{"from a gateway", "counted there", "a@x.example", "Jabber-Gateway-Hops: 2\r\n", `a\40x.example@mail.jabber.example/hop-2 Jabber-Gateway-Hops=2`},
-		{"answer to a mail of ours", "counted in the Message-ID", "a@x.example", "In-Reply-To: <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3 Jabber-Gateway-Hops=3`},
-		{"answer to it in the references", "the highest counts", "a@x.example", "Jabber-Gateway-Hops: 1\r\nReferences: <a@b> <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3 Jabber-Gateway-Hops=3`},
-		{"no number", "beyond all bounds", "a@x.example", "Jabber-Gateway-Hops: -1\r\n", `a\40x.example@mail.jabber.example/hop-20 Jabber-Gateway-Hops=20`},
-		{"both", "the mark that sends nothing", "a@x.example", "Jabber-Gateway-Hops: 1\r\nPrecedence: junk\r\n", `a\40x.example@mail.jabber.example/automatic Jabber-Gateway-Hops=1 Auto-Submitted=auto-replied`},
+		{"from a gateway", "counted there", "a@x.example", "Jabber-Gateway-Hops: 2\r\n", `a\40x.example@mail.jabber.example/hop-2` + at + ` Jabber-Gateway-Hops=2`},
+		{"answer to a mail of ours", "counted in the Message-ID", "a@x.example", "In-Reply-To: <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3` + at + ` Jabber-Gateway-Hops=3`},
+		{"answer to it in the references", "the highest counts", "a@x.example", "Jabber-Gateway-Hops: 1\r\nReferences: <a@b> <" + own + ">\r\n", `a\40x.example@mail.jabber.example/hop-3` + at + ` Jabber-Gateway-Hops=3`},
+		{"no number", "beyond all bounds", "a@x.example", "Jabber-Gateway-Hops: -1\r\n", `a\40x.example@mail.jabber.example/hop-200` + at + ` Jabber-Gateway-Hops=200`},
+		{"both", "the mark that sends nothing", "a@x.example", "Jabber-Gateway-Hops: 1\r\nPrecedence: junk\r\n", `a\40x.example@mail.jabber.example/automatic-1` + at + ` Jabber-Gateway-Hops=1 Auto-Submitted=auto-replied`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -56,9 +59,15 @@ type hop struct {
 	from, to string
 }
 
-// robot is an account that answers each message, as programs do: to the JID that it came
-// from, some in the same thread.
-func robot(c *Converter, h hop, format MailFormat, thread, bare bool) (hop, error) {
+// answering is how an account answers messages.
+type answering struct {
+	thread bool          // in the same thread
+	bare   bool          // to the bare JID, not to the one that the message came from
+	after  time.Duration // so long after the mail was accepted
+}
+
+// answer answers a mail by a message.
+func answer(c *Converter, h hop, format MailFormat, how answering) (hop, error) {
 	m, err := mcmt.Parse(h.raw, mcmt.Limits{})
 	if err != nil {
 		return hop{}, err
@@ -69,12 +78,12 @@ func robot(c *Converter, h hop, format MailFormat, thread, bare bool) (hop, erro
 	}
 	st := in.Stanza
 	to := st.From
-	if bare {
+	if how.bare {
 		to = to.Bare()
 	}
 	answer := stanza.NewMessage(to, st.To, stanza.TypeChat, "I am away")
 	answer.ID = "a"
-	if thread && threadOf(st) != "" {
+	if how.thread && threadOf(st) != "" {
 		answer.Element.Add(xmlwire.New(stanza.Client, "thread").AddText(threadOf(st)))
 	}
 	addr, err := c.MailRecipient(to)
@@ -85,7 +94,7 @@ func robot(c *Converter, h hop, format MailFormat, thread, bare bool) (hop, erro
 	if err != nil {
 		return hop{}, err
 	}
-	res, err := c.Mail(MailInput{ID: "q", Stanzas: []*stanza.Stanza{answer}, From: from, To: addr, Accepted: received, Format: format})
+	res, err := c.Mail(MailInput{ID: "q", Stanzas: []*stanza.Stanza{answer}, From: from, To: addr, Accepted: received.Add(how.after), Format: format})
 	return hop{res.Raw, from, addr}, err
 }
 
@@ -112,12 +121,12 @@ func TestLoopOfMail(t *testing.T) {
 				h := hop{[]byte("From: alice@other.example\r\nMessage-ID: <1@other.example>\r\n\r\nhello\r\n"), "alice@other.example", "bob@jabber.example"}
 				n := 0
 				for ; n <= MaxHops; n++ {
-					answer, err := robot(c, h, PlainMail, thread, false)
+					sent, err := answer(c, h, PlainMail, answering{thread: thread})
 					if err != nil {
 						t.Logf("after %d: %v", n, err)
 						break
 					}
-					m, err := mcmt.Parse(answer.raw, mcmt.Limits{})
+					m, err := mcmt.Parse(sent.raw, mcmt.Limits{})
 					if err != nil {
 						t.Fatal(err)
 					}
@@ -125,7 +134,7 @@ func TestLoopOfMail(t *testing.T) {
 					if tt.refers {
 						header += "In-Reply-To: <" + m.Email.MessageID + ">\r\n"
 					}
-					h = hop{[]byte(header + "\r\nalso away\r\n"), "alice@other.example", answer.from}
+					h = hop{[]byte(header + "\r\nalso away\r\n"), "alice@other.example", sent.from}
 					if tt.null {
 						h.from = ""
 					}
@@ -138,34 +147,83 @@ func TestLoopOfMail(t *testing.T) {
 	}
 }
 
-// exchange lets two accounts, each behind a gateway, answer each other by robot, at most
-// times mails, and returns how many there were and why there are no more.
-func exchange(t *testing.T, most int, format MailFormat, thread, bare bool) (n int, err error) {
+// exchange lets two accounts, each behind a gateway, answer each other, at most so many
+// times, and returns how many mails there were and why there are no more.
+func exchange(t *testing.T, most int, format MailFormat, how answering) (n int, err error) {
 	t.Helper()
 	at := []*Converter{newConverter(t, nil), newFar(t)}
 	h := hop{[]byte("From: carol@far.example\r\n\r\nhello\r\n"), "carol@far.example", "bob@jabber.example"}
 	for ; n < most; n++ {
-		if h, err = robot(at[n%2], h, format, thread, bare); err != nil {
+		if h, err = answer(at[n%2], h, format, how); err != nil {
 			return n, err
 		}
 	}
 	return n, nil
 }
 
-// TestLoopOfGateways: two programs in Jabber, each behind a gateway, stop; two people whose
-// clients write to bare JIDs need not.
+// TestLoopOfGateways: two programs in Jabber, each behind a gateway, stop, sooner where they
+// are quick; two people need not, and certainly not those whose clients write to bare JIDs.
 func TestLoopOfGateways(t *testing.T) {
 	t.Parallel()
 	for _, format := range []MailFormat{PlainMail, MCMTMail} {
 		for _, thread := range []bool{true, false} {
-			n, err := exchange(t, 2*MaxHops, format, thread, false)
-			var loop *LoopError
-			if n > MaxHops || !errors.As(err, &loop) {
-				t.Errorf("programs: %d mails, %v", n, err)
+			for _, tt := range []struct {
+				name string
+				how  answering
+				most int // mails; zero: as many as they like
+			}{
+				{"programs", answering{thread: thread, after: quick - 1}, MaxHops},
+				{"people", answering{thread: thread, after: quick}, MaxSlowHops},
+				{"people with bare JIDs", answering{thread: thread, bare: true}, 0},
+			} {
+				n, err := exchange(t, MaxSlowHops+10, format, tt.how)
+				var loop *LoopError
+				if tt.most > 0 && (n != tt.most || !errors.As(err, &loop)) || tt.most == 0 && err != nil {
+					t.Errorf("%s: %d mails, %v", tt.name, n, err)
+				}
 			}
-			if n, err := exchange(t, 3*MaxHops, format, thread, true); err != nil {
-				t.Errorf("people: %d mails, %v", n, err)
-			}
+		}
+	}
+}
+
+// TestAnswerToAutomatic: a person may answer an automatic mail, and the count goes on.
+func TestAnswerToAutomatic(t *testing.T) {
+	t.Parallel()
+	c := newConverter(t, nil)
+	h := hop{[]byte("From: alice@other.example\r\nAuto-Submitted: auto-replied\r\nIn-Reply-To: <m5.x@mail.jabber.example>\r\n\r\nI am away\r\n"), "alice@other.example", "bob@jabber.example"}
+	var loop *LoopError
+	if _, err := answer(c, h, PlainMail, answering{after: quick - 1}); !errors.As(err, &loop) {
+		t.Errorf("an answer as quick as a program's: %v", err)
+	}
+	sent, err := answer(c, h, PlainMail, answering{after: quick})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(sent.raw), hopsField+": 6\r\n") {
+		t.Errorf("the count does not go on: %s", sent.raw)
+	}
+}
+
+// TestAnswered: the resources that the gateway gives, those of older versions, and others.
+func TestAnswered(t *testing.T) {
+	t.Parallel()
+	then := time.Unix(received.Unix(), 0)
+	for _, tt := range []struct {
+		resource string
+		want     answered
+	}{
+		{answered{true, 7, received}.resource(), answered{true, 7, then}},
+		{answered{false, 0, received}.resource(), answered{false, 0, then}},
+		{"automatic", answered{automatic: true}},
+		{"hop-3", answered{hops: 3}},
+		{"hop-x", answered{hops: MaxSlowHops}},
+		{"hop-3-???", answered{hops: 3}},
+		{"hopper", answered{}},
+		{"automatically-3", answered{}},
+		{"", answered{}},
+	} {
+		if got := answeredBy(tt.resource); got != tt.want {
+			t.Errorf("%s: %+v, want %+v", tt.resource, got, tt.want)
 		}
 	}
 }

@@ -5,7 +5,7 @@
 //
 // Standards: RFC 6121 §5 (messages), RFC 7622 and XEP-0106 (addresses),
 // XEP-0203 (delay), XEP-0359 (origin id), XEP-0201's use of threads, XEP-0066,
-// XEP-0446 and XEP-0447 (files); of mail, RFC 5322, 2045 to 2047, and RFC 3834
+// XEP-0264, XEP-0446 and XEP-0447 (files); of mail, RFC 5322, 2045 to 2047, and RFC 3834
 // (automatic responses).
 package convert
 
@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"regexp"
 	"slices"
+	"sync"
 	"time"
 
 	"mcmt2xmpp/mcmt"
@@ -73,6 +74,7 @@ type Converter struct {
 	messageType string
 	maxBody     int
 	limits      xmlwire.Limits
+	pictures    sync.Mutex // held while one is in memory, see thumbnail
 }
 
 // New checks o. The error names the option that is wrong.

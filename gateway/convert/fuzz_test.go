@@ -145,7 +145,7 @@ func FuzzThread(f *testing.F) {
 	}
 	c := newConverter(f, nil)
 	f.Fuzz(func(t *testing.T, id string) {
-		if n := c.hopsIn(id); n < 0 || n > MaxHops {
+		if n := c.hopsIn(id); n < 0 || n > MaxSlowHops {
 			t.Fatalf("%q: %d hops", id, n)
 		}
 		thread, ok := c.threadIn(id)

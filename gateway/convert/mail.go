@@ -27,9 +27,10 @@ type MailInput struct {
 	// are not changed.
 	Stanzas  []*stanza.Stanza
 	From, To string    // as AuthorAddress and MailRecipient return them
-	Accepted time.Time // when custody of the last was taken
+	Accepted time.Time // when custody of the last was taken; what answers a mail sooner than a person could may be a loop
 	Format   MailFormat
 	Subject  string // where no stanza has one (mail_subject)
+	Ticket   string // see Tickets; empty: nobody asks for a receipt
 }
 
 // MailResult is a mail.
@@ -46,7 +47,7 @@ func (c *Converter) Mail(in MailInput) (MailResult, error) {
 	m := draft{c: c, in: in}
 	for _, st := range in.Stanzas {
 		k := stanzaMarks(st)
-		if err := checkLoop(st, k); err != nil {
+		if err := checkLoop(st, k, in.Accepted); err != nil {
 			return MailResult{}, err
 		}
 		if m.marks.auto == "" {
@@ -140,6 +141,9 @@ func (m *draft) build() (MailResult, error) {
 	hops := m.marks.hops + 1
 	res := MailResult{MessageID: m.c.messageID(key, m.thread, hops), UTF8: !ascii(m.in.From + m.in.To)}
 	marks := mailField{hopsField, strconv.Itoa(hops)}.String()
+	if m.in.Ticket != "" {
+		marks += mailField{receiptField, m.in.Ticket}.String()
+	}
 	if m.marks.auto != "" {
 		marks += mailField{autoSubmitted, m.marks.auto}.String() // RFC 3834 §5
 	}

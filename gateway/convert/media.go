@@ -30,7 +30,8 @@ type File struct {
 	URL  string // by which the recipient gets it
 }
 
-// maxFiles bounds the files that one stanza offers: each takes about 1 KiB of it.
+// maxFiles bounds the files that one stanza offers: each takes about 1 KiB of it, 1.5 with
+// a thumbnail.
 const maxFiles = 20
 
 // Namespaces of files in a message.
@@ -69,7 +70,8 @@ func (k *conversion) mms(mm7 *mcmt.MM7) *stanza.Stanza {
 	if subject := k.cut(clean(mm7.Subject)); subject != "" {
 		st.Element.Add(xmlwire.New(stanza.Client, "subject").AddText(subject))
 	}
-	offer(st, text, files)
+	thumbs := k.thumbnails(files)
+	offer(st, text, files, thumbs)
 	if text == "" && left == 0 {
 		// XEP-0428: the body says nothing that is not offered too. XEP-0447 §3.1: then it
 		// needs saying that the message is worth keeping.
@@ -78,6 +80,11 @@ func (k *conversion) mms(mm7 *mcmt.MM7) *stanza.Stanza {
 	}
 	k.thread(st)
 	k.result.Files = files
+	for _, t := range thumbs {
+		if t != nil {
+			k.result.Files = append(k.result.Files, t.File)
+		}
+	}
 	return st
 }
 
@@ -137,22 +144,37 @@ func (k *conversion) place(all []mcmt.Media) []File {
 	return files
 }
 
+// thumbnails makes those of files, nil for one that has none.
+func (k *conversion) thumbnails(files []File) []*thumbnail {
+	all := make([]*thumbnail, len(files))
+	for i, f := range files {
+		t := k.c.thumbnail(f)
+		if t == nil {
+			continue
+		}
+		if t.ID, t.URL = k.in.Place(t.File); t.URL != "" {
+			all[i] = t
+		}
+	}
+	return all
+}
+
 // offer adds files to st. Text goes with the first one as its description, since by
 // XEP-0447 §3.1 a body says nothing that is not there as well.
-func offer(st *stanza.Stanza, text string, files []File) {
+func offer(st *stanza.Stanza, text string, files []File, thumbs []*thumbnail) {
 	for i, f := range files {
 		if i > 0 {
 			text = ""
 		}
-		st.Element.Add(fileSharing(f, text))
+		st.Element.Add(fileSharing(f, text, thumbs[i]))
 	}
 	for _, f := range files {
 		st.Element.Add(xmlwire.New(nsOOB, "x").Add(xmlwire.New(nsOOB, "url").AddText(f.URL)))
 	}
 }
 
-// fileSharing is the element of XEP-0447 with the metadata of XEP-0446.
-func fileSharing(f File, desc string) *xmlwire.Element {
+// fileSharing is the element of XEP-0447 with the metadata of XEP-0446; thumb may be nil.
+func fileSharing(f File, desc string, thumb *thumbnail) *xmlwire.Element {
 	meta := xmlwire.New(nsMetadata, "file")
 	add := func(name, value string) {
 		if value != "" {
@@ -165,12 +187,15 @@ func fileSharing(f File, desc string) *xmlwire.Element {
 	add("dimensions", imageSize(f))
 	meta.Add(xmlwire.New(nsHashes, "hash", "algo", "sha-256").AddText(base64.StdEncoding.EncodeToString(f.Hash[:])))
 	add("desc", desc)
+	if thumb != nil {
+		meta.Add(thumb.element())
+	}
 	sources := xmlwire.New(nsSFS, "sources").Add(xmlwire.New(nsURLData, "url-data", "target", f.URL))
 	return xmlwire.New(nsSFS, "file-sharing").Add(meta).Add(sources)
 }
 
 // imageSize is the width and height of a picture, "640x480", as its header says; empty
-// for what is none. The picture itself is not decoded.
+// for what is none.
 func imageSize(f File) string {
 	if !strings.HasPrefix(f.Type, "image/") {
 		return ""

@@ -103,8 +103,11 @@ func DecodeRecord(data []byte, to jid.JID) (Record, error) {
 	return r, nil
 }
 
-// WantsSuccess says whether the author wants to hear that it has arrived (RFC 3461 §4.1).
-func (r Record) WantsSuccess() bool { return slices.Contains(r.To.Notify, "SUCCESS") }
+// Wants says whether who sent it wants to hear of "SUCCESS", "FAILURE" or "DELAY"; where he
+// says nothing, of failure (RFC 3461 §4.1).
+func (r Record) Wants(notify string) bool {
+	return slices.Contains(r.To.Notify, notify) || notify == "FAILURE" && len(r.To.Notify) == 0
+}
 
 // Name is the recipient under whom the journal has the message: whom it was for at first.
 func (r Record) Name() string {
@@ -117,11 +120,14 @@ func (r Record) Name() string {
 // Domain is that of the recipient.
 func (r Record) Domain() string {
 	if r.JID.IsZero() {
-		route := MailRoute(r.To.Address)
-		return route[strings.LastIndexByte(route, '@')+1:]
+		return DomainOf(MailRoute(r.To.Address))
 	}
 	return r.JID.Domain()
 }
+
+// DomainOf is the domain of a route: a bare JID, or a mail address whose local part may be
+// a string with an @ in it (RFC 5321 §4.1.2).
+func DomainOf(route string) string { return route[strings.LastIndexByte(route, '@')+1:] }
 
 // Stamp is when the message was sent, as far as is known.
 func (r Record) Stamp() time.Time {

@@ -198,3 +198,19 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// TestDomainOf: of what routes are made of.
+func TestDomainOf(t *testing.T) {
+	t.Parallel()
+	for route, want := range map[string]string{
+		"alice@localhost":            "localhost",
+		"localhost":                  "localhost",
+		`mailto:"a@b"@corp.example`:  "corp.example",
+		"mailto:bob@corp.example":    "corp.example",
+		`a\40b.example@mail.gateway`: "mail.gateway",
+	} {
+		if got := DomainOf(route); got != want {
+			t.Errorf("%s: %q, want %q", route, got, want)
+		}
+	}
+}

@@ -22,6 +22,7 @@ import (
 // post is a mail server that is made up, and an office that writes reports. It is a
 // Carrier and a Reporter.
 type post struct {
+	delays  []string
 	mu      sync.Mutex
 	answer  func(run []custody.Letter) (custody.Carried, error) // nil: everything is taken, one by one
 	mails   [][]string                                          // ids of the messages of each mail

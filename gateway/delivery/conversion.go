@@ -39,21 +39,23 @@ type Conversion struct {
 	Reporter Reporter
 	Store    func(ctx context.Context, msgs ...broker.Message) error
 	Trace    *trace.Bus
-	Media    Media  // nil: files of multimedia messages are not offered
-	Node     string // of this process, for the record of what ended here
+	Tickets  convert.Tickets // bring reports of mail as receipts
+	Media    Media           // nil: files of multimedia messages are not offered
+	Node     string          // of this process, for the record of what ended here
 	// Log gets what an operator cannot see in the trace: bugs and filters that
 	// fail. The zero value writes nothing.
 	Log zerolog.Logger
 
-	converted, passed, filtered, failed atomic.Uint64
+	converted, passed, filtered, failed, receipts atomic.Uint64
 }
 
-// ConversionStats are counts since the start. Passed is mail that is not for Jabber.
-type ConversionStats struct{ Converted, Passed, Filtered, Failed uint64 }
+// ConversionStats are counts since the start. Passed is mail that is not for Jabber,
+// Receipts what has become one, and is among the Converted.
+type ConversionStats struct{ Converted, Passed, Filtered, Failed, Receipts uint64 }
 
 // Stats returns the counts since the start.
 func (c *Conversion) Stats() ConversionStats {
-	return ConversionStats{c.converted.Load(), c.passed.Load(), c.filtered.Load(), c.failed.Load()}
+	return ConversionStats{c.converted.Load(), c.passed.Load(), c.filtered.Load(), c.failed.Load(), c.receipts.Load()}
 }
 
 // filterRetry is the pause after a filter said not now.
@@ -160,6 +162,17 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	if err != nil {
 		return m, err
 	}
+	if st, ours := c.receipt(rules, *rec, msg); ours {
+		if st == nil {
+			m.by = "report: it does not say that the mail has arrived"
+			return m, nil
+		}
+		c.receipts.Add(1)
+		rec.JID, rec.StanzaID, rec.Part, rec.MessageID = st.To, st.ID, "report", msg.Email.MessageID
+		c.Trace.Emit(event(trace.Converted, *rec, trace.Event{Part: rec.Part, Took: time.Since(start), Attempt: d.Attempt}))
+		m.stanza = st
+		return m, nil
+	}
 	scripts := c.scripted(rules, *rec, msg)
 	if m.by, err = scripts.before(ctx); m.by != "" || err != nil {
 		return m, err
@@ -172,7 +185,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	if err != nil {
 		return m, err
 	}
-	if rec.WantsSuccess() {
+	if rec.Wants("SUCCESS") {
 		convert.RequestReceipt(res.Stanza)
 	}
 	if res.Stanza, m.by, err = scripts.after(ctx, res.Stanza); res.Stanza == nil {
@@ -191,6 +204,12 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	}
 	m.stanza, m.files = res.Stanza, res.Files
 	return m, nil
+}
+
+// receipt is what a mail is that brings nothing but the report of another, which its author
+// has asked for by Jabber. Scripts are not asked: it is an answer to what they have seen.
+func (c *Conversion) receipt(rules Rules, rec custody.Record, msg *mcmt.Message) (st *stanza.Stanza, ours bool) {
+	return rules.Converter.Receipt(c.Tickets, convert.Input{ID: string(rec.ID), From: rec.From, To: rec.To.Address, Message: msg, Received: rec.Accepted})
 }
 
 // filter returns the stanza as the filters leave it, what they decided and why, and

@@ -112,6 +112,7 @@ func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure {
 		return
 	}
+	dl.warn(work, rt)
 	h := &drainHandler{dl: dl, rt: rt, over: ctx, absent: !dl.reachable(rt)}
 	if h.absent {
 		h.reason = dl.absence(rt)

@@ -120,6 +120,7 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 		if rt.parked.Add(1) == 1 {
 			rt.expires = dl.deadline(rec)
 		}
+		dl.expectWarning(rt, rec)
 		dl.deferred.Add(1)
 		dl.trace.Emit(event(trace.Deferred, rec, trace.Event{Reason: reason, Attempt: d.Attempt}))
 		return broker.Ack(), true

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"context"
+	"time"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/custody"
@@ -40,4 +41,7 @@ type Reporter interface {
 	// wants to hear of none or is to hear by Jabber. They have IDs that follow from the
 	// letter's, so that they are stored once. told says that he has been told already.
 	Report(ctx context.Context, l custody.Letter, e custody.Ending) (reports []broker.Message, told bool)
+	// Delayed returns the messages by which he hears that it waits, and is tried until
+	// then; likewise. err is why.
+	Delayed(l custody.Letter, err error, until time.Time) []broker.Message
 }

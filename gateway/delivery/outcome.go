@@ -42,7 +42,7 @@ func (dl *Delivery) arrived(ctx context.Context, rec custody.Record, d *broker.D
 	dl.delivered.Add(1)
 	dl.trace.Emit(event(trace.Delivered, rec, trace.Event{Proof: proof, Took: took, Attempt: d.Attempt}))
 	end := broker.Ack()
-	if rec.WantsSuccess() && dl.first(ctx, rec, d) {
+	if rec.Wants("SUCCESS") && dl.first(ctx, rec, d) {
 		reports, _ := dl.report(ctx, rec, d, custody.Ending{End: custody.Delivered, Proof: proof})
 		end = broker.Move(reports...)
 	}

@@ -13,9 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker"
@@ -217,114 +214,37 @@ func (p *pipeline) recorded(n int) {
 	eventually(p.b, "all recorded", func() bool { return p.world.broker.Stats().Stages[broker.Deliver].Acked >= uint64(n) })
 }
 
-// bareCopy is JetStream with two streams and nothing of ours: injectors publish
-// into the first, a consumer copies into the second with a window over
-// everything, and a consumer there acknowledges.
+// bareCopy is JetStream with nothing of ours.
 type bareCopy struct {
-	b       *testing.B
-	t       template
-	js      jetstream.JetStream
-	arrived atomic.Int64
+	b *testing.B
+	t template
+	*broker.Ceiling
 }
 
 func openCopy(b *testing.B, syncAlways bool) *bareCopy {
 	b.Helper()
-	s, err := server.NewServer(&server.Options{DontListen: true, NoSigs: true, NoLog: true, JetStream: true, StoreDir: b.TempDir(),
-		SyncInterval: time.Second, SyncAlways: syncAlways, StreamMaxBufferedMsgs: 16 << 10, StreamMaxBufferedSize: 256 << 20})
+	c, err := broker.OpenCeiling(b.Context(), b.TempDir(), syncAlways)
 	if err != nil {
 		b.Fatal(err)
 	}
-	s.Start()
-	b.Cleanup(func() {
-		s.Shutdown()
-		s.WaitForShutdown()
-	})
-	if !s.ReadyForConnections(patience) {
-		b.Fatal("server does not start")
-	}
-	dial := func() jetstream.JetStream {
-		nc, err := nats.Connect("", nats.InProcessServer(s))
-		if err != nil {
-			b.Fatal(err)
-		}
-		b.Cleanup(nc.Close)
-		js, err := jetstream.New(nc)
-		if err != nil {
-			b.Fatal(err)
-		}
-		return js
-	}
-	c := &bareCopy{b: b, t: newTemplate(b), js: dial()}
-	for _, name := range []string{"A", "B"} {
-		if _, err := c.js.CreateStream(b.Context(), jetstream.StreamConfig{Name: name, Subjects: []string{name + ".*"},
-			Retention: jetstream.WorkQueuePolicy, Duplicates: 2 * time.Minute, Discard: jetstream.DiscardNew, MaxBytes: 8 << 30}); err != nil {
-			b.Fatal(err)
-		}
-	}
-	return c
-}
-
-// run starts the copy.
-func (c *bareCopy) run() (stop func()) {
-	ctx, out := c.b.Context(), c.js
-	consume := func(name string, f func(jetstream.Msg)) func() {
-		cons, err := c.js.CreateConsumer(ctx, name, jetstream.ConsumerConfig{Durable: name, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 8192})
-		if err != nil {
-			c.b.Fatal(err)
-		}
-		cc, err := cons.Consume(f, jetstream.PullMaxMessagesWithBytesLimit(512, 16<<20))
-		if err != nil {
-			c.b.Fatal(err)
-		}
-		return func() { cc.Stop(); <-cc.Closed() }
-	}
-	stopB := consume("B", func(m jetstream.Msg) {
-		_ = m.Ack()
-		c.arrived.Add(1)
-	})
-	type copied struct {
-		source jetstream.Msg
-		stored jetstream.PubAckFuture
-	}
-	window := make(chan copied, 4000)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for m := range window {
-			select {
-			case <-m.stored.Ok():
-				_ = m.source.Ack()
-			case err := <-m.stored.Err():
-				c.b.Error(err)
-			}
-		}
-	}()
-	stopA := consume("A", func(m jetstream.Msg) {
-		f, err := out.PublishMsgAsync(&nats.Msg{Subject: "B" + m.Subject()[1:], Header: m.Headers(), Data: m.Data()}, jetstream.WithStallWait(patience))
-		if err != nil {
-			c.b.Error(err)
-			return
-		}
-		window <- copied{m, f}
-	})
-	return func() {
-		stopA()
-		close(window)
-		<-done
-		stopB()
-	}
+	b.Cleanup(c.Close)
+	return &bareCopy{b, newTemplate(b), c}
 }
 
 func (c *bareCopy) put(i int) error {
-	_, err := c.js.PublishMsg(context.Background(), &nats.Msg{Subject: "A.user" + strconv.Itoa(i%benchUsers), Data: c.t.number(i),
-		Header: nats.Header{jetstream.MsgIDHeader: {strconv.Itoa(i)}}})
-	return err
+	return c.Put(context.Background(), "user"+strconv.Itoa(i%benchUsers), c.t.number(i))
 }
 
 // copied waits until n messages have gone all the way.
 func (c *bareCopy) copied(n int) {
 	c.b.Helper()
-	eventually(c.b, "all copied", func() bool { return c.arrived.Load() >= int64(n) })
+	eventually(c.b, "all copied", func() bool {
+		arrived, err := c.Arrived()
+		if err != nil {
+			c.b.Fatal(err)
+		}
+		return arrived >= int64(n)
+	})
 }
 
 // rates are messages per second of two ways that took turns, and the time of
@@ -375,7 +295,6 @@ func processors() time.Duration {
 func BenchmarkRate(b *testing.B) {
 	p, c := openPipeline(b), openCopy(b, false)
 	defer p.stop()
-	defer c.run()()
 	var r rates
 	for n := 0; b.Loop(); n += turn {
 		r.ours = append(r.ours, measure(turn, func() {

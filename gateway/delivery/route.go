@@ -1,11 +1,11 @@
 package delivery
 
 import (
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/xmpp/jid"
 )
@@ -38,9 +38,7 @@ type route struct {
 }
 
 // domain is that of a route's recipients.
-func (rt *route) domain() string { return domainOf(rt.name) }
-
-func domainOf(name string) string { return name[strings.IndexByte(name, '@')+1:] }
+func (rt *route) domain() string { return custody.DomainOf(rt.name) }
 
 // lock takes the route's mutex.
 func (dl *Delivery) lock(name string) *route {

@@ -2,24 +2,14 @@ package delivery
 
 import (
 	"container/heap"
-	"math/rand/v2"
 	"time"
+
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // retry is the first pause where the recipient is there and did not take a
 // message: time for the client to come back, or for its absence to be known.
 const retry = 200 * time.Millisecond
-
-// pause is how long a route rests after so many failures in a row, from 1: first,
-// doubling up to longest, and up to a fifth less, so that what failed together
-// does not come back together.
-func pause(first, longest time.Duration, failures int) time.Duration {
-	d := longest
-	if doublings := failures - 1; doublings < 40 && first<<doublings > 0 {
-		d = min(first<<doublings, longest)
-	}
-	return d - rand.N(d/5+1)
-}
 
 // putOff notes a failure of the route and when it is tried again: soon where its
 // recipient is there, else as the domain's schedule says.
@@ -36,15 +26,15 @@ func (dl *Delivery) putOff(rt *route, reason string) {
 		rt.First = now
 	}
 	rt.Reason = reason
-	next := now.Add(pause(first, out.MaxRetryInterval, rt.Attempts))
-	if out.Fallback && !rt.expires.IsZero() && rt.expires.Before(next) {
+	wait := backoff.Pause(first, out.MaxRetryInterval, rt.Attempts)
+	if out.Fallback && !rt.expires.IsZero() {
 		// Its mail goes out then, or did not now.
-		next = rt.expires
-		if soon := now.Add(pause(retry, out.MaxRetryInterval, rt.Attempts)); next.Before(soon) {
-			next = soon
-		}
+		wait = min(wait, max(rt.expires.Sub(now), backoff.Pause(retry, out.MaxRetryInterval, rt.Attempts)))
 	}
-	dl.setNext(rt, next)
+	if !rt.Warn.IsZero() {
+		wait = min(wait, max(rt.Warn.Sub(now), retry)) // its author is to hear of it
+	}
+	dl.setNext(rt, now.Add(wait))
 	dl.mu.Unlock()
 }
 

@@ -56,7 +56,7 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	if end, err := dl.beforeSend(ctx, rec, d, st); end != nil || err != nil {
 		return outgoing{rec: rec, end: end}, err
 	}
-	if dl.o.Receipts != nil && rec.WantsSuccess() {
+	if dl.o.Receipts != nil && rec.Wants("SUCCESS") {
 		if err := dl.o.Receipts.Expect(ctx, custody.Letter{Record: rec, Key: d.ID}); err != nil {
 			return outgoing{}, err
 		}

@@ -390,3 +390,55 @@ func TestCutWhileDelivering(t *testing.T) {
 	}
 	w.idle()
 }
+
+// TestResumedWithinBurst: a client that is lost and back while a run of messages is being
+// sent to it gets them once and in order.
+func TestResumedWithinBurst(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	addr, _ := w.listen(patience)
+	ids := w.put(alice, 8)
+	// What has waited is sent in runs of 1, 2 and 4, each when the one before is proven.
+	const unread, lost = 3, 5 // the first that the client does not read, and the one at which it is back
+	gates := map[string]chan chan struct{}{ids[unread]: make(chan chan struct{}, 1), ids[lost]: make(chan chan struct{}, 1)}
+	var again sync.Map
+	w.hooks.sent = func(st *stanza.Stanza) {
+		gate := gates[st.ID]
+		if _, before := again.LoadOrStore(st.ID, true); gate == nil || before {
+			return
+		}
+		open := make(chan struct{})
+		gate <- open
+		<-open
+	}
+	w.run()
+	w.events.wait(t, trace.Deferred, len(ids))
+	phone := dial(t, addr, "alice@localhost/phone", nil)
+	reading, stop := context.WithCancel(t.Context())
+	var got []string
+	var reader sync.WaitGroup
+	reader.Go(func() {
+		for {
+			st, err := phone.Receive(reading)
+			if err != nil {
+				return
+			}
+			got = append(got, st.ID)
+		}
+	})
+	open := <-gates[ids[unread]]
+	stop()
+	reader.Wait()
+	close(open)
+	open = <-gates[ids[lost]]
+	back := dial(t, addr, "alice@localhost/phone", phone)
+	close(open)
+	got = append(got, receive(t, back, len(ids)-len(got), patience)...)
+	if !slices.Equal(got, ids) {
+		t.Errorf("received %v, want %v", got, ids)
+	}
+	more := w.put(alice, 1)
+	if got := receive(t, back, 1, patience); !slices.Equal(got, more) {
+		t.Errorf("then received %v, want %v", got, more)
+	}
+}

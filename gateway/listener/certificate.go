@@ -100,6 +100,12 @@ func (c *Certificates) GetCertificate(*tls.ClientHelloInfo) (*tls.Certificate, e
 	return c.current.Load(), nil
 }
 
+// File is the path of the certificate.
+func (c *Certificates) File() string { return c.certFile }
+
+// Leaf is the certificate now in force.
+func (c *Certificates) Leaf() *x509.Certificate { return c.current.Load().Leaf }
+
 // Reload reads the files now, as SIGHUP asks for. On an error the certificate
 // before stays in force.
 func (c *Certificates) Reload() error {

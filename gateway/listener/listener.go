@@ -2,7 +2,7 @@
 // that a listen scope sets, keeps the certificates they show, and bounds the
 // connections that negotiate at once.
 //
-// Files: listener.go what Listen opens; accept.go how connections are taken
+// Files: listener.go what Listen opens; inherit.go what is open already; accept.go how connections are taken
 // from the kernel; unixsocket.go socket files; sockopt_*.go and filemode_*.go
 // what the system has to be asked for; slots.go the thread pools;
 // certificate.go, selfsigned.go and tls.go certificates and tls.Config.
@@ -76,6 +76,10 @@ type Options struct {
 	// block; it is not asked about peers on a Unix socket. nil denies nobody.
 	Deny func(netip.Addr) bool
 
+	// Inherited has the socket perhaps, opened by the service manager. Its backlog and
+	// buffers are set all the same, and its file is left alone.
+	Inherited *Inherited
+
 	// Log gets a line when the system refuses to hand over connections.
 	Log zerolog.Logger
 }
@@ -106,7 +110,9 @@ func Listen(ctx context.Context, o Options) (*Listener, error) {
 		o.FileMode = DefaultFileMode
 	}
 	var l *Listener
-	if network == "unix" {
+	if ln := o.Inherited.take(network, address); ln != nil {
+		l, err = adopt(ln, o)
+	} else if network == "unix" {
 		l, err = listenUnix(ctx, address, o)
 	} else {
 		l, err = listenTCP(ctx, address, o)

@@ -52,7 +52,12 @@ func (o *Outmail) Carry(ctx context.Context, run []custody.Letter) (custody.Carr
 		return custody.Carried{N: len(run)}, err
 	}
 	l := run[len(run)-1]
-	c, err := o.send(ctx, l, relay.Message{From: l.From, To: mcmt.Recipient{Address: l.To.Address}, UTF8: mail.UTF8, Raw: mail.Raw})
+	m := relay.Message{From: l.From, To: l.To, EnvelopeID: l.EnvelopeID, Return: l.Return, UTF8: mail.UTF8, Raw: mail.Raw}
+	if len(run) > 1 {
+		// A report would be about all of them, and a ticket is that of one.
+		m.To, m.EnvelopeID, m.Return = mcmt.Recipient{Address: l.To.Address}, "", ""
+	}
+	c, err := o.send(ctx, l, m)
 	c.N = len(run)
 	if err == nil {
 		o.mails.Add(1)

@@ -59,8 +59,10 @@ type Options struct {
 	Serves func(domain string) bool
 	// May says whether a Jabber user may send mail: with streams from any server the
 	// gateway would else be an open relay. Nil: all may.
-	May   func(author jid.JID) bool
-	Trace *trace.Bus
+	May func(author jid.JID) bool
+	// Tickets ask for receipts.
+	Tickets convert.Tickets
+	Trace   *trace.Bus
 	// Log gets bugs, and reports that could not be made.
 	Log zerolog.Logger
 }

@@ -80,6 +80,7 @@ func open(t testing.TB) *desk {
 		Settings: func(string) config.Mail { return d.mail },
 		May:      func(author jid.JID) bool { return author.Domain() != "spam.example" },
 		Serves:   func(domain string) bool { return domain == "jabber.example" },
+		Tickets:  convert.Tickets{Key: []byte("key")},
 		Log:      zerolog.New(&d.log),
 	})
 	return d
@@ -238,6 +239,44 @@ func TestDigest(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+}
+
+// TestAsksForReport: what a client asks for is asked of the mail server, where the operator
+// wants that, and not for several messages at once.
+func TestAsksForReport(t *testing.T) {
+	t.Parallel()
+	const asks = "<request xmlns='urn:xmpp:receipts'/>"
+	for _, tt := range []struct {
+		name     string
+		children []string
+		off      bool
+		notify   string
+	}{
+		{"asks", []string{"<body>1</body>" + asks}, false, "[SUCCESS FAILURE]"},
+		{"does not ask", []string{"<body>1</body>"}, false, "[]"},
+		{"not here", []string{"<body>1</body>" + asks}, true, "[]"},
+		{"several", []string{"<body>1</body>" + asks, "<body>2</body>" + asks}, false, "[]"},
+	} {
+		d := open(t)
+		d.mail.Receipts = !tt.off
+		var run []custody.Letter
+		for _, c := range tt.children {
+			run = append(run, d.take(t, c))
+		}
+		if len(run) > 1 {
+			d.mail.DigestWindow = time.Minute
+			for i := range run {
+				run[i].Accepted = time.Now().Add(-time.Hour)
+			}
+		}
+		if c, err := d.Carry(t.Context(), run); err != nil || c.N != len(run) {
+			t.Fatalf("%s: %+v, %v", tt.name, c, err)
+		}
+		m := d.sent[0]
+		if asked := tt.notify != "[]"; fmt.Sprint(m.To.Notify) != tt.notify || (m.EnvelopeID != "") != asked || (m.To.ORCPT == "rfc822;alice@corp.example") != asked || (m.Return == "HDRS") != asked {
+			t.Errorf("%s: %+v", tt.name, m)
+		}
+	}
 }
 
 // TestDigestEnds: what does not join the first sends it at once, and the order is kept.

@@ -7,7 +7,6 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -39,7 +38,7 @@ func (o *Outmail) Report(ctx context.Context, l custody.Letter, e custody.Ending
 // then, where its sender has asked for that (RFC 3461 §4.1, DELAY). As Report's, it is
 // stored once. err is that of the last attempt.
 func (o *Outmail) Delayed(l custody.Letter, err error, until time.Time) []broker.Message {
-	if l.Author != "" || l.From == "" || !slices.Contains(l.To.Notify, "DELAY") {
+	if l.Author != "" || l.From == "" || !l.Wants("DELAY") {
 		return nil
 	}
 	n := o.describe(l, custody.Ending{Err: err}, delayed)
@@ -49,8 +48,7 @@ func (o *Outmail) Delayed(l custody.Letter, err error, until time.Time) []broker
 
 // actionOf is what is to be said of an ending; empty for nothing.
 func (o *Outmail) actionOf(l custody.Letter, e custody.Ending) action {
-	failure := len(l.To.Notify) == 0 || slices.Contains(l.To.Notify, "FAILURE")
-	success := slices.Contains(l.To.Notify, "SUCCESS")
+	failure, success := l.Wants("FAILURE"), l.Wants("SUCCESS")
 	switch e.End {
 	case custody.Failed, custody.Expired:
 		if failure {

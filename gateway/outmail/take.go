@@ -62,6 +62,7 @@ func (o *Outmail) accept(st *stanza.Stanza) (rec custody.Record, _ *stanza.Stanz
 		st.ID = string(rec.ID)
 	}
 	rec.StanzaID = st.ID
+	o.ask(&rec, st)
 	// What can become no mail is refused while its author is there to be told.
 	mail, err := o.compose([]custody.Letter{{Record: rec}}, []*stanza.Stanza{st})
 	if err != nil {
@@ -69,6 +70,22 @@ func (o *Outmail) accept(st *stanza.Stanza) (rec custody.Record, _ *stanza.Stanz
 	}
 	rec.MessageID = mail.MessageID
 	return rec, st, nil
+}
+
+// ask asks the mail server for what the author's client asks for: to hear that the message
+// has arrived (XEP-0184, RFC 3461 §4.1).
+func (o *Outmail) ask(rec *custody.Record, st *stanza.Stanza) {
+	if !o.o.Settings(rec.Domain()).Receipts {
+		return
+	}
+	ticket := o.o.Tickets.Of(st, rec.To.Address)
+	if ticket == "" {
+		return
+	}
+	rec.EnvelopeID, rec.Return, rec.To.Notify = ticket, "HDRS", []string{"SUCCESS", "FAILURE"}
+	if isASCII(rec.To.Address) {
+		rec.To.ORCPT = "rfc822;" + rec.To.Address
+	}
 }
 
 // addresses are the mail addresses of author and recipient.
@@ -120,6 +137,9 @@ func (o *Outmail) compose(run []custody.Letter, sts []*stanza.Stanza) (convert.M
 	in := convert.MailInput{Stanzas: sts, From: first.From, To: first.To.Address, Accepted: last.Accepted, Subject: settings.Subject}
 	for _, l := range run {
 		in.ID += string(l.ID) + " "
+	}
+	if len(run) == 1 {
+		in.Ticket = first.EnvelopeID // a report of several would be about all of them
 	}
 	if settings.Format == "mcmt" {
 		in.Format = convert.MCMTMail

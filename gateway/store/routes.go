@@ -26,6 +26,10 @@ type RouteState struct {
 	Next     time.Time `json:"next,omitzero"`    // of the next attempt
 	First    time.Time `json:"first,omitzero"`   // of the first failure
 	Reason   string    `json:"reason,omitempty"` // of the last one
+	// Warn is when the author of a message hears that it waits, as he has asked; zero:
+	// nobody does. Warned is the position of the last message of which that is settled.
+	Warn   time.Time `json:"warn,omitzero"`
+	Warned uint64    `json:"warned,omitempty"`
 }
 
 // routeRecord is a RouteState in the bucket. The key may be a hash of the name.

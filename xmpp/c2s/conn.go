@@ -96,7 +96,7 @@ func (k *link) negotiate(ctx context.Context, by *carrier) {
 	free := sync.OnceFunc(v.door.Free)
 	defer free()
 	s := stream.New(k.conn, stream.Options{
-		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: stream.WireLog(k.log), Throttled: k.throttled(),
+		Receiving: true, Serves: v.o.Router.Serves, Limits: o.Limits, Wire: stream.WireLog(k.log), Observer: v.o.Observer, Throttled: k.throttled(),
 	})
 	n := negotiation{v: v, k: k, s: s, o: o, log: k.log, by: by, from: stream.AddressOf(k.conn.RemoteAddr())}
 	closed := false

@@ -113,6 +113,8 @@ type Options struct {
 	Secret     []byte
 	Iterations int
 	Log        zerolog.Logger
+	// Observer sees the stanzas of all connections. Nil: nobody looks.
+	Observer stream.Observer
 }
 
 // Server serves clients, on any number of listeners.

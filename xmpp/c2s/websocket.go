@@ -95,6 +95,7 @@ func (n *negotiation) identify(req *http.Request) error {
 		n.k.log = n.v.o.Log.With().Stringer("peer", addr).Stringer("proxy", proxy).Logger()
 	}
 	n.log, n.from = n.k.log, stream.AddressOf(addr)
+	n.s.SetRemote(addr)
 	o := n.v.o.Connection(addr)
 	o.TLS, o.Direct = n.o.TLS, n.o.Direct // are done
 	if o.WebSocket == nil {

@@ -53,6 +53,8 @@ type Options struct {
 	// Zero: 30 s.
 	ProofTime time.Duration
 	Log       zerolog.Logger
+	// Observer sees the stanzas of all connections. Nil: nobody looks.
+	Observer stream.Observer
 }
 
 // Server serves components, on any number of listeners.
@@ -91,7 +93,7 @@ func (v *Server) handle(ctx context.Context, conn net.Conn) {
 	defer v.stats.open.Add(-1)
 	o := v.o.Connection(conn.RemoteAddr())
 	s := stream.New(conn, stream.Options{
-		Content: stanza.Component, Receiving: true, Serves: v.o.Domains.Serves, Limits: o.Limits, Wire: stream.WireLog(log),
+		Content: stanza.Component, Receiving: true, Serves: v.o.Domains.Serves, Limits: o.Limits, Wire: stream.WireLog(log), Observer: v.o.Observer,
 		Throttled: func(time.Duration) { v.stats.throttled.Add(1) },
 	})
 	ctx, cancel := context.WithCancelCause(ctx)

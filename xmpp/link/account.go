@@ -28,7 +28,7 @@ func (l *Link) login(ctx context.Context, conn net.Conn, direct bool) (*session,
 	var made atomic.Pointer[session]
 	client, err := stream.Connect(ctx, conn, stream.ClientOptions{
 		JID: l.o.JID, Password: l.o.Password, TLS: l.tls(l.o.JID.Domain()), Direct: direct, Protection: l.o.Protection,
-		Manage: true, Answer: l.o.ProofTime, Resume: l.old, Limits: l.o.Limits, Wire: l.wire(),
+		Manage: true, Answer: l.o.ProofTime, Resume: l.old, Limits: l.o.Limits, Wire: l.wire(), Observer: l.o.Observer,
 		Overdue: func() {
 			if c := made.Load(); c != nil {
 				c.Close(&stream.Error{Condition: stream.ConnectionTimeout, Text: "stanzas were not acknowledged"})

@@ -13,7 +13,7 @@ import (
 // join makes a connection the stream of a component (XEP-0114 §3). It closes conn on
 // error.
 func (l *Link) join(ctx context.Context, conn net.Conn) (*session, error) {
-	s := stream.New(conn, stream.Options{Content: stanza.Component, Limits: l.o.Limits, Wire: l.wire()})
+	s := stream.New(conn, stream.Options{Content: stanza.Component, Limits: l.o.Limits, Wire: l.wire(), Observer: l.o.Observer})
 	err := l.handshake(ctx, s)
 	if err != nil {
 		_ = s.End(context.WithoutCancel(ctx), err) // the first error is the one to tell

@@ -109,6 +109,8 @@ type Options struct {
 	// Dial connects to Address. Nil: over TCP.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
 	Log  zerolog.Logger
+	// Observer sees the stanzas of the link. Nil: nobody looks.
+	Observer stream.Observer
 }
 
 // Link is one link. Run makes it work; all other methods may be called from any

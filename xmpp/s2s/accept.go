@@ -66,7 +66,7 @@ func (l *Listener) handle(ctx context.Context, nc net.Conn, _ func(func())) {
 	v.stats.connections.Add(1)
 	o := l.connection(nc.RemoteAddr())
 	s := stream.New(nc, stream.Options{
-		Content: stanza.Server, Receiving: true, Serves: v.o.Serves, Limits: o.Limits, Wire: stream.WireLog(log),
+		Content: stanza.Server, Receiving: true, Serves: v.o.Serves, Limits: o.Limits, Wire: stream.WireLog(log), Observer: v.o.Observer,
 		Throttled: v.stats.throttle,
 	})
 	leave, err := l.door.Admit(nc.RemoteAddr())

@@ -125,7 +125,7 @@ func (v *Server) checkTarget(ctx context.Context, k *Check, p *peer, t dns.Targe
 		return k.add(StepTCP, target, err, "")
 	}
 	k.add(StepTCP, target, nil, "connected to "+nc.RemoteAddr().String())
-	s := stream.New(nc, stream.Options{Content: stanza.Server, Limits: v.o.Limits, Wire: stream.WireLog(v.o.Log)})
+	s := stream.New(nc, stream.Options{Content: stanza.Server, Limits: v.o.Limits, Wire: stream.WireLog(v.o.Log), Observer: v.o.Observer})
 	s.Address(ours, p.address)
 	c := newConn(v, s, v.o.Log)
 	c.addr, c.pol = addrOf(nc.RemoteAddr()), pol

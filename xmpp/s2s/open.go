@@ -110,7 +110,7 @@ func (p *peer) connect(ctx context.Context, t dns.Target, pair Pair, pol Policy)
 		return nil, failed(StepPolicy, err)
 	}
 	log := p.v.o.Log.With().Stringer("peer", nc.RemoteAddr()).Logger()
-	s := stream.New(nc, stream.Options{Content: stanza.Server, Limits: p.v.o.Limits, Wire: stream.WireLog(log)})
+	s := stream.New(nc, stream.Options{Content: stanza.Server, Limits: p.v.o.Limits, Wire: stream.WireLog(log), Observer: p.v.o.Observer})
 	s.Address(ours, p.address)
 	c := newConn(p.v, s, log)
 	c.addr, c.pol = addrOf(nc.RemoteAddr()), pol

@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/stream"
@@ -123,7 +124,8 @@ func (p *peer) fail(f *Failure) {
 	p.failure = f
 	p.failures++
 	n := p.failures
-	p.next = time.Now().Add(p.v.policy(p.domain).pause(n))
+	pol := p.v.policy(p.domain)
+	p.next = time.Now().Add(backoff.Pause(pol.Retry, pol.MaxRetry, n))
 	next := p.next
 	p.mu.Unlock()
 	p.v.stats.failed(f.Step)

@@ -2,7 +2,6 @@ package s2s
 
 import (
 	"crypto/x509"
-	"math/rand/v2"
 	"net/netip"
 	"time"
 
@@ -66,16 +65,6 @@ func (p Policy) orDefault() Policy {
 		p.MaxRetry = 30 * time.Minute
 	}
 	return p
-}
-
-// pause is how long nothing is tried after so many failures in a row, from 1. It
-// doubles, with up to a fifth less so that what failed together is not tried together.
-func (p Policy) pause(failures int) time.Duration {
-	d := p.MaxRetry
-	if n := failures - 1; n < 30 {
-		d = min(p.Retry<<n, p.MaxRetry)
-	}
-	return d - rand.N(d/5+1)
 }
 
 // policy is that of a domain.

@@ -72,6 +72,8 @@ type Options struct {
 	// answer a ping, before its stream counts as dead. Zero: 30 s.
 	ProofTime time.Duration
 	Log       zerolog.Logger
+	// Observer sees the stanzas of all streams. Nil: nobody looks.
+	Observer stream.Observer
 }
 
 // Server has all streams to and from other servers. Its methods may be called from any

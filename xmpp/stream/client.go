@@ -45,8 +45,9 @@ type ClientOptions struct {
 	// the same JID. Where the server refuses, a resource is bound as else.
 	Resume *Client
 
-	Limits Limits
-	Wire   func(out bool, e *xmlwire.Element) // as in Options
+	Limits   Limits
+	Wire     func(out bool, e *xmlwire.Element) // as in Options
+	Observer Observer                           // likewise
 }
 
 // Protection says whether a client needs TLS.
@@ -82,7 +83,7 @@ func Dial(ctx context.Context, o ClientOptions) (*Client, error) {
 
 // Connect is Dial on a connection that exists. It closes conn on error.
 func Connect(ctx context.Context, conn net.Conn, o ClientOptions) (*Client, error) {
-	s := New(conn, Options{Limits: o.Limits, Wire: o.Wire})
+	s := New(conn, Options{Limits: o.Limits, Wire: o.Wire, Observer: o.Observer})
 	c := &Client{s: s}
 	domain, err := jid.New("", o.JID.Domain(), "")
 	if err == nil {

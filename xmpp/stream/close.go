@@ -42,6 +42,9 @@ func (s *Stream) fail(ctx context.Context, e *xmlwire.Element) error {
 	if s.o.Wire != nil {
 		s.o.Wire(true, e)
 	}
+	if s.out.Err() == nil {
+		s.out.observe(nil, e)
+	}
 	last = s.appendPart(last, func(b []byte) []byte { return xmlwire.Append(b, e, s.out.ns()) })
 	until := time.Now().Add(s.o.Limits.Close)
 	s.out.finish(s.appendEnd(last), until)

@@ -55,6 +55,9 @@ func (s *Stream) appendHeader(b []byte) []byte {
 	if s.o.Wire != nil {
 		s.o.Wire(true, xmlwire.New(xmlwire.Streams, "stream", attrs...))
 	}
+	if s.o.Observer != nil && s.o.Observer.Observing() {
+		s.out.observe(nil, xmlwire.New(xmlwire.Streams, "stream", attrs...))
+	}
 	end := ">"
 	if s.out.framed {
 		b, end = append(b, "<open xmlns='"+nsFraming+"'"...), "/>"
@@ -93,6 +96,7 @@ func (s *Stream) receiveHeader(ctx context.Context) (*xmlwire.Element, error) {
 	if s.o.Wire != nil {
 		s.o.Wire(false, h)
 	}
+	s.observeIn(h)
 	s.lang, _ = h.LookupAttr(nameLang)
 	if err := s.checkNames(h); err != nil {
 		return h, err

@@ -49,6 +49,7 @@ type managed struct {
 	proofs    []*ackProof
 	told      uint64 // of so many stanzas it was said that they are not known to have arrived
 	untold    bool   // of others, which were dropped, it has to be said
+	refused   bool   // a kept stanza was refused since, because it would come before them
 }
 
 // state is what becomes of stanzas that are sent on a managed stream.
@@ -94,24 +95,38 @@ func (w *Writer) Managed() bool {
 
 // SendKept is SendStanza for a stanza that the caller keeps: a stream that is
 // resumed does not send it again by itself, and one that is suspended refuses it
-// with ErrSuspended. had says that the peer has received an earlier one of that
-// id, whose caller did not learn it from Prove; nothing is queued then.
+// with ErrSuspended. So does one that was resumed, once, where kept stanzas before this one
+// were dropped and Prove has not said so: it would come before them. had says that the peer
+// has received an earlier one of that id, whose caller did not learn it from Prove; nothing is
+// queued then.
 func (w *Writer) SendKept(ctx context.Context, st *stanza.Stanza, id string) (had bool, err error) {
 	w.mu.Lock()
 	next, m := w.next, w.m
 	asleep := m != nil && m.state == suspended
 	had = m != nil && !asleep && m.takeHad(id)
+	early := m != nil && !asleep && !had && m.refuse()
 	w.mu.Unlock()
 	switch {
 	case next != nil:
 		return next.SendKept(ctx, st, id)
-	case asleep:
+	case asleep, early:
 		// When it is resumed the peer's count may tell that it has this one.
 		return false, ErrSuspended
 	case had:
 		return true, nil
 	}
 	return false, w.sendStanza(ctx, st, item{stanza: true, kept: true, id: id})
+}
+
+// refuse says whether a kept stanza has to wait for those that were dropped before it. A
+// second one in a row need not: whoever has sent those does not ask about them.
+func (m *managed) refuse() bool {
+	if !m.untold || m.refused {
+		m.untold, m.refused = false, false
+		return false
+	}
+	m.refused = true
+	return true
 }
 
 // Acknowledge takes the peer's <a/>. The error is an *AckError.
@@ -163,7 +178,7 @@ func (w *Writer) Prove(ctx context.Context) error {
 		w.mu.Unlock()
 		return ErrSuspended
 	case m.untold:
-		m.untold = false
+		m.untold, m.refused = false, false
 		w.mu.Unlock()
 		return ErrSuspended
 	case w.err != nil:
@@ -360,7 +375,7 @@ func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Manag
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old.m, old.next = nil, w
-	m.untold, m.told = m.untold || m.unasked(m.told), 0
+	m.untold, m.refused, m.told = m.untold || m.unasked(m.told), false, 0
 	m.resumed()
 	m.o, m.state, m.requested, m.since, m.probing, m.again = o, live, m.acked, 0, false, false
 	w.m = m
@@ -389,7 +404,7 @@ func (w *Writer) received(h uint32) {
 
 // again queues a stanza as it was written for another connection; w.mu is held.
 func (w *Writer) again(xml []byte) {
-	if w.wire == nil && !w.framed {
+	if w.wire == nil && !w.framed && (w.observer == nil || !w.observer.Observing()) {
 		w.buf = append(w.buf, xml...)
 		return
 	}
@@ -401,6 +416,7 @@ func (w *Writer) again(xml []byte) {
 		w.wire(true, st.Element)
 	}
 	w.put(func(b []byte, ns string) []byte { return st.Append(b, ns) })
+	w.observe(st, nil)
 }
 
 // Unacked is a stanza that was sent and of which it is not known whether it has

@@ -4,7 +4,8 @@
 //
 //	header.go    stream headers (§4.7, §4.8)      error.go   stream errors (§4.9)
 //	feature.go   negotiation (§4.3)               close.go   closing (§4.4)
-//	writer.go    the way out, wirelog.go the wire in the log, limits.go, rate.go  client.go  a client that logs in
+//	writer.go    the way out, wirelog.go the wire in the log, observe.go who looks on, limits.go, rate.go
+//	client.go    a client that logs in
 //
 // What is negotiated is a list of features, one file each:
 //
@@ -64,6 +65,8 @@ type Options struct {
 	// Wire sees every element that goes in or out, stream headers included. It
 	// is called from several goroutines. Nil: nobody looks.
 	Wire func(out bool, e *xmlwire.Element)
+	// Observer sees stanzas, stream headers and stream errors. Nil: nobody looks.
+	Observer Observer
 	// Throttled is called each time the peer has to wait for so long because it sent
 	// more than Limits.Stanzas or Limits.Bytes. Nil: nobody looks.
 	Throttled func(wait time.Duration)
@@ -132,6 +135,7 @@ func New(conn net.Conn, o Options) *Stream {
 	s.dec = xmlwire.NewDecoder(s.in, o.Limits.Before)
 	s.out = newWriter(conn, o.Content, o.Limits.Queue, o.Limits.Write)
 	s.out.wire, s.out.patience = o.Wire, o.Limits.Patience
+	s.out.observer, s.out.remote = o.Observer, conn.RemoteAddr()
 	s.out.unacked, s.out.unackedBytes = o.Limits.Unacked, o.Limits.UnackedBytes
 	return s
 }
@@ -192,7 +196,10 @@ func (s *Stream) Receive(ctx context.Context, deadline time.Time) (*xmlwire.Elem
 	if s.o.Wire != nil {
 		s.o.Wire(false, e)
 	}
-	if e.Name == (xmlwire.Name{Space: xmlwire.Streams, Local: "error"}) {
+	if observed(e.Name) {
+		s.observeIn(e)
+	}
+	if e.Name == nameError {
 		s.peerClosed = true
 		return nil, &PeerError{ParseError(e)}
 	}

@@ -47,3 +47,38 @@ func TestResumedUnasked(t *testing.T) {
 		})
 	}
 }
+
+// TestResumedEarly: what a sender keeps does not come before what was dropped when the
+// stream was resumed in its midst, and is taken when the sender knows of that, or does not
+// want to.
+func TestResumedEarly(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name string
+		ask  bool
+	}{{"the sender asks", true}, {"another sender, who does not know of it", false}} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			ctx := t.Context()
+			o := Managing{Resumable: true}
+			w := manage(t, pipes(t, false), o)
+			sendKept(t, w, "first")
+			n := newWriter(pipes(t, false), NSClient, 1<<20, time.Minute)
+			t.Cleanup(n.kill)
+			if err := n.resume(w.Suspend(), 0, nil, o); err != nil {
+				t.Fatal(err)
+			}
+			if had, err := w.SendKept(ctx, message("second"), "second"); had || !errors.Is(err, ErrSuspended) {
+				t.Fatalf("%t, %v: want it refused", had, err)
+			}
+			if c.ask {
+				if err := n.Prove(ctx); !errors.Is(err, ErrSuspended) {
+					t.Fatalf("asked: %v", err)
+				}
+			}
+			for _, id := range []string{"first", "second"} {
+				sendKept(t, w, id)
+			}
+		})
+	}
+}

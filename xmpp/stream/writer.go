@@ -27,6 +27,8 @@ type Writer struct {
 	content  string
 	framed   bool // each element is a WebSocket frame (RFC 7395)
 	wire     func(out bool, e *xmlwire.Element)
+	observer Observer
+	remote   net.Addr      // as the observer is told
 	limit    int           // bytes
 	timeout  time.Duration // for one write of at most a record
 	patience time.Duration // for room in the queue
@@ -69,7 +71,7 @@ func (w *Writer) Send(ctx context.Context, e *xmlwire.Element) error {
 	if w.wire != nil {
 		w.wire(true, e)
 	}
-	return w.queue(ctx, item{stanza: stanza.Is(e.Name)}, func(b []byte, ns string) []byte { return xmlwire.Append(b, e, ns) })
+	return w.queue(ctx, item{stanza: stanza.Is(e.Name), element: e}, func(b []byte, ns string) []byte { return xmlwire.Append(b, e, ns) })
 }
 
 // SendStanza queues a stanza, like Send.
@@ -81,6 +83,7 @@ func (w *Writer) sendStanza(ctx context.Context, st *stanza.Stanza, it item) err
 	if w.wire != nil {
 		w.wire(true, flat(st))
 	}
+	it.what = st
 	return w.queue(ctx, it, func(b []byte, ns string) []byte { return st.Append(b, ns) })
 }
 
@@ -100,6 +103,9 @@ type item struct {
 	id     string // likewise
 	// rest is how long nothing is written behind it.
 	rest time.Duration
+	// What it is, for who looks on: one of them, or nothing.
+	what    *stanza.Stanza
+	element *xmlwire.Element
 }
 
 // flat is a stanza's element with the addressing fields written into it.
@@ -164,6 +170,7 @@ func (w *Writer) queue(ctx context.Context, it item, write writing) error {
 	if xml := w.put(write); it.stanza && w.m != nil {
 		w.count(it, xml)
 	}
+	w.observe(it.what, it.element)
 	if it.rest > 0 {
 		w.restAt, w.rest = len(w.buf), it.rest
 	}

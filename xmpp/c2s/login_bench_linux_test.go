@@ -15,7 +15,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,15 +153,6 @@ func (s *bencher) proc(b *testing.B, file string) []string {
 	return strings.Fields(string(text))
 }
 
-// resident is the server's resident memory in bytes.
-func (s *bencher) resident(b *testing.B) float64 {
-	pages, err := strconv.Atoi(s.proc(b, "statm")[1])
-	if err != nil {
-		b.Fatal(err)
-	}
-	return float64(pages * os.Getpagesize())
-}
-
 // cpu is the time that the server has computed.
 func (s *bencher) cpu(b *testing.B) time.Duration {
 	fields := s.proc(b, "stat")
@@ -180,90 +170,6 @@ func (s *bencher) cpu(b *testing.B) time.Duration {
 func (s *bencher) dial(user string) (*stream.Client, error) {
 	return stream.Dial(context.Background(), stream.ClientOptions{JID: jid.MustParse(user), Password: benchSecret,
 		Address: s.Address, TLS: &tls.Config{RootCAs: s.pool, MinVersion: tls.VersionTLS12}, Manage: true})
-}
-
-// BenchmarkIdleSessions tells what sessions over TLS cost that do nothing: resident
-// memory of the server's process for each, and its part of a core. One process has ten
-// thousand of them, logged in by SCRAM with STARTTLS, with stream management and presence, and each answers what it is asked.
-func BenchmarkIdleSessions(b *testing.B) {
-	// What the logins have left behind goes with the collection that the runtime makes
-	// every two minutes by itself.
-	sessions, settle := 10_000, 130*time.Second
-	if testing.Short() {
-		sessions, settle = 500, 5*time.Second
-	}
-	s := startBench(b, 2)
-	warm, err := s.dial("warm@localhost/0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() { _ = warm.Stream().Abort() }()
-	before := s.resident(b)
-	conns := make([]*stream.Client, sessions)
-	var all sync.WaitGroup
-	next := make(chan int)
-	failed := make(chan error, 4)
-	var lost atomic.Int64
-	for range 4 {
-		all.Go(func() {
-			for i := range next {
-				c, err := s.dial(fmt.Sprintf("u%d@localhost/x", i))
-				if err == nil {
-					err = c.Available(context.Background(), 0)
-				}
-				if err != nil {
-					select {
-					case failed <- err:
-					default:
-					}
-					return
-				}
-				conns[i] = c
-				go func() {
-					for {
-						if _, err := c.Receive(context.Background()); err != nil {
-							lost.Add(1)
-							return
-						}
-					}
-				}()
-			}
-		})
-	}
-	start := time.Now()
-	for i := range sessions {
-		select {
-		case next <- i:
-		case err := <-failed:
-			b.Fatal(err)
-		}
-	}
-	close(next)
-	all.Wait()
-	rate := float64(sessions) / time.Since(start).Seconds()
-	defer func() {
-		for _, c := range conns {
-			if c != nil {
-				_ = c.Stream().Abort()
-			}
-		}
-	}()
-	peak := (s.resident(b) - before) / float64(sessions) / 1024
-	time.Sleep(settle)
-	b.ResetTimer()
-	const watched = 20 * time.Second
-	for range b.N {
-		used := s.cpu(b)
-		time.Sleep(watched)
-		b.ReportMetric(float64(s.cpu(b)-used)/float64(watched)*100, "%core")
-	}
-	b.ReportMetric((s.resident(b)-before)/float64(sessions)/1024, "KiB/session")
-	if n := lost.Load(); n > 0 {
-		b.Fatalf("%d sessions are lost", n)
-	}
-	b.ReportMetric(peak, "KiB/session-at-login")
-	b.ReportMetric(rate, "logins/s")
-	b.ReportMetric(0, "ns/op")
 }
 
 // BenchmarkLogins tells how many logins by SCRAM-SHA-256 over TLS, from the connection
