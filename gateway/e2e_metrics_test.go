@@ -59,7 +59,7 @@ var closed = map[string]*regexp.Regexp{
 	"filter":    regexp.MustCompile(`^[a-z-]+$`), // named in the configuration
 	"request":   regexp.MustCompile(`^(send|prove|register|unregister|prompt|subscribe)$`),
 	"verdict":   regexp.MustCompile(`^(continue|pass|drop|strip|defer|error|would_[a-z]+)$`),
-	"why":       regexp.MustCompile(`^(lost|dns|unreachable|prohibited|unwelcome|tls|login|protocol|busy|not_allowed|address|content|loop|store)$`),
+	"why":       regexp.MustCompile(`^(lost|dns|unreachable|prohibited|unwelcome|tls|login|protocol|busy|not_allowed|address|content|loop|store|no_token|wrong_token|failed_logins|rate|role|other_site|connections)$`),
 	"of":        regexp.MustCompile(`^(mails|messages)$`),
 	"action":    regexp.MustCompile(`^(failed|delivered|relayed|delayed|told)$`),
 	"state":     regexp.MustCompile(`^(busy|idle)$`),
@@ -127,6 +127,8 @@ var afterTraffic = map[string]float64{
 	`xmpp_limits_total{limit="rate"}`:                            0,
 	`xmpp_limits_total{limit="failed_logins"}`:                   0,
 	`xmpp_limits_total{limit="sessions"}`:                        0,
+	`admin_refused_total{why="wrong_token"}`:                     0,
+	`admin_refused_total{why="rate"}`:                            0,
 
 	`custody_slice_changes_total{change="taken_over",stage="in"}`: 1,
 }

@@ -7,7 +7,7 @@
 //	audit.go        /v1/audit: what operators have done
 //	reload.go       /v1/reload
 //	health.go       /healthz, /readyz
-//	metrics.go      /metrics, for Prometheus
+//	metrics.go      /metrics, for Prometheus; stats.go what the server itself counts
 //	index.go        /, the numbers for a person
 //	route.go        the table of all paths, and how a request goes through it
 //	openapi.go      the table as a document, at /v1/openapi.json; schema.go its types
@@ -80,6 +80,7 @@ type Server struct {
 	document object       // of the API
 	open     atomic.Int64 // connections
 	rates    rates
+	counts   counts
 	close    func()
 }
 
@@ -150,6 +151,7 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.open.Add(1) > int64(s.o.MaxConnections) {
+			s.counts.overLimit.Add(1)
 			_ = c.Close() // its end is counted like any other
 		}
 	case http.StateClosed, http.StateHijacked:

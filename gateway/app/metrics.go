@@ -23,7 +23,7 @@ type add = func(value float64, labels ...string)
 // metrics lists what the parts count.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
-	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.adminMetrics(), a.listenerMetrics()} {
 		all = append(all, group...)
 	}
 	return all
@@ -250,6 +250,32 @@ func (a *App) httpMetrics() []admin.Metric {
 			add(float64(t.OverLimit), "connections")
 			add(float64(t.AuthFailed), "auth")
 			add(float64(t.Guarded), "failed_logins")
+		}},
+	}
+}
+
+// adminMetrics are those of whom the admin HTTP turns away.
+func (a *App) adminMetrics() []admin.Metric {
+	return []admin.Metric{
+		{Name: "admin_refused_total", Help: "Requests that the admin HTTP turned away, by why; for failed_logins those whose token was not tried after too many wrong ones, for rate those over request_rate, for connections the connections over their number.", Labels: []string{"why"}, Collect: func(add add) {
+			var t admin.Stats
+			for _, srv := range a.admin {
+				s := srv.Stats()
+				t.NoToken += s.NoToken
+				t.WrongTokens += s.WrongTokens
+				t.Guarded += s.Guarded
+				t.Throttled += s.Throttled
+				t.Forbidden += s.Forbidden
+				t.OtherSites += s.OtherSites
+				t.OverLimit += s.OverLimit
+			}
+			add(float64(t.NoToken), "no_token")
+			add(float64(t.WrongTokens), "wrong_token")
+			add(float64(t.Guarded), "failed_logins")
+			add(float64(t.Throttled), "rate")
+			add(float64(t.Forbidden), "role")
+			add(float64(t.OtherSites), "other_site")
+			add(float64(t.OverLimit), "connections")
 		}},
 	}
 }
