@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 )
 
 // counters of one stage. They start at zero with the process.
@@ -34,6 +35,8 @@ type StageStats struct {
 	Bytes      uint64
 	MaxBytes   uint64
 	Oldest     time.Time // when the first message of the stream was stored; zero: none
+	Led        bool      // the stream answers, and has a leader where it is replicated
+	Behind     int       // of its replicas, those that are away or have not all of it
 
 	Slices    int    // of the stage, as all processes see it
 	Owned     int    // of these, those that this process owns
@@ -96,6 +99,7 @@ func (b *Broker) Stats() Stats {
 		if err != nil {
 			continue
 		}
+		v.Led, v.Behind = replication(info.CachedInfo().Cluster)
 		state := info.CachedInfo().State
 		v.Messages, v.Bytes = state.Msgs, state.Bytes
 		v.MaxBytes = uint64(info.CachedInfo().Config.MaxBytes) //nolint:gosec // ours, and positive
@@ -126,4 +130,18 @@ func (b *Broker) Stats() Stats {
 		}
 	}
 	return st
+}
+
+// replication says whether a stream has a leader, and how many of its replicas are behind.
+// c is nil where there are no replicas.
+func replication(c *jetstream.ClusterInfo) (led bool, behind int) {
+	if c == nil {
+		return true, 0
+	}
+	for _, r := range c.Replicas {
+		if r.Offline || !r.Current {
+			behind++
+		}
+	}
+	return c.Leader != "", behind
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -260,23 +261,46 @@ func (c adminClient) notOurs(err error) error {
 	return fmt.Errorf("%s is not the admin HTTP of a gateway: %w", c.base, err)
 }
 
+// refusedError is an answer of a gateway that is none of success.
+type refusedError struct {
+	status int
+	text   string
+	again  time.Duration // after which it may be another answer (Retry-After); zero: it says nothing
+}
+
+func (e *refusedError) Error() string { return e.text }
+
+// ofRequest reports whether the request is to blame, and another one may fare better.
+func (e *refusedError) ofRequest() bool {
+	switch e.status {
+	case http.StatusBadRequest, http.StatusNotFound, http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnprocessableEntity:
+		return true
+	}
+	return false
+}
+
 // refusal is the reason that an answer gives (RFC 9457).
 func refusal(resp *http.Response, body []byte) error {
 	var p struct {
 		Detail, Where string
 		Mistakes      []admin.Finding
 	}
+	e := &refusedError{status: resp.StatusCode, text: resp.Status}
+	if seconds, err := strconv.Atoi(resp.Header.Get("Retry-After")); err == nil && seconds > 0 {
+		e.again = time.Duration(min(seconds, 86400)) * time.Second
+	}
 	switch err := json.Unmarshal(body, &p); {
 	case err != nil || p.Detail == "":
-		return errors.New(resp.Status)
 	case len(p.Mistakes) > 0:
 		text := "the configuration is refused, the one before stays"
 		for _, f := range p.Mistakes {
 			text += "\n" + findingText(f)
 		}
-		return fmt.Errorf("%d: %s", resp.StatusCode, text)
+		e.text = fmt.Sprintf("%d: %s", resp.StatusCode, text)
 	case p.Where != "":
-		return fmt.Errorf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
+		e.text = fmt.Sprintf("%d: %s: %s", resp.StatusCode, p.Where, p.Detail)
+	default:
+		e.text = fmt.Sprintf("%d: %s", resp.StatusCode, p.Detail)
 	}
-	return fmt.Errorf("%d: %s", resp.StatusCode, p.Detail)
+	return e
 }

@@ -17,8 +17,6 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/mattn/go-isatty"
-	"github.com/schollz/progressbar/v3"
 	"github.com/spf13/cobra"
 
 	"mcmt2xmpp/gateway/bench"
@@ -245,24 +243,6 @@ func readAccounts(name string) (users []bench.User, err error) {
 		users = append(users, bench.User{JID: user, Password: password})
 	}
 	return users, nil
-}
-
-// progressOn shows phases on a terminal; elsewhere there is nothing to see.
-func progressOn(w io.Writer, scenario string) func(string, float64) {
-	f, ok := w.(*os.File)
-	if !ok || !isatty.IsTerminal(f.Fd()) {
-		return nil
-	}
-	var bar *progressbar.ProgressBar
-	var current string
-	return func(phase string, done float64) {
-		if phase != current {
-			current = phase
-			bar = progressbar.NewOptions(1000, progressbar.OptionSetWriter(w), progressbar.OptionSetDescription(scenario+": "+phase),
-				progressbar.OptionClearOnFinish(), progressbar.OptionSetWidth(30))
-		}
-		_ = bar.Set(int(1000 * min(1, done)))
-	}
 }
 
 // print prints the report for a person.

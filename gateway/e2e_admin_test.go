@@ -206,4 +206,10 @@ operator "anna" { role = "operate" token_file = "anna.token" }`)
 	anna.get("/v1/users").is(t, 429, "too many wrong tokens")
 	g.logged(0, `"message":"wrong token"`, `"peer":"127.0.0.1"`)
 	local.get("/healthz").is(t, 200, "ok")
+	m := metricsOf(t, g)
+	for why, want := range map[string]float64{"rate": 1, "wrong_token": 3, "failed_logins": 1} {
+		if got := m.value(t, `mcmt2xmpp_admin_refused_total{why="`+why+`"}`); got < want {
+			t.Errorf("%v were refused for %s, want %v", got, why, want)
+		}
+	}
 }

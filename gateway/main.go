@@ -25,11 +25,14 @@ func run(args []string) int {
 	cmd.SetArgs(args)
 	err := cmd.ExecuteContext(ctx)
 	var reported reportedError
+	var exit exitError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &reported):
 		return 1 // the command has said everything already
+	case errors.As(err, &exit):
+		return exit.status
 	default:
 		fmt.Fprintln(os.Stderr, "mcmt2xmpp:", err)
 		return 1
@@ -40,6 +43,11 @@ func run(args []string) int {
 // words.
 type reportedError struct{ error }
 
+// exitError is an end with a status of its own, of which all has been said.
+type exitError struct{ status int }
+
+func (e exitError) Error() string { return fmt.Sprintf("status %d", e.status) }
+
 func root() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:           "mcmt2xmpp",
@@ -49,7 +57,8 @@ func root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	cmd.AddCommand(demoCommand(), serveCommand(), checkCommand(), convertCommand(), sendCommand(), traceCommand(), queueCommand(), userCommand(),
-		rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), benchCommand(), reloadCommand(), versionCommand(), manCommand())
+		rosterCommand(), s2sCommand(), filtersCommand(), webhookCommand(), benchCommand(), reloadCommand(), migrateCommand(), healthCommand(),
+		versionCommand(), manCommand())
 	completeNames(cmd)
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return fmt.Errorf("%w; see %s --help", err, cmd.CommandPath())

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"time"
 
@@ -99,7 +98,7 @@ func (t *target) roster(ctx context.Context, method, address string, record []by
 	if err != nil {
 		return nil, err
 	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base+"/v1/rosters/"+url.PathEscape(user.String()), bytes.NewReader(record))
+	req, err := http.NewRequestWithContext(ctx, method, c.base+rosterPath(user), bytes.NewReader(record))
 	if err != nil {
 		return nil, err
 	}

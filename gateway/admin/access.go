@@ -74,10 +74,12 @@ func (s *Server) guard(next func(w http.ResponseWriter, r *http.Request, who cal
 			return
 		}
 		if wait := s.rates.take(who, o); wait > 0 {
+			s.counts.throttled.Add(1)
 			tooMany(w, wait, "too many requests: wait as long as Retry-After says")
 			return
 		}
 		if crossSite(r) {
+			s.counts.otherSites.Add(1)
 			s.o.Log.Warn().Str("who", who.name).Str("peer", who.address()).Str("method", r.Method).Str("path", r.URL.Path).
 				Str("origin", r.Header.Get("Origin")).Msg("request of another site refused")
 			problem(w, http.StatusForbidden, "requests from another site are refused")
@@ -156,6 +158,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, peer netip.Add
 	if !ok {
 		d = &denied{status: http.StatusForbidden, detail: "not allowed"}
 	}
+	s.counts.denied(d)
 	if d.token {
 		s.o.Log.Warn().Str("peer", caller{addr: peer}.address()).Str("method", r.Method).Str("path", r.URL.Path).Msg("wrong token")
 		if !pause(r.Context(), d.wait) {

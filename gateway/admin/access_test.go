@@ -300,6 +300,52 @@ func TestGuessing(t *testing.T) {
 	})
 }
 
+// TestStats: whoever is turned away is counted once, by why, and nobody else is.
+func TestStats(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixture(t)
+		g := new(guesses)
+		local := PeerOptions{Local: Read}
+		f.o.Config = func(peer netip.Addr) PeerOptions {
+			if peer.IsLoopback() {
+				return local
+			}
+			return PeerOptions{Tokens: []Token{{"one", "right", Operate}}, Guesses: g}
+		}
+		as := func(token string) func(*http.Request) {
+			return func(r *http.Request) {
+				r.RemoteAddr = "203.0.113.9:1"
+				if token != "" {
+					r.Header.Set("Authorization", "Bearer "+token)
+				}
+			}
+		}
+		f.ask("GET", "/v1/users", "", nil)
+		f.ask("GET", "/v1/users?limit", "", as("right")) // a mistake of who may ask
+		if got := f.Stats(); got != (Stats{}) {
+			t.Errorf("%+v of those who are let in", got)
+		}
+		f.ask("GET", "/v1/users", "", as(""))
+		for range 3 {
+			f.ask("GET", "/v1/users", "", as("guess"))
+		}
+		for range 2 {
+			f.ask("GET", "/v1/users", "", as("right"))
+		}
+		f.ask("DELETE", "/v1/users/a@localhost", "", nil)
+		f.ask("GET", "/v1/users", "", func(r *http.Request) { r.Host = "evil.example" })
+		f.ask("GET", "/v1/users", "", func(r *http.Request) { r.Header.Set("Origin", "https://evil.example") })
+		local.Rate, local.Burst = 0.001, 1
+		for range 5 {
+			f.ask("GET", "/v1/users", "", nil)
+		}
+		f.ask("GET", "/healthz", "", as("guess")) // open to all
+		if got, want := f.Stats(), (Stats{NoToken: 1, WrongTokens: 3, Guarded: 2, Throttled: 4, Forbidden: 1, OtherSites: 2}); got != want {
+			t.Errorf("%+v, want %+v", got, want)
+		}
+	})
+}
+
 // noServers are Servers without any stream.
 type noServers struct{}
 

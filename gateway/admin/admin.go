@@ -7,7 +7,7 @@
 //	audit.go        /v1/audit: what operators have done
 //	reload.go       /v1/reload
 //	health.go       /healthz, /readyz
-//	metrics.go      /metrics, for Prometheus
+//	metrics.go      /metrics, for Prometheus; stats.go what the server itself counts
 //	index.go        /, the numbers for a person
 //	route.go        the table of all paths, and how a request goes through it
 //	openapi.go      the table as a document, at /v1/openapi.json; schema.go its types
@@ -37,6 +37,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ type Server struct {
 	document object       // of the API
 	open     atomic.Int64 // connections
 	rates    rates
+	counts   counts
 	flow     *flow
 	live     *live
 	close    func()
@@ -104,8 +106,9 @@ func New(o Options) *Server {
 		o.Trace = new(trace.Bus)
 	}
 	s := &Server{o: o, flow: new(flow), live: newLive()}
+	s.o.Metrics = append(slices.Clone(o.Metrics), Metric{Name: "ready", Help: "1 where all conditions of /readyz hold.", Gauge: true, Collect: Value(s.ready)})
 	var deaf func()
-	s.numbers, deaf = registry(o.Version, o.Metrics, o.Trace)
+	s.numbers, deaf = registry(o.Version, s.o.Metrics, o.Trace)
 	blind := o.Trace.Subscribe(s.flow.note)
 	s.close = func() { deaf(); blind() }
 	mux := http.NewServeMux()
@@ -162,6 +165,7 @@ func (s *Server) count(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
 		if s.open.Add(1) > int64(s.o.MaxConnections) {
+			s.counts.overLimit.Add(1)
 			_ = c.Close() // its end is counted like any other
 		}
 	case http.StateClosed, http.StateHijacked:

@@ -400,6 +400,9 @@ func TestServe(t *testing.T) {
 		resp.Body.Close()
 		t.Error("a second connection was served")
 	}
+	if n := srv.Stats().OverLimit; n == 0 {
+		t.Error("the second connection is not counted")
+	}
 	stop()
 	close(leave)
 	if got := <-answer; got != "ready\n" {

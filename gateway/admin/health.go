@@ -33,6 +33,14 @@ func (s *Server) missing() []string {
 	return all
 }
 
+// ready is 1 where nothing is missing.
+func (s *Server) ready() int {
+	if len(s.missing()) > 0 {
+		return 0
+	}
+	return 1
+}
+
 // plain answers with text that no browser takes for something else, and no
 // cache for the present state.
 func plain(w http.ResponseWriter, status int, text string) {

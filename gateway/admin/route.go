@@ -145,6 +145,9 @@ func (s *Server) run(rt route, x *exchange, r *http.Request) {
 		err = rt.do(x, r)
 	}
 	if err != nil {
+		if _, role := errors.AsType[*roleError](err); role {
+			s.counts.forbidden.Add(1)
+		}
 		s.refuse(x, r, rt.part, err)
 	}
 	if rt.needs() == Operate {

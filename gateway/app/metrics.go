@@ -23,7 +23,7 @@ type add = func(value float64, labels ...string)
 // metrics lists what the parts count.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
-	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.listenerMetrics()} {
+	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.adminMetrics(), a.listenerMetrics()} {
 		all = append(all, group...)
 	}
 	return all
@@ -41,9 +41,15 @@ func (a *App) brokerMetrics() []admin.Metric {
 	return []admin.Metric{
 		stage("custody_stored_total", "Messages put into a stage.", false, func(s broker.StageStats) float64 { return float64(s.Stored) }),
 		stage("custody_retried_total", "Messages to be given to their handler again.", false, func(s broker.StageStats) float64 { return float64(s.Retried) }),
+		stage("custody_handled_total", "Messages given to a handler, repetitions included.", false, func(s broker.StageStats) float64 { return float64(s.Handled) }),
+		stage("custody_settled_total", "Messages that a stage has done with, whatever way.", false, func(s broker.StageStats) float64 { return float64(s.Acked) }),
 		stage("custody_dead_total", "Messages given up and kept as dead.", false, func(s broker.StageStats) float64 { return float64(s.Dead) }),
 		stage("custody_waiting", "Messages waiting or worked on in a stage.", true, func(s broker.StageStats) float64 { return float64(s.Lag) }),
 		stage("custody_bytes", "Bytes that a stage takes in the store.", true, func(s broker.StageStats) float64 { return float64(s.Bytes) }),
+		stage("custody_max_bytes", "Bytes that a stage may take in the store; beyond them nothing more is taken.", true, func(s broker.StageStats) float64 { return float64(s.MaxBytes) }),
+		stage("custody_oldest_seconds", "Age of the oldest message of a stage; 0 where there is none.", true, func(s broker.StageStats) float64 { return age(s.Oldest) }),
+		stage("custody_led", "1 where the stage's stream answers and has a leader.", true, func(s broker.StageStats) float64 { return flag(s.Led) }),
+		stage("custody_replicas_behind", "Replicas of a stage's stream that are away or have not all of it.", true, func(s broker.StageStats) float64 { return float64(s.Behind) }),
 		stage("custody_slices", "Slices that a stage is shared out in.", true, func(s broker.StageStats) float64 { return float64(s.Slices) }),
 		stage("custody_slices_owned", "Slices that this process works on.", true, func(s broker.StageStats) float64 { return float64(s.Owned) }),
 		stage("custody_slices_orphaned", "Slices that no live process has worked on for 15 s.", true, func(s broker.StageStats) float64 { return float64(s.Orphaned) }),
@@ -61,9 +67,23 @@ func (a *App) brokerMetrics() []admin.Metric {
 			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Refused })},
 		{Name: "journal_bytes", Help: "Bytes of the journal.", Gauge: true,
 			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Bytes })},
+		{Name: "bodies_bytes", Help: "Bytes of large bodies, which messages refer to.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Bodies })},
+		{Name: "store_bytes", Help: "Disk space that the embedded broker uses; 0 with an external one.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Storage })},
+		{Name: "store_memory_bytes", Help: "Memory that streams of the embedded broker use; 0 with an external one.", Gauge: true,
+			Collect: admin.Value(func() uint64 { return a.broker.Stats().Memory })},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
 			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
 	}
+}
+
+// flag is 1 for true.
+func flag(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 func (a *App) pipelineMetrics() []admin.Metric {
@@ -235,6 +255,32 @@ func (a *App) httpMetrics() []admin.Metric {
 			add(float64(t.OverLimit), "connections")
 			add(float64(t.AuthFailed), "auth")
 			add(float64(t.Guarded), "failed_logins")
+		}},
+	}
+}
+
+// adminMetrics are those of whom the admin HTTP turns away.
+func (a *App) adminMetrics() []admin.Metric {
+	return []admin.Metric{
+		{Name: "admin_refused_total", Help: "Requests that the admin HTTP turned away, by why; for failed_logins those whose token was not tried after too many wrong ones, for rate those over request_rate, for connections the connections over their number.", Labels: []string{"why"}, Collect: func(add add) {
+			var t admin.Stats
+			for _, srv := range a.admin {
+				s := srv.Stats()
+				t.NoToken += s.NoToken
+				t.WrongTokens += s.WrongTokens
+				t.Guarded += s.Guarded
+				t.Throttled += s.Throttled
+				t.Forbidden += s.Forbidden
+				t.OtherSites += s.OtherSites
+				t.OverLimit += s.OverLimit
+			}
+			add(float64(t.NoToken), "no_token")
+			add(float64(t.WrongTokens), "wrong_token")
+			add(float64(t.Guarded), "failed_logins")
+			add(float64(t.Throttled), "rate")
+			add(float64(t.Forbidden), "role")
+			add(float64(t.OtherSites), "other_site")
+			add(float64(t.OverLimit), "connections")
 		}},
 	}
 }

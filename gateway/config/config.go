@@ -19,7 +19,7 @@
 // the text of default.conf holds, read by the same code.
 package config
 
-//go:generate go test -run ^TestReference$ -update .
+//go:generate go test -run ^TestReference -update .
 
 import (
 	"regexp"

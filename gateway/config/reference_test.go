@@ -45,3 +45,28 @@ func TestReferenceIsWhole(t *testing.T) {
 		}
 	}
 }
+
+const guidePath = "../../deploy/MIGRATION.md"
+
+// The migration guide is the one that the tables make.
+func TestReferenceMigrationGuide(t *testing.T) {
+	t.Parallel()
+	got := MigrationGuide()
+	if *update {
+		if err := os.WriteFile(guidePath, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(guidePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s is not what the tables say: run go generate ./gateway/config", guidePath)
+	}
+	for name := range chapterTable {
+		if !strings.Contains(string(got), "| `"+name+"` |") {
+			t.Errorf("option %s of the chapter is missing", name)
+		}
+	}
+}

@@ -14,6 +14,7 @@
 //	cells.go     what they ask then
 //	meter.go     the budget of a call
 //	sandbox.go   libraries, pruned and bounded; strings.go, pattern.go, format.go
+//	missing.go   what scripts use of the other system that is not here
 //	xmpp.go      the modules msys and xmpp; node.go, jid.go, message.go, build.go: what they are about
 package policy
 

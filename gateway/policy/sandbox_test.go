@@ -381,3 +381,36 @@ func BenchmarkHook(b *testing.B) {
 		})
 	}
 }
+
+// Functions of the other system that are not here are found before they are called; what
+// a script has made itself, says in a string or a comment, or calls its own is none.
+func TestMissingFunctions(t *testing.T) {
+	t.Parallel()
+	p, err := Load(Options{Scripts: []Source{{Name: "s", File: "s.lua", Text: `require("msys.core")
+--[[ msys.in_a_comment()
+]] -- xmpp.in_another()
+msys.mine = {}
+local m = {}
+function m:core_ec_message_enqueue(msg)
+  msys.mine.of_ours()
+  print("xmpp.in_a_string()")
+  msys.dnsLookup("a.example", "mx")
+  msys.core.io_wrapper_open("x")
+  xmpp:no_such(1)
+  msys.dnsLookup("b.example", "mx")
+  other.msys.fine()
+  return xmpp.online("a@b").availability
+end
+msys.registerModule("m", m)
+`}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = "[s.lua:7: msys.mine.of_ours is not here: where it is called the script fails" +
+		" s.lua:9: msys.dnsLookup is not here: where it is called the script fails" +
+		" s.lua:10: msys.core.io_wrapper_open is not here: where it is called the script fails" +
+		" s.lua:11: xmpp.no_such is not here: where it is called the script fails]"
+	if got := fmt.Sprint(p.Warnings()); got != want {
+		t.Errorf("got %s", got)
+	}
+}

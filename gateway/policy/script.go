@@ -68,7 +68,7 @@ func newScript(src Source, o Options, c *counts) (*script, error) {
 	for h := range s.hooks {
 		sc.hooks[h] = true
 	}
-	sc.warnings = sc.check(s)
+	sc.warnings = sc.check(s, src.Text)
 	sc.states <- s
 	for len(sc.states) < o.States {
 		sc.states <- nil
@@ -92,8 +92,9 @@ func runProblem(err error, file string) *Problem {
 // hookPrefixes begin the names of hooks of the system that scripts were written for.
 var hookPrefixes = []string{"core_", "client_", "validate_", "mcmt_", "delivery_", "xmpp_", "server_", "mm7_", "sess_"}
 
-// check finds what looks like a hook and is none of ours, and scripts without any.
-func (sc *script) check(s *state) []*Problem {
+// check finds what looks like a hook and is none of ours, functions that are not here, and
+// scripts without any hook.
+func (sc *script) check(s *state, text string) []*Problem {
 	var found []*Problem
 	warn := func(line int, format string, args ...any) {
 		found = append(found, &Problem{Script: sc.name, File: sc.file, Line: line, Message: fmt.Sprintf(format, args...)})
@@ -110,6 +111,7 @@ func (sc *script) check(s *state) []*Problem {
 			}
 		})
 	}
+	s.missing(text, warn)
 	if len(s.hooks) == 0 {
 		warn(0, "registers no hook: it does nothing")
 	}
