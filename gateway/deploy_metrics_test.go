@@ -179,7 +179,8 @@ func TestDeployMetrics(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, `scriptlet "policy" { script "policy" { source = "policy.lua" } }
 domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1:1" ) }
-`)
+xmpp_logger "stanzas" { logfile = "stanzas.ec" }
+`+newHook(t).webhook("crm", ""))
 	g.write("policy.lua", "local m = {}\nfunction m:core_ec_message_enqueue(msg) end\nmsys.registerModule('m', m)\n")
 	g.start()
 	g.addUser("alice@localhost", "secret")
@@ -192,7 +193,11 @@ domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1
 		t.Fatal(err)
 	}
 	g.eventually("the server is not reached", func() bool { return metricsOf(t, g)["mcmt2xmpp_s2s_waiting_domains"] == 1 })
-	exposed := exposedBy(t, g)
+	var exposed map[string]map[string][]string
+	g.eventually("events are sent", func() bool {
+		exposed = exposedBy(t, g)
+		return exposed["mcmt2xmpp_events_behind"] != nil
+	})
 
 	asked := make(map[string]bool)
 	check := func(where, text string) {
@@ -224,7 +229,8 @@ domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1
 		}
 	}
 	for _, what := range []string{"stage_total", "age_seconds_bucket", "custody_waiting", "custody_oldest_seconds", "custody_slices_owned", "filter_verdicts_total", "xmpp_sessions", "xmpp_failed_logins_total",
-		"s2s_streams", "xmpp_limits_total", "custody_led", "store_bytes", "delivery_total", "relay_attempts_total"} {
+		"s2s_streams", "xmpp_limits_total", "custody_led", "store_bytes", "delivery_total", "relay_attempts_total", "reports_total", "receipts_total", "mail_receipts_total", "admin_refused_total", "xmpp_logger_lines_total", "xmpp_logger_errors_total",
+		"events_sent_total", "events_failed_total", "events_passed_over_total", "events_missed_total", "events_behind", "events_oldest_seconds", "events_failing_seconds", "events_given_up"} {
 		if !asked["mcmt2xmpp_"+what] {
 			t.Errorf("neither an alert nor a panel shows %s", what)
 		}

@@ -90,7 +90,7 @@ func checkArgs(t *testing.T, where string, args []string) {
 // loaded is a configuration of deploy/, in which files of the machine are left out.
 func loaded(t *testing.T, where, text string) *config.Config {
 	t.Helper()
-	text = exampleSecret.ReplaceAllString(text, "a-secret-of-the-environment")
+	text = exampleSecret.ReplaceAllStringFunc(text, secretOf)
 	text = regexp.MustCompile(`(?m)^ *tls_(certificate|key) = .*$`).ReplaceAllString(text, "")
 	c, err := config.LoadBytes(where, []byte(text))
 	if err != nil {
@@ -110,6 +110,9 @@ func ports(c *config.Config) (open map[string]bool) {
 	open = make(map[string]bool)
 	for _, l := range c.Listeners {
 		i := strings.LastIndexByte(l.Address, ':')
+		if i < 0 {
+			continue // a Unix socket
+		}
 		if a, err := netip.ParseAddr(strings.Trim(l.Address[:i], "[]")); err == nil && a.IsLoopback() {
 			continue
 		}
@@ -215,26 +218,47 @@ func checkNATS(t *testing.T, text string) *server.Options {
 	return o
 }
 
-// The unit is one that systemd takes, and its commands are ours.
+// TestDeployUnit: the units are such that systemd takes, with commands and sockets that are
+// ours, and the service hears what the gateway says.
 func TestDeployUnit(t *testing.T) {
 	t.Parallel()
-	unit := deployed(t, "systemd/mcmt2xmpp.service")
+	service, socket := deployed(t, "systemd/mcmt2xmpp.service"), deployed(t, "systemd/mcmt2xmpp.socket")
 	keys := make(map[string]string)
-	for line := range strings.Lines(unit) {
+	for line := range strings.Lines(service) {
 		if key, value, ok := strings.Cut(strings.TrimSpace(line), "="); ok && !strings.HasPrefix(key, "#") {
 			keys[key] = value
 		}
 	}
-	for _, key := range []string{"ExecStart", "ExecStartPre"} {
+	for _, key := range []string{"ExecStart", "ExecStartPre", "ExecReload"} {
 		args := strings.Fields(keys[key])
 		if len(args) < 2 || args[0] != "/usr/bin/mcmt2xmpp" {
 			t.Fatalf("%s=%s", key, keys[key])
 		}
 		checkArgs(t, key, args[1:])
 	}
+	if keys["Type"] != "notify" || keys["NotifyAccess"] != "main" || keys["WatchdogSec"] == "" {
+		t.Errorf("type %q, notify access %q, watchdog %q: the gateway says when it is ready and that it lives", keys["Type"], keys["NotifyAccess"], keys["WatchdogSec"])
+	}
 	if !strings.Contains(deployed(t, "systemd/mcmt2xmpp.sysusers"), "u "+keys["User"]+" ") || keys["WorkingDirectory"] != "/var/lib/"+keys["StateDirectory"] {
 		t.Errorf("user %s, folders %s and %s", keys["User"], keys["WorkingDirectory"], keys["StateDirectory"])
 	}
+	// A socket that no scope takes would be closed.
+	open := ports(loaded(t, "single-host.conf", readExample(t, "single-host.conf")))
+	for _, m := range regexp.MustCompile(`(?m)^ListenStream=(.*)$`).FindAllStringSubmatch(socket, -1) {
+		if !open[m[1]] {
+			t.Errorf("single-host.conf has no listen scope for ListenStream=%s", m[1])
+		}
+		delete(open, m[1])
+	}
+	for port := range open {
+		t.Errorf("port %s of single-host.conf is not in the socket unit", port)
+	}
+	verifyUnits(t, map[string]string{"mcmt2xmpp.service": service, "mcmt2xmpp.socket": socket})
+}
+
+// verifyUnits has systemd read units.
+func verifyUnits(t *testing.T, units map[string]string) {
+	t.Helper()
 	analyze, err := exec.LookPath("systemd-analyze")
 	if err != nil {
 		t.Skip("systemd-analyze is not here: apt-get install systemd")
@@ -243,11 +267,14 @@ func TestDeployUnit(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	file := filepath.Join(t.TempDir(), "mcmt2xmpp.service")
-	if err := os.WriteFile(file, []byte(strings.ReplaceAll(unit, "/usr/bin/mcmt2xmpp", self)), 0o600); err != nil {
-		t.Fatal(err)
+	dir, args := t.TempDir(), []string{"verify", "--man=no"}
+	for name, text := range units {
+		args = append(args, filepath.Join(dir, name))
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(strings.ReplaceAll(text, "/usr/bin/mcmt2xmpp", self)), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput(); err != nil || len(out) > 0 {
+	if out, err := exec.Command(analyze, args...).CombinedOutput(); err != nil || len(out) > 0 {
 		t.Errorf("systemd-analyze: %v\n%s", err, out)
 	}
 }

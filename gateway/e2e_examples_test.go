@@ -39,14 +39,23 @@ func onLoopback(text string) string {
 		return scope
 	})
 	text = strings.ReplaceAll(text, "/var/lib/mcmt2xmpp", "data")
-	return exampleSecret.ReplaceAllString(text, "a-secret-of-the-environment") + "\nlog_format = \"json\"\n"
+	return exampleSecret.ReplaceAllStringFunc(text, secretOf) + "\nlog_format = \"json\"\n"
+}
+
+// secretOf is what the environment has under a name: a key of a webhook, or a secret that
+// is no other's.
+func secretOf(name string) string {
+	if strings.Contains(name, "WEBHOOK_KEY") {
+		return hookKey
+	}
+	return "a-secret-of-the-environment-" + strings.Trim(name, "${}")
 }
 
 // TestExamplesStart: each example starts, says that it is ready, and takes what it is
 // for. What is sent to servers that are not there waits, and keeps nothing from starting.
 func TestExamplesStart(t *testing.T) {
 	t.Parallel()
-	for _, name := range []string{"default", "single-host", "beside-a-server", "sms-operator", "policy", "three-node-cluster"} {
+	for _, name := range []string{"default", "single-host", "beside-a-server", "sms-operator", "policy", "events-and-operators", "three-node-cluster"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			startExample(t, readExample(t, name+".conf"))
