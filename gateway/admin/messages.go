@@ -31,6 +31,7 @@ type Outcome struct {
 	Accepted  time.Time `json:"accepted,omitzero"`
 	Ended     time.Time `json:"ended,omitzero"` // zero: it is on its way
 	Attempts  int       `json:"attempts"`
+	Next      time.Time `json:"next,omitzero"` // attempt, of one that is deferred; zero: none is planned
 }
 
 // Outcomes is the answer of GET /v1/messages/{id}.

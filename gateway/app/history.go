@@ -52,8 +52,8 @@ func (h history) ended(ctx context.Context, id string) ([]admin.Outcome, error) 
 	var all []admin.Outcome
 	for _, r := range records {
 		o, err := custody.DecodeOutcome(r.Data)
-		if err != nil {
-			continue // of another version
+		if err != nil || o.End == custody.Deferred { // of another version, or told by what waits
+			continue
 		}
 		all = append(all, admin.Outcome{
 			ID: string(o.ID), StanzaID: o.StanzaID, MessageID: o.MessageID, From: o.From, To: o.To.Address, JID: o.Address,
@@ -124,7 +124,7 @@ func (h history) open(ctx context.Context, id string) ([]admin.Outcome, error) {
 	all := make([]admin.Outcome, len(found))
 	for i, m := range found {
 		all[i] = admin.Outcome{ID: m.ID, StanzaID: m.StanzaID, MessageID: m.rec.MessageID, From: m.From, To: m.To, JID: m.JID, Outcome: "deferred",
-			Reason: m.Reason, Part: m.rec.Part, Listener: m.rec.Listener, Accepted: m.Accepted, Attempts: m.Attempts}
+			Reason: m.Reason, Part: m.rec.Part, Listener: m.rec.Listener, Accepted: m.Accepted, Attempts: m.Attempts, Next: m.Next}
 		if m.stage != broker.Park {
 			all[i].Outcome = "waiting"
 		}

@@ -111,6 +111,10 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, rea
 	if why := dl.mustNotWait(ctx, d, rec); why != "" {
 		return dl.filter(rec, d, why), true
 	}
+	if err := dl.tellDeferred(ctx, rt, &rec, d, reason); err != nil {
+		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.Recipient()).Msg("not recorded that it waits, trying again")
+		return broker.Disposition{}, false
+	}
 	msg, err := custody.Park(d, rec, reason, time.Now())
 	if err == nil {
 		err = dl.broker.Store(ctx, msg)
