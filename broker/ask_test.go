@@ -9,6 +9,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"mcmt2xmpp/pause"
 )
 
 // pair opens two brokers on one external server, and returns how to restart it.
@@ -175,7 +177,7 @@ func TestStopWhileAsked(t *testing.T) {
 			})
 		}
 		for answered.Load() < 100 {
-			if !pause(testContext(t), time.Millisecond) {
+			if !pause.For(testContext(t), time.Millisecond) {
 				t.Fatal("nothing is answered")
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
+	"mcmt2xmpp/pause"
 )
 
 const (
@@ -81,7 +82,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		c.inOrder(t)
 		for b.Store(ctx, Message{Stage: Ingest, Route: "r", Body: make([]byte, diskText)}) != nil {
-			if !pause(ctx, 10*time.Millisecond) {
+			if !pause.For(ctx, 10*time.Millisecond) {
 				t.Fatal("the disk is empty and nothing is accepted")
 			}
 		}
@@ -116,7 +117,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			default:
 				t.Error(err)
 			}
-			pause(ctx, time.Millisecond)
+			pause.For(ctx, time.Millisecond)
 			return end.Load()
 		})
 		flows := func(when string) {
@@ -128,7 +129,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 				if n >= want {
 					return
 				}
-				if !pause(ctx, 10*time.Millisecond) {
+				if !pause.For(ctx, 10*time.Millisecond) {
 					t.Fatalf("%s: %d messages have arrived, want %d", when, n, want)
 				}
 			}
@@ -138,7 +139,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			other := filepath.Join(dir, "other")
 			natstest.Fill(t, other)
 			for b.damage() == nil {
-				if !pause(ctx, time.Millisecond) {
+				if !pause.For(ctx, time.Millisecond) {
 					t.Fatal("the disk is full and no write has failed")
 				}
 			}
@@ -147,7 +148,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			}
 			refused := full.Load()
 			for full.Load() < refused+10 {
-				if !pause(ctx, time.Millisecond) {
+				if !pause.For(ctx, time.Millisecond) {
 					t.Fatal("nobody is told that it is full")
 				}
 			}
@@ -163,7 +164,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			if int64(n) >= total.Load() {
 				break
 			}
-			if !pause(ctx, 10*time.Millisecond) {
+			if !pause.For(ctx, 10*time.Millisecond) {
 				t.Fatalf("%d messages have arrived, want %d", n, total.Load())
 			}
 		}

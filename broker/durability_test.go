@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -203,7 +205,7 @@ func holds(t *testing.T, b *Broker, want map[string]uint64) <-chan struct{} {
 	go func() {
 		defer close(ch)
 		for stream, n := range want {
-			for pause(ctx, 5*time.Millisecond) {
+			for pause.For(ctx, 5*time.Millisecond) {
 				if s, err := b.admin.js.Stream(ctx, stream); err == nil && s.CachedInfo().State.Msgs == n {
 					break
 				}

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
@@ -60,7 +62,7 @@ func (o *office) run(ctx context.Context) {
 		switch {
 		case !p.want[o.slice] && o.held:
 			if o.resign(ctx); o.held {
-				pause(ctx, soonest)
+				pause.For(ctx, soonest)
 			}
 		case !p.want[o.slice], !p.free[o.slice]:
 			o.await(ctx, p, nil)
@@ -77,11 +79,11 @@ func (o *office) turn(ctx context.Context, fails int) int {
 		o.held = false
 		o.log.Warn().Err(err).Msg("office lost")
 	case errors.Is(err, errOwned):
-		pause(ctx, soonest)
+		pause.For(ctx, soonest)
 	case err != nil && !errors.Is(err, errExpired) && ctx.Err() == nil:
 		fails++
 		o.log.Warn().Err(err).Msg("office is tried again")
-		pause(ctx, soon(fails))
+		pause.For(ctx, soon(fails))
 		return fails
 	}
 	return 0

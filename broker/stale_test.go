@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
+	"mcmt2xmpp/pause"
 )
 
 // A server that is cut off says that what was stored meanwhile is not there. That
@@ -45,7 +46,7 @@ func TestStaleServer(t *testing.T) {
 	c.Isolate(alone)
 	text := pattern(maxInline + 1)
 	for b.Store(ctx, Message{Stage: Ingest, Route: "r", ID: "1", Body: text}) != nil {
-		if !pause(ctx, soonest) {
+		if !pause.For(ctx, soonest) {
 			t.Fatal("nothing can be stored")
 		}
 	}
@@ -71,7 +72,7 @@ func TestStaleServer(t *testing.T) {
 		}
 	}
 	c.Heal()
-	for got == nil && pause(ctx, soonest) {
+	for got == nil && pause.For(ctx, soonest) {
 		f.run(ctx, new(route), []*item{unread})
 	}
 	if !bytes.Equal(got, text) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -168,7 +170,7 @@ func (b *Broker) putBatch(ctx context.Context, g *group) error {
 			// failure on the way is an error, and the caller comes back.
 			return b.putRest(ctx, g)
 		case server.JSAtomicPublishTooManyInflight:
-			if try < crowdedTries && pause(ctx, crowdedWait) {
+			if try < crowdedTries && pause.For(ctx, crowdedWait) {
 				continue
 			}
 		}
@@ -288,16 +290,4 @@ func plainAck(data []byte) bool {
 	seq, ok3 := bytes.CutSuffix(rest, []byte("}"))
 	return ok && ok2 && ok3 && len(stream) > 0 && bytes.IndexByte(stream, '"') < 0 && len(seq) > 0 &&
 		!bytes.ContainsFunc(seq, func(r rune) bool { return r < '0' || r > '9' })
-}
-
-// pause waits for d and reports whether ctx is still alive.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-ctx.Done():
-		return false
-	case <-t.C:
-		return true
-	}
 }

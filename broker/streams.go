@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -138,7 +140,7 @@ func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (
 	defer cancel()
 	for {
 		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
-		if !peerOffline(err) || !pause(ctx, 500*time.Millisecond) {
+		if !peerOffline(err) || !pause.For(ctx, 500*time.Millisecond) {
 			return s, err
 		}
 	}

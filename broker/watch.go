@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -24,7 +26,7 @@ func (b *Broker) watchLeases(ctx context.Context, first func()) {
 			fails = 1
 		}
 		b.log.Debug().Err(err).Msg("watch of the leases begins again")
-		pause(ctx, soon(fails))
+		pause.For(ctx, soon(fails))
 	}
 }
 

@@ -25,6 +25,7 @@ import (
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/app"
 	"mcmt2xmpp/gateway/config"
+	"mcmt2xmpp/pause"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -58,9 +59,7 @@ func (t *target) with(ctx context.Context, fresh bool, do func(context.Context, 
 		if !errors.Is(err, broker.ErrInUse) || time.Now().After(deadline) {
 			return err
 		}
-		select {
-		case <-time.After(100 * time.Millisecond):
-		case <-ctx.Done():
+		if !pause.For(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -24,8 +24,8 @@ const composingPart = `{"from":"news@corp.example","to":["alice@localhost"],"xmp
 // signed, and without a word of its text.
 func TestEventsOfOutcomes(t *testing.T) {
 	t.Parallel()
-	h := newHook(t)
-	g, mx := newMailGateway(t, h.webhook("crm", "")+
+	h, waiting := newHook(t), newHook(t)
+	g, mx := newMailGateway(t, h.webhook("crm", "")+waiting.webhook("waiting", "outcomes = ( deferred dropped )")+
 		h.webhook("expired-only", "outcomes = ( expired ) domains = ( .late.example )")+`
 domain "late.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1:1" ) retry_interval = 1 max_retry_interval = 1 message_expiration = 1 }
 domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1:1" ) }
@@ -70,6 +70,14 @@ domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1
 	g.waits("x@down.example", admin.Deferred, 1)
 	operate(t, g, "1 message is dropped", "queue", "drop", "x@down.example")
 	ends("x@down.example", "dropped")
+	g.eventually("events of what waited", func() bool { return len(waiting.of("x@down.example")) == 2 })
+	if all := waiting.of("x@down.example"); all[0].Type != "message.deferred" || all[0].Data.Reason == "" || !all[0].Data.Ended.IsZero() ||
+		!all[0].Data.Next.After(all[0].Timestamp) || all[1].Type != "message.dropped" || all[1].Data.ID != all[0].Data.ID {
+		t.Errorf("events of what waited: %+v", all)
+	}
+	if all := h.of("x@down.example"); len(all) != 1 {
+		t.Errorf("who has not asked for deferrals has %+v", all)
+	}
 
 	counts := make(map[string]int)
 	for _, e := range h.all() {
@@ -80,7 +88,7 @@ domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1
 	}
 	g.eventually("the second webhook", func() bool {
 		var list admin.WebhookList
-		return g.ask("/v1/webhooks", &list) == http.StatusOK && len(list.Webhooks) == 2 && list.Webhooks[1].Sent == 1 && list.Webhooks[1].State == "idle"
+		return g.ask("/v1/webhooks", &list) == http.StatusOK && len(list.Webhooks) == 3 && list.Webhooks[2].Sent == 1 && list.Webhooks[2].State == "idle"
 	})
 	for id, n := range counts {
 		if want := 1; n != want && !strings.HasSuffix(id, " expired") {

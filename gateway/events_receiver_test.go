@@ -29,7 +29,7 @@ type hookEvent struct {
 	Timestamp time.Time
 	Data      struct {
 		ID, From, To, JID, Outcome, Proof, Reason string
-		Accepted, Ended                           time.Time
+		Accepted, Ended, Next                     time.Time
 	}
 }
 

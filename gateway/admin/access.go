@@ -1,7 +1,6 @@
 package admin
 
 import (
-	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"mcmt2xmpp/pause"
 )
 
 // PeerOptions are what holds for a peer. The zero value lets nobody in.
@@ -161,7 +162,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, peer netip.Add
 	s.counts.denied(d)
 	if d.token {
 		s.o.Log.Warn().Str("peer", caller{addr: peer}.address()).Str("method", r.Method).Str("path", r.URL.Path).Msg("wrong token")
-		if !pause(r.Context(), d.wait) {
+		if !pause.For(r.Context(), d.wait) {
 			return // nobody waits for the answer
 		}
 	}
@@ -173,21 +174,6 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, peer netip.Add
 		problem(w, d.status, d.detail)
 	default:
 		problem(w, d.status, d.detail)
-	}
-}
-
-// pause waits, and reports whether ctx has not ended.
-func pause(ctx context.Context, wait time.Duration) bool {
-	if wait <= 0 {
-		return ctx.Err() == nil
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }
 

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"mcmt2xmpp/broker"
@@ -26,6 +27,12 @@ func (a *App) openEvents(ctx context.Context) error {
 		Log: a.log.With().Str("part", "events").Logger(),
 	})
 	return nil
+}
+
+// deferralsWanted says whether anybody is to hear when messages begin to wait. The process
+// that sends events need not be the one that delivers: both have the same configuration.
+func (a *App) deferralsWanted() bool {
+	return a.o.Config.NATS.Events.Deferred || slices.ContainsFunc(a.state.Load().cfg.Webhooks, config.Webhook.WantsDeferred)
 }
 
 // webhooks are the receivers of events, for operators.

@@ -48,13 +48,13 @@ func merged(ended []custody.Outcome, open []underWay) (all []admin.Outcome) {
 		again := slices.ContainsFunc(open, func(o underWay) bool {
 			return o.rec.ID == e.ID && o.rec.Name() == e.Name() && !e.Ended.After(o.rec.Revived)
 		})
-		if !again && e.End != custody.Diverted {
+		if !again && e.End.Final() {
 			all = append(all, told(e))
 		}
 	}
 	for _, o := range open {
 		over := slices.ContainsFunc(ended, func(e custody.Outcome) bool {
-			return o.rec.ID == e.ID && o.rec.Name() == e.Name() && e.End != custody.Diverted && e.Ended.After(o.rec.Revived)
+			return o.rec.ID == e.ID && o.rec.Name() == e.Name() && e.End.Final() && e.Ended.After(o.rec.Revived)
 		})
 		if !over {
 			all = append(all, o.told())

@@ -175,7 +175,7 @@ func (s *selection) may(r broker.Record) bool {
 		return false // most are not even read
 	}
 	o, err := custody.DecodeOutcome(r.Data)
-	if err != nil || o.End == custody.Diverted || s.Outcome != "" && o.End != custody.End(s.Outcome) {
+	if err != nil || !o.End.Final() || s.Outcome != "" && o.End != custody.End(s.Outcome) {
 		return false
 	}
 	return (s.Since.IsZero() || !o.Ended.Before(s.Since)) && s.holds(&o.Record, o.Address)

@@ -40,8 +40,9 @@ func (a *App) openMail() {
 	})
 	a.mail = delivery.New(delivery.Options{
 		Broker: a.broker, Carrier: a.outmail, Reporter: a.outmail, States: a.routes, Holds: a.holds, Exchange: a.broker,
-		Outgoing: func(string) config.Outgoing { return a.state.Load().cfg.Relay.Outgoing() },
-		Trace:    a.trace, Log: a.log, Node: a.broker.Node(),
+		Outgoing:  func(string) config.Outgoing { return a.state.Load().cfg.Relay.Outgoing() },
+		Deferrals: a.deferralsWanted,
+		Trace:     a.trace, Log: a.log, Node: a.broker.Node(),
 	})
 }
 

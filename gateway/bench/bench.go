@@ -15,6 +15,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
@@ -406,9 +408,7 @@ func (b *bench) pace(ctx context.Context, i, n int, start time.Time, rate float6
 	offset := time.Duration(float64(i) / rate * float64(time.Second))
 	for k := range n {
 		due := start.Add(offset + time.Duration(k)*every)
-		select {
-		case <-time.After(time.Until(due)):
-		case <-ctx.Done():
+		if !pause.For(ctx, time.Until(due)) {
 			return context.Cause(ctx)
 		}
 		if time.Since(due) > time.Second {

@@ -108,7 +108,7 @@ func (t *tree) buildNATS(c *Config) {
 			DiskReserve: v.size("disk_reserve"),
 		}
 		if len(c.NATS.URLs) > 0 && v.flag("events") {
-			c.NATS.Events = NATSEvents{Size: v.size("events_size"), Expiration: v.duration("events_expiration")}
+			c.NATS.Events = NATSEvents{Size: v.size("events_size"), Expiration: v.duration("events_expiration"), Deferred: v.flag("events_deferred")}
 		}
 		if c.NATS.TLSKey == "" {
 			c.NATS.TLSKey = c.NATS.TLSCert

@@ -59,7 +59,7 @@ func (t *tree) checkNATS(v view) {
 			continue
 		}
 		switch o.name {
-		case "credentials", "user", "password", "token", "tls_ca", "tls_certificate", "tls_key", "slices", "events", "events_expiration", "events_size":
+		case "credentials", "user", "password", "token", "tls_ca", "tls_certificate", "tls_key", "slices", "events", "events_deferred", "events_expiration", "events_size":
 			if !external {
 				t.report.errorf(s.pos, "add urls, or leave it out", "%s is for an external cluster, but the broker is embedded", o.name)
 			}

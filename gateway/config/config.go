@@ -199,6 +199,7 @@ type NATS struct {
 type NATSEvents struct {
 	Size       int64 // bytes
 	Expiration time.Duration
+	Deferred   bool // with those of messages that begin to wait
 }
 
 // MCMT is how messages are taken apart and converted.

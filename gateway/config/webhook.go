@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,7 @@ type Webhook struct {
 	URL  string
 	// Secrets are the keys of its signatures, whsec_ and base64; one at least.
 	Secrets []Secret
-	// Outcomes and Domains say which events it gets. None: all.
+	// Outcomes and Domains say which events it gets. None: all, but for deferrals.
 	Outcomes, Domains []string
 	// Timeout bounds one attempt.
 	Timeout time.Duration
@@ -32,8 +33,23 @@ type Webhook struct {
 	Pos       Position
 }
 
-// outcomeWords are the ends of messages.
-var outcomeWords = []string{"delivered", "filtered", "relayed", "failed", "expired", "dropped"}
+// Deferred is what is no end of a message: that it waits. As receivers take each event
+// for an end unless they know better, only those get it that ask for it.
+const Deferred = "deferred"
+
+// outcomeWords are the ends of messages, and Deferred.
+var outcomeWords = []string{"delivered", "filtered", "relayed", "failed", "expired", "dropped", Deferred}
+
+// Wants says whether a webhook gets the events of an outcome.
+func (w Webhook) Wants(outcome string) bool {
+	if len(w.Outcomes) == 0 {
+		return outcome != Deferred
+	}
+	return slices.Contains(w.Outcomes, outcome)
+}
+
+// WantsDeferred says whether it gets those of messages that begin to wait.
+func (w Webhook) WantsDeferred() bool { return w.Wants(Deferred) }
 
 // webhookOptions hold for webhooks.
 var webhookOptions = []*option{
@@ -43,8 +59,8 @@ var webhookOptions = []*option{
 		doc: "key that events are signed with (HMAC-SHA-256, Standard Webhooks): whsec_ and 24 to 64 bytes in base64; each of several signs, while one takes the place of another. It, or secret_file, has to be set"},
 	{name: "secret_file", kind: kindPath, scopes: inWebhook,
 		doc: "file with such keys, one on each line"},
-	{name: "outcomes", kind: kindEnum, words: outcomeWords, list: true, defDoc: "all", scopes: inWebhook,
-		doc: "only messages that end so"},
+	{name: "outcomes", kind: kindEnum, words: outcomeWords, list: true, defDoc: "all but deferred", scopes: inWebhook,
+		doc: "only events of these; deferred is no end: a message waits, which is told once, when it begins to"},
 	{name: "timeout", kind: kindDuration, def: "15", min: 1, max: 300, scopes: inWebhook,
 		doc: "how long the receiver has to answer"},
 	{name: "max_batch", kind: kindNumber, def: "1", min: 1, max: 500, scopes: inWebhook,

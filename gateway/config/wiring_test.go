@@ -283,7 +283,7 @@ func natsCompanions(o *option, f testFiles) string {
 		return `urls = "nats://a.example" user = u`
 	case "tls_key":
 		return `urls = "nats://a.example" tls_certificate = "` + f.both + `"`
-	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices", "events", "events_expiration", "events_size":
+	case "credentials", "user", "token", "tls_ca", "tls_certificate", "replicas", "slices", "events", "events_deferred", "events_expiration", "events_size":
 		return `urls = "nats://a.example"`
 	}
 	return ""

@@ -68,6 +68,7 @@ func (r *Record) fields(c *coder) {
 	c.text("sid", &r.StanzaID, optional)
 	c.text("part", &r.Part, optional)
 	c.time("parked", &r.Parked, optional)
+	c.flag("deferred", &r.Deferred)
 	c.time("revived", &r.Revived, optional)
 	c.number("src", &r.Source, math.MaxUint64)
 	c.text("reason", &r.Reason, optional)

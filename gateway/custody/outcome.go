@@ -23,6 +23,10 @@ const (
 	// Diverted is no end: it was decided that the e-mail of the message goes out
 	// instead, whose end takes the place of this.
 	Diverted End = "diverted"
+
+	// Deferred is no end either: the message waits, for the first time. Its record
+	// stands beside that of the end.
+	Deferred End = "deferred"
 )
 
 // Final says whether it is an end that a message can have.
@@ -41,10 +45,20 @@ type Outcome struct {
 	End      End       `json:"end"`
 	Proof    string    `json:"proof,omitempty"` // how a delivery is known
 	Why      string    `json:"why,omitempty"`   // of any other end
-	Ended    time.Time `json:"ended"`
+	Ended    time.Time `json:"ended"`           // or began to wait
 	Attempts int       `json:"attempts,omitempty"`
 	Node     string    `json:"node,omitempty"` // the process that ended it
 	Via      string    `json:"via,omitempty"`  // full JIDs of the sessions that a delivery went to
+	Next     time.Time `json:"next,omitzero"`  // of a message that waits: when it is tried again; zero: not known
+}
+
+// Key is the id under which the journal has the outcome: that of the message, unless it
+// is no end. A deferral that is written late must not take the place of the end.
+func (o Outcome) Key() string {
+	if o.End == Deferred {
+		return string(o.ID) + "+deferred"
+	}
+	return string(o.ID)
 }
 
 // Encode returns what is written into the journal.
@@ -57,7 +71,7 @@ func (o Outcome) Encode() []byte {
 	if c.err != nil {
 		// Only a time beyond the year 9999 cannot be written, and how the message
 		// ended is worth more than when it began.
-		o.Accepted, o.Sent, o.Parked, o.Revived = time.Time{}, time.Time{}, time.Time{}, time.Time{}
+		o.Accepted, o.Sent, o.Parked, o.Revived, o.Next = time.Time{}, time.Time{}, time.Time{}, time.Time{}, time.Time{}
 		c = coder{next: '{', out: c.out[:0]}
 		o.fields(&c)
 	}
@@ -78,6 +92,7 @@ func (o *Outcome) fields(c *coder) {
 	o.Attempts = int(attempts) //nolint:gosec // at most that
 	c.text("node", &o.Node, optional)
 	c.text("via", &o.Via, optional)
+	c.time("next", &o.Next, optional)
 }
 
 // DecodeOutcome reads what Encode has written.

@@ -11,7 +11,7 @@ import (
 // TestOutcome: what is written about the end of a message is read again, whole.
 func TestOutcome(t *testing.T) {
 	t.Parallel()
-	want := Outcome{Record: full(), End: Expired, Proof: "p", Why: "w", Ended: time.Unix(9, 0).UTC(), Attempts: 3, Node: "N1", Via: "alice@localhost/a"}
+	want := Outcome{Record: full(), End: Expired, Proof: "p", Why: "w", Ended: time.Unix(9, 0).UTC(), Attempts: 3, Node: "N1", Via: "alice@localhost/a", Next: time.Unix(10, 0).UTC()}
 	got, err := DecodeOutcome(want.Encode())
 	want.Address, want.JID = alice.String(), got.JID
 	if err != nil || !reflect.DeepEqual(got, want) {
@@ -23,7 +23,7 @@ func TestOutcome(t *testing.T) {
 func TestOutcomeIsJSON(t *testing.T) {
 	t.Parallel()
 	for _, o := range []Outcome{
-		{Record: full(), End: Failed, Why: "a \"b\" <c> ü\n", Ended: time.Unix(9, 5).UTC(), Attempts: 3, Node: "N1"},
+		{Record: full(), End: Failed, Why: "a \"b\" <c> ü\n", Ended: time.Unix(9, 5).UTC(), Attempts: 3, Node: "N1", Next: time.Unix(10, 5).UTC()},
 		{End: Delivered, Proof: "ack"},
 		{},
 	} {
@@ -40,6 +40,7 @@ func TestOutcomeIsJSON(t *testing.T) {
 func TestOutcomeBounded(t *testing.T) {
 	t.Parallel()
 	o := Outcome{Record: full(), End: Failed, Why: strings.Repeat("x", 1<<20)}
+	o.Next = time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)
 	o.Sent = time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC)
 	got, err := DecodeOutcome(o.Encode())
 	if err != nil || got.End != Failed || len(got.Why) != maxReason || got.ID != o.ID {

@@ -45,14 +45,15 @@ type Record struct {
 	Same       string         `json:"same,omitempty"` // what all submissions of the message have in common, for its stanza id; empty: ID
 
 	// From conversion on.
-	JID       jid.JID   `json:"-"`                // Read takes it from the message's recipient
-	Sent      time.Time `json:"sent,omitzero"`    // when its author sent it; zero: as Accepted
-	MessageID string    `json:"mid,omitempty"`    // of the mail, without angle brackets
-	StanzaID  string    `json:"sid,omitempty"`    // the id by which a client knows a second copy
-	Part      string    `json:"part,omitempty"`   // what the stanza was made from
-	Parked    time.Time `json:"parked,omitzero"`  // when it began to wait; zero: it never did
-	Revived   time.Time `json:"revived,omitzero"` // when an operator sent it once more; zero: never
-	Source    uint64    `json:"src,omitempty"`    // its position in DELIVER, or MAIL, before it was parked
+	JID       jid.JID   `json:"-"`                  // Read takes it from the message's recipient
+	Sent      time.Time `json:"sent,omitzero"`      // when its author sent it; zero: as Accepted
+	MessageID string    `json:"mid,omitempty"`      // of the mail, without angle brackets
+	StanzaID  string    `json:"sid,omitempty"`      // the id by which a client knows a second copy
+	Part      string    `json:"part,omitempty"`     // what the stanza was made from
+	Parked    time.Time `json:"parked,omitzero"`    // when it began to wait; zero: it never did
+	Deferred  bool      `json:"deferred,omitempty"` // the journal has that it waits, or did; it stays so until it is revived
+	Revived   time.Time `json:"revived,omitzero"`   // when an operator sent it once more; zero: never
+	Source    uint64    `json:"src,omitempty"`      // its position in DELIVER, or MAIL, before it was parked
 	Reason    string    `json:"reason,omitempty"`
 
 	// Of mail, and of what may become mail.
@@ -307,7 +308,7 @@ func Revive(now time.Time) func(*broker.Peeked) (broker.Message, error) {
 		if err != nil {
 			return broker.Message{}, err
 		}
-		r.Revived, r.Parked, r.Reason, r.Source = now, time.Time{}, "", 0
+		r.Revived, r.Parked, r.Deferred, r.Reason, r.Source = now, time.Time{}, false, "", 0
 		r.Steps = r.Steps.With(Step{At: p.Died, Kind: died(p.Reason), Answer: p.Reason}, Step{At: now, Kind: StepRevived})
 		stage := p.From
 		switch {

@@ -22,7 +22,7 @@ func full() Record {
 		ID: "q1", From: "né\"ws@corp.example", To: mcmt.Recipient{Address: "alice@localhost", Notify: []string{"NEVER"}, ORCPT: "rfc822;a\nb"},
 		Reception: mcmt.Allow, Listener: "esmtp_listener [::1]:25", Peer: "[2001:db8::1]:9", User: "app", Trusted: true, PartFrom: true,
 		EnvelopeID: "E\x01", Return: "FULL", Accepted: at, Same: "m1", JID: alice, Sent: at.Add(-time.Hour), MessageID: "m@corp", StanzaID: "s1", Part: "smpp",
-		Parked: at.Add(time.Minute), Revived: at.Add(time.Hour), Source: 6, Reason: "away",
+		Parked: at.Add(time.Minute), Deferred: true, Revived: at.Add(time.Hour), Source: 6, Reason: "away",
 		Stanza: 4, Author: "bob@localhost", Origin: "carol@localhost", Rerouted: 2, Of: 3,
 		Steps: Begun(at, "N1").With(Step{At: at, Kind: StepStored}),
 	}

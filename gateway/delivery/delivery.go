@@ -16,6 +16,7 @@
 //	prove.go       what sessions say about what they got
 //	owned.go       a slice of the stage that this process owns, and its routes
 //	route.go       the routes that are in use or have parked messages
+//	deferred.go    what others hear of messages that begin to wait
 //	schedule.go    when a route that has failed is tried again
 //	drain.go       PARK stage: what waited, when its time has come
 //	resume.go      what a crash left in two stages
@@ -116,9 +117,12 @@ type Options struct {
 	// Filter says why a message must not wait for its recipient and is dropped
 	// instead; empty: it may. Nil: all may.
 	Filter func(ctx context.Context, rec custody.Record, st *stanza.Stanza) (why string)
-	Trace  *trace.Bus
-	Log    zerolog.Logger
-	Node   string // of this process, for the record of what it delivered
+	// Deferrals says whether the journal is to have when messages begin to wait. It changes
+	// on reload. Nil: it is not.
+	Deferrals func() bool
+	Trace     *trace.Bus
+	Log       zerolog.Logger
+	Node      string // of this process, for the record of what it delivered
 }
 
 // defaultOutgoing are the defaults of the options.

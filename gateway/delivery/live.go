@@ -118,6 +118,10 @@ func (dl *Delivery) park(ctx context.Context, rt *route, d *broker.Delivery, ste
 	}
 	step.At = time.Now()
 	rec.Steps = rec.Steps.With(step)
+	if err := dl.tellDeferred(ctx, rt, &rec, d, step.Answer); err != nil {
+		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Str("jid", rec.Recipient()).Msg("not recorded that it waits, trying again")
+		return broker.Disposition{}, false
+	}
 	msg, err := custody.Park(d, rec, step.Answer, step.At)
 	if err == nil {
 		err = dl.broker.Store(ctx, msg)

@@ -22,10 +22,10 @@ func settled(d broker.Disposition, o custody.Outcome) broker.Disposition {
 	return d.Recorded(r.ID, r.Recipient, r.Data)
 }
 
-// journal is the record of a message that ends now.
+// journal is the record of a message that ends now, or begins to wait.
 func journal(o custody.Outcome) broker.Record {
 	o.Ended = time.Now().UTC()
-	return broker.Record{ID: string(o.ID), Recipient: o.Name(), Data: o.Encode(), At: o.Ended}
+	return broker.Record{ID: o.Key(), Recipient: o.Name(), Data: o.Encode(), At: o.Ended}
 }
 
 // outcome is how a message ends, for its record.

@@ -15,10 +15,7 @@ const retry = 200 * time.Millisecond
 // recipient is there, else as the domain's schedule says.
 func (dl *Delivery) putOff(rt *route, reason string) {
 	out := dl.o.Outgoing(rt.domain())
-	first := out.RetryInterval
-	if dl.reachableLocally(rt) {
-		first = min(retry, first)
-	}
+	first := dl.firstPause(rt, dl.reachableLocally(rt))
 	dl.mu.Lock()
 	rt.Attempts++
 	now := time.Now()
@@ -36,6 +33,16 @@ func (dl *Delivery) putOff(rt *route, reason string) {
 	}
 	dl.setNext(rt, now.Add(wait))
 	dl.mu.Unlock()
+}
+
+// firstPause is the longest that a route pauses after the first failure; there says that
+// its recipient is a user of ours, and there.
+func (dl *Delivery) firstPause(rt *route, there bool) time.Duration {
+	first := dl.o.Outgoing(rt.domain()).RetryInterval
+	if there {
+		first = min(retry, first)
+	}
+	return first
 }
 
 // rest has the route tried again after a while, without calling it a failure.

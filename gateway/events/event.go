@@ -17,14 +17,14 @@ import (
 // or goes, not when one is added.
 const Version = 1
 
-// Event is how one message has ended for one recipient. Nothing in it is text of the
+// Event is how one message has ended for one recipient, or that it begins to wait. Nothing in it is text of the
 // message.
 type Event struct {
 	// ID is the same whenever the event is sent: letters, digits and _.
 	ID        string    `json:"id"`
 	Type      string    `json:"type"` // message. and the outcome
 	Version   int       `json:"version"`
-	Timestamp time.Time `json:"timestamp"` // when it ended
+	Timestamp time.Time `json:"timestamp"` // when it ended, or began to wait
 	Data      Data      `json:"data"`
 
 	body []byte // as JSON
@@ -47,6 +47,7 @@ type Data struct {
 	Accepted  time.Time `json:"accepted,omitzero"`
 	Ended     time.Time `json:"ended,omitzero"`
 	Attempts  int       `json:"attempts"`
+	Next      time.Time `json:"next,omitzero"` // attempt at the latest, of one that waits
 }
 
 // newEvent makes the event of a record, nil of one that is no end.
@@ -66,14 +67,17 @@ func newEvent(r broker.Record) (*Event, error) {
 			Accepted: o.Accepted, Ended: o.Ended, Attempts: o.Tried(),
 		},
 	}
+	if o.End == custody.Deferred {
+		e.Data.Ended, e.Data.Next = time.Time{}, o.Next
+	}
 	if e.body, err = json.Marshal(e); err != nil {
 		return nil, fmt.Errorf("event: %w", err)
 	}
 	return e, nil
 }
 
-// idOf is the same for each record of one end: a crash may have left two. What an
-// operator has sent on its way again ends anew.
+// idOf is the same for each record of one end, or of one deferral: a crash may have left
+// two. What an operator has sent on its way again ends anew.
 func idOf(o custody.Outcome, recipient string) string {
 	again := ""
 	if !o.Revived.IsZero() {

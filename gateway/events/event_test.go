@@ -56,6 +56,19 @@ func TestEventForm(t *testing.T) {
 	if e, err := newEvent(record(t, func(o *custody.Outcome) { o.End = custody.Diverted })); e != nil || err != nil {
 		t.Errorf("what is no end: %+v, %v", e, err)
 	}
+	e, err = newEvent(record(t, func(o *custody.Outcome) {
+		o.End, o.Proof, o.Why, o.Next = custody.Deferred, "", "away", o.Ended.Add(30*time.Second)
+	}))
+	const wait = `{"id":"ID","type":"message.deferred","version":1,"timestamp":"2026-11-28T01:02:03.456789Z","data":{"id":"q1","stanza_id":"s1",` +
+		`"message_id":"1@corp.example","from":"news@corp.example","to":"+49170@sms.example","jid":"alice@chat.example/phone","outcome":"deferred",` +
+		`"reason":"away","part":"xmpp","listener":"esmtp_listener","node":"N","accepted":"2026-11-28T01:01:03.456789Z",` +
+		`"attempts":2,"next":"2026-11-28T01:02:33.456789Z"}}`
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Replace(string(e.body), e.ID, "ID", 1); got != wait {
+		t.Errorf("got  %s\nwant %s", got, wait)
+	}
 	if _, err := newEvent(broker.Record{Data: []byte("{")}); err == nil {
 		t.Error("a damaged record has an event")
 	}
@@ -81,6 +94,7 @@ func TestEventID(t *testing.T) {
 		"another message":              {func(o *custody.Outcome) { o.ID = "q2" }, false},
 		"another recipient":            {func(o *custody.Outcome) { o.JID = jid.MustParse("bob@chat.example") }, false},
 		"another end":                  {func(o *custody.Outcome) { o.End = custody.Failed }, false},
+		"a deferral":                   {func(o *custody.Outcome) { o.End = custody.Deferred }, false},
 		"sent on its way again":        {func(o *custody.Outcome) { o.Revived = o.Ended }, false},
 		"and once more":                {func(o *custody.Outcome) { o.Revived = o.Ended.Add(1) }, false},
 	} {
@@ -101,7 +115,7 @@ func TestNoText(t *testing.T) {
 	t.Parallel()
 	for kind, want := range map[reflect.Type]string{
 		reflect.TypeFor[Event](): "ID Type Version Timestamp Data body",
-		reflect.TypeFor[Data]():  "ID StanzaID MessageID From To JID Outcome Proof Reason Part Listener Node Accepted Ended Attempts",
+		reflect.TypeFor[Data]():  "ID StanzaID MessageID From To JID Outcome Proof Reason Part Listener Node Accepted Ended Attempts Next",
 	} {
 		var fields []string
 		for i := range kind.NumField() {
@@ -124,12 +138,15 @@ func TestWants(t *testing.T) {
 		return e
 	}
 	same := func(*custody.Outcome) {}
+	waits := func(o *custody.Outcome) { o.End = custody.Deferred }
 	for name, tc := range map[string]struct {
 		outcomes, domains []string
 		change            func(*custody.Outcome)
 		want              bool
 	}{
 		"all":                           {nil, nil, same, true},
+		"a deferral that is asked for":  {[]string{"failed", "deferred"}, nil, waits, true},
+		"one among all":                 {nil, nil, waits, false},
 		"of the outcome":                {[]string{"failed", "delivered"}, nil, same, true},
 		"of another":                    {[]string{"failed"}, nil, same, false},
 		"of the sender":                 {nil, []string{"corp.example"}, same, true},
@@ -147,6 +164,12 @@ func TestWants(t *testing.T) {
 		h := &webhook{conf: config.Webhook{Outcomes: tc.outcomes, Domains: tc.domains}}
 		if got := h.wants(event(tc.change)); got != tc.want {
 			t.Errorf("%s: %t", name, got)
+		}
+	}
+	for _, deferred := range []bool{false, true} {
+		s := newStream(nil, config.NATSEvents{Deferred: deferred})
+		if !s.wants(event(same)) || s.wants(event(waits)) != deferred {
+			t.Errorf("the stream, with events_deferred = %t", deferred)
 		}
 	}
 }

@@ -1,4 +1,4 @@
-// Package events tells others how messages have ended: by webhooks, and by a stream of
+// Package events tells others how messages have ended, and that they wait: by webhooks, and by a stream of
 // the broker for its other clients. It reads the journal, where each end is recorded
 // before the store lets go of the message, so that nothing is missing and delivery does
 // not wait for anybody. Each receiver has a position of its own in it: one that is slow or

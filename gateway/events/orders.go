@@ -10,6 +10,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/store"
+	"mcmt2xmpp/pause"
 )
 
 // orderSubject is where the process that sends events hears from operators.
@@ -115,10 +116,7 @@ func (e *Events) answerOrders(ctx context.Context) (wait func()) {
 				return
 			}
 			e.o.Log.Warn().Err(err).Msg("operators cannot be answered now")
-			select {
-			case <-ctx.Done():
-			case <-time.After(time.Second):
-			}
+			pause.For(ctx, time.Second)
 		}
 	})
 	return answering.Wait

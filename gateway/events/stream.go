@@ -21,11 +21,12 @@ type stream struct {
 
 func newStream(b Broker, conf config.NATSEvents) *stream { return &stream{broker: b, conf: conf} }
 
-func (s *stream) name() string      { return StreamName }
-func (s *stream) of() any           { return s.conf }
-func (s *stream) target() string    { return "" }
-func (s *stream) wants(*Event) bool { return true }
-func (s *stream) close()            {}
+func (s *stream) name() string   { return StreamName }
+func (s *stream) of() any        { return s.conf }
+func (s *stream) target() string { return "" }
+func (s *stream) close()         {}
+
+func (s *stream) wants(e *Event) bool { return s.conf.Deferred || e.Data.Outcome != config.Deferred }
 
 func (s *stream) terms() terms {
 	return terms{most: 256, timeout: 15 * time.Second, retry: time.Second, retryMost: 30 * time.Second, fromTheBeginning: true}

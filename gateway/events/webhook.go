@@ -13,7 +13,6 @@ import (
 	"net/netip"
 	"net/url"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -101,7 +100,7 @@ func (h *webhook) of() any {
 }
 
 func (h *webhook) wants(e *Event) bool {
-	return (len(h.conf.Outcomes) == 0 || slices.Contains(h.conf.Outcomes, e.Data.Outcome)) && e.of(h.conf.Domains)
+	return h.conf.Wants(e.Data.Outcome) && e.of(h.conf.Domains)
 }
 
 func (h *webhook) terms() terms {

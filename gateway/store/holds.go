@@ -70,15 +70,7 @@ func (h *Holds) Close() error {
 }
 
 func (h *Holds) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := h.follow(ctx); err != nil && ctx.Err() == nil {
-			h.report(fmt.Errorf("holds stay as they were: %w", err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(watchAgain):
-		}
-	}
+	persist(ctx, h.follow, func(err error) { h.report(fmt.Errorf("holds stay as they were: %w", err)) })
 }
 
 // follow applies what one watcher reports. The first round is the whole bucket:

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -15,15 +14,7 @@ import (
 // watch keeps the map until ctx ends. A watcher that ends before, which takes a
 // closed connection, is replaced; the rosters known so far hold meanwhile.
 func (s *Rosters) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := s.follow(ctx); err != nil && ctx.Err() == nil {
-			s.o.Report(fmt.Errorf("rosters stay as they were: %w", err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(watchAgain):
-		}
-	}
+	persist(ctx, s.follow, func(err error) { s.o.Report(fmt.Errorf("rosters stay as they were: %w", err)) })
 }
 
 // follow applies what one watcher reports until it ends. The first round is the

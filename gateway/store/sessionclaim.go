@@ -9,6 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"mcmt2xmpp/pause"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 )
@@ -154,11 +155,7 @@ func (r *Sessions) writer(ctx context.Context) {
 		if ctx.Err() == nil && !r.stats.broken.Swap(true) {
 			r.o.Report(fmt.Errorf("sessions are not known to other processes: %w", err))
 		}
-		t := time.NewTimer(r.o.times.retry)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !pause.For(ctx, r.o.times.retry) {
 			return
 		}
 	}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"mcmt2xmpp/pause"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -48,12 +49,7 @@ func (r *Sessions) watch(ctx context.Context) {
 		if !errors.Is(err, errReconnected) {
 			r.o.Report(fmt.Errorf("sessions of other processes stay as they were: %w", err))
 		}
-		t := time.NewTimer(r.o.times.retry)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		pause.For(ctx, r.o.times.retry)
 	}
 }
 

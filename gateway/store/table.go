@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -187,15 +186,7 @@ func (t *table[T]) Remove(ctx context.Context, user jid.JID) error {
 // watch keeps the map until ctx ends. A watcher that ends before, which takes a
 // closed connection, is replaced; what is known so far holds meanwhile.
 func (t *table[T]) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := t.follow(ctx); err != nil && ctx.Err() == nil {
-			t.o.report(fmt.Errorf("%s: stays as it was: %w", t.o.bucket, err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(watchAgain):
-		}
-	}
+	persist(ctx, t.follow, func(err error) { t.o.report(fmt.Errorf("%s: stays as it was: %w", t.o.bucket, err)) })
 }
 
 // follow applies what one watcher reports until it ends. The first round is the

@@ -7,24 +7,27 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
+	"mcmt2xmpp/pause"
 	"mcmt2xmpp/xmpp/jid"
 )
 
 // watchAgain is the pause before a watcher that ended is started again.
 const watchAgain = time.Second
 
+// persist has follow run until ctx ends, again after each end, and reports why it ended.
+func persist(ctx context.Context, follow func(context.Context) error, report func(error)) {
+	for ctx.Err() == nil {
+		if err := follow(ctx); err != nil && ctx.Err() == nil {
+			report(err)
+		}
+		pause.For(ctx, watchAgain)
+	}
+}
+
 // watch keeps the map until ctx ends. A watcher that ends before, which takes a
 // closed connection, is replaced; the accounts known so far hold meanwhile.
 func (b *Builtin) watch(ctx context.Context) {
-	for ctx.Err() == nil {
-		if err := b.follow(ctx); err != nil && ctx.Err() == nil {
-			b.o.Report(fmt.Errorf("accounts stay as they were: %w", err))
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(watchAgain):
-		}
-	}
+	persist(ctx, b.follow, func(err error) { b.o.Report(fmt.Errorf("accounts stay as they were: %w", err)) })
 }
 
 // follow applies what one watcher reports until it ends. The first round, which

@@ -12,6 +12,7 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/pause"
 )
 
 // exchange is one request while it is answered. It belongs to the goroutine
@@ -221,7 +222,7 @@ func (x *exchange) writable(d time.Duration) {
 func (s *Server) fail(x *exchange, err error) {
 	p := asProblem(err)
 	s.count(p)
-	pause(x.r.Context(), p.delay) // nothing is held meanwhile that others wait for
+	pause.For(x.r.Context(), p.delay) // nothing is held meanwhile that others wait for
 	x.writable(s.opt.WriteTimeout)
 	if x.size == 0 && x.r.Header.Get("Expect") != "" {
 		// net/http closes this connection, but would first wait for the body
@@ -238,19 +239,6 @@ func (s *Server) fail(x *exchange, err error) {
 		event = event.Bool("cut", true)
 	}
 	event.AnErr("error", err).Msg("request")
-}
-
-// pause waits until d has passed or ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // count counts the outcome of one message; nil is stored.

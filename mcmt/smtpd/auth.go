@@ -6,7 +6,8 @@ import (
 	"errors"
 	"slices"
 	"strings"
-	"time"
+
+	"mcmt2xmpp/pause"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -155,7 +156,7 @@ func (s *session) authFailed(mechanism string, err error) error {
 		if guess.Refused {
 			s.srv.count.limitGuess.Add(1)
 		}
-		pause(s.soft, guess.Delay)
+		pause.For(s.soft, guess.Delay)
 	}
 	if temporary(err) {
 		return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "temporary authentication failure"}
@@ -166,19 +167,6 @@ func (s *session) authFailed(mechanism string, err error) error {
 		s.after = "421 4.7.0 " + s.srv.opt.Hostname + " too many failed authentications, closing connection"
 	}
 	return &smtp.SMTPError{Code: 535, EnhancedCode: smtp.EnhancedCode{5, 7, 8}, Message: "authentication failed"}
-}
-
-// pause waits until d has passed or ctx ends.
-func pause(ctx context.Context, d time.Duration) {
-	if d <= 0 {
-		return
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-ctx.Done():
-	}
 }
 
 // panicError is a panic of a mechanism.

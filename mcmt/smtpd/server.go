@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"mcmt2xmpp/pause"
+
 	"golang.org/x/sync/semaphore"
 )
 
@@ -79,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 // accept is the accept loop of one listener. It returns when soft ends or l
 // fails for good.
 func (s *Server) accept(soft, hard context.Context, l net.Listener, sessions *sync.WaitGroup) error {
-	var pause time.Duration
+	var delay time.Duration
 	for {
 		c, err := l.Accept()
 		switch {
@@ -92,15 +94,12 @@ func (s *Server) accept(soft, hard context.Context, l net.Listener, sessions *sy
 			return fmt.Errorf("smtpd: accept: %w", err)
 		case err != nil:
 			// Out of file descriptors, as a rule: wait for some session to end.
-			pause = min(max(2*pause, 5*time.Millisecond), time.Second)
-			s.opt.Log.Warn().Err(err).Dur("pause", pause).Msg("accept")
-			select {
-			case <-time.After(pause):
-			case <-soft.Done():
-			}
+			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
+			s.opt.Log.Warn().Err(err).Dur("pause", delay).Msg("accept")
+			pause.For(soft, delay)
 			continue
 		}
-		pause = 0
+		delay = 0
 		s.count.connections.Add(1)
 		peer, prefix := peerOf(c)
 		if reason := s.admit(prefix); reason != "" {

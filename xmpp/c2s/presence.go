@@ -224,6 +224,12 @@ func (c *session) introduce(ctx context.Context) {
 // it has any (RFC 6121 §4.2.2). What changes while it does so may have overtaken
 // it, and is sent again.
 func (c *session) Introduce(ctx context.Context, to router.Session) {
+	c.present(ctx, to.JID(), to.Send)
+}
+
+// present sends the session's presence, and again what it has become meanwhile, until send
+// fails: who it is for is going away, or there is no way to him.
+func (c *session) present(ctx context.Context, to jid.JID, send func(context.Context, *stanza.Stanza) error) {
 	for sent := (*stanza.Stanza)(nil); ; {
 		st := c.shows.last.Load()
 		if st == sent {
@@ -231,12 +237,12 @@ func (c *session) Introduce(ctx context.Context, to router.Session) {
 		}
 		sent = st
 		if st == nil {
-			st = stanza.NewPresence(to.JID(), c.full, "unavailable")
+			st = stanza.NewPresence(to, c.full, "unavailable")
 		}
 		out := *st
-		out.To = to.JID()
-		if to.Send(ctx, &out) != nil {
-			return // it is going away, and needs no presence any more
+		out.To = to
+		if send(ctx, &out) != nil {
+			return
 		}
 	}
 }

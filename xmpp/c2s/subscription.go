@@ -32,21 +32,7 @@ func (c *session) Shown() *stanza.Stanza { return c.shows.last.Load() }
 // Show sends the session's presence to somebody, if it has any, and again what it has
 // become meanwhile: that may have been overtaken.
 func (c *session) Show(ctx context.Context, to jid.JID) {
-	for sent := (*stanza.Stanza)(nil); ; {
-		st := c.shows.last.Load()
-		if st == sent {
-			return
-		}
-		sent = st
-		if st == nil {
-			st = stanza.NewPresence(to, c.full, "unavailable")
-		}
-		out := *st
-		out.To = to
-		if c.server.o.Router.Forward(ctx, &out) != nil {
-			return // there is no way to him
-		}
-	}
+	c.present(ctx, to, c.server.o.Router.Forward)
 }
 
 // subscribed says whether somebody gets the user's presence without being sent it.

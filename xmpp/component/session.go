@@ -76,15 +76,10 @@ func (c *session) SendKept(ctx context.Context, st *stanza.Stanza) (had bool, er
 // Prove returns how it is known that the component has received what was sent before.
 func (c *session) Prove(ctx context.Context) (router.Proof, error) {
 	answered, err := c.pings.Prove(ctx)
-	switch {
-	case errors.Is(err, ping.ErrClosed):
-		return "", errGone
-	case err != nil:
-		return "", err
-	case answered:
-		return router.ProofAnswer, nil
+	if errors.Is(err, ping.ErrClosed) {
+		err = errGone
 	}
-	return router.ProofWritten, nil
+	return router.ProofOf(answered, err)
 }
 
 // Close ends the stream. It does not wait.

@@ -116,15 +116,10 @@ func (c *session) Prove(ctx context.Context) (router.Proof, error) {
 		}
 	}
 	answered, err := c.pings.Prove(ctx)
-	switch {
-	case errors.Is(err, ping.ErrClosed):
-		return "", errGone
-	case err != nil:
-		return "", err
-	case answered:
-		return router.ProofAnswer, nil
+	if errors.Is(err, ping.ErrClosed) {
+		err = errGone
 	}
-	return router.ProofWritten, nil
+	return router.ProofOf(answered, err)
 }
 
 // Close ends the session; another one follows. It does not wait.

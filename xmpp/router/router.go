@@ -69,6 +69,18 @@ const (
 	ProofWritten Proof = "written to the stream"
 )
 
+// ProofOf is the proof on a stream without stream management, whose other end was asked
+// something: it has answered, or it answers nobody, or there is an error.
+func ProofOf(answered bool, err error) (Proof, error) {
+	switch {
+	case err != nil:
+		return "", err
+	case answered:
+		return ProofAnswer, nil
+	}
+	return ProofWritten, nil
+}
+
 // Registry is where sessions are bound, so that several processes can share one.
 // Its methods may be called from any goroutine.
 type Registry interface {

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"os"
 	"time"
+
+	"mcmt2xmpp/pause"
 )
 
 // Rate is so many in so much time, and as many at once. The zero value is no bound.
@@ -60,8 +62,8 @@ func (s *Stream) hold(ctx context.Context, d time.Duration, deadline time.Time) 
 	if !deadline.IsZero() && time.Until(deadline) < d {
 		d, late = time.Until(deadline), true
 	}
-	if err := pause(ctx, d); err != nil {
-		return err
+	if !pause.For(ctx, d) {
+		return context.Cause(ctx)
 	}
 	if late {
 		return os.ErrDeadlineExceeded

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"mcmt2xmpp/pause"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -195,8 +196,8 @@ func (f *SASL) challenge(ctx context.Context, s *Stream, p profile, challenge []
 // refuse answers <failure/> (§6.4.5).
 func (f *SASL) refuse(ctx context.Context, s *Stream, p profile, mechanism string, why *sasl.Failure) error {
 	if f.Failed != nil {
-		if err := pause(ctx, f.Failed(mechanism, why)); err != nil {
-			return err
+		if !pause.For(ctx, f.Failed(mechanism, why)) {
+			return context.Cause(ctx)
 		}
 	}
 	e := xmlwire.New(p.space, "failure").Add(xmlwire.New(p.condition, string(why.Condition)))
@@ -230,20 +231,6 @@ func (f *SASL) exhausted(why error) bool {
 		tries = 3
 	}
 	return f.failures >= tries
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	if d <= 0 {
-		return nil
-	}
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
 }
 
 // Bindings lists the channel binding types that the mechanisms of SASL take
