@@ -121,7 +121,8 @@ func TestBatchAgain(t *testing.T) {
 func TestFull(t *testing.T) {
 	t.Parallel()
 	o := small(t.TempDir())
-	o.MaxStore = 10 * mib // 2 MiB for INGEST
+	o.MaxStore = 10 * mib      // 2 MiB for INGEST
+	o.StoreTimeout = time.Hour // what is refused does not wait for it
 	b := openTest(t, o)
 	ctx := testContext(t)
 	big := bytes.Repeat([]byte("x"), 100<<10)
@@ -136,13 +137,9 @@ func TestFull(t *testing.T) {
 	if !errors.Is(err, ErrFull) || !errors.As(err, &temp) || !temp.Temporary() {
 		t.Fatalf("error %v after %d messages, want a temporary ErrFull", err, n)
 	}
-	begin := time.Now()
 	err = b.Store(ctx, batch(20, "batch", func(i int) []byte { return append([]byte{byte(i)}, big...) })...)
 	if !errors.Is(err, ErrFull) {
 		t.Fatalf("batch: error %v, want ErrFull", err)
-	}
-	if d := time.Since(begin); d > time.Second {
-		t.Errorf("refused after %v: %v", d, err)
 	}
 	if got := messages(t, b, streamIngest); got != uint64(n) {
 		t.Errorf("%d messages stored, want %d: a refused batch leaves none", got, n)
@@ -271,7 +268,8 @@ func TestServerAway(t *testing.T) {
 	s := outsideServer(t, dir, -1)
 	defer func() { stopServer(s) }()
 	port := s.Addr().(*net.TCPAddr).Port
-	b := openTest(t, Options{URLs: []string{s.ClientURL()}, User: "u", Password: "p", MaxStore: 512 * mib})
+	// Nothing here waits for the timeout.
+	b := openTest(t, Options{URLs: []string{s.ClientURL()}, User: "u", Password: "p", MaxStore: 512 * mib, StoreTimeout: time.Hour})
 	ctx := testContext(t)
 	c := collect(200)
 	stopIn := consume(t, b, Ingest, mover(Deliver), ConsumeOptions{})
@@ -279,13 +277,9 @@ func TestServerAway(t *testing.T) {
 	fill(t, b, Ingest, 5, 20)
 
 	stopServer(s)
-	begin := time.Now()
 	err := b.Store(ctx, Message{Stage: Ingest, Route: "r"})
 	if !errors.Is(err, ErrUnavailable) || permanent(err) {
 		t.Fatalf("error %v, want a temporary ErrUnavailable", err)
-	}
-	if d := time.Since(begin); d > time.Second {
-		t.Errorf("refused after %v: %v", d, err)
 	}
 	if b.Healthy() == nil {
 		t.Error("healthy without a server")
@@ -355,14 +349,10 @@ func TestEndWhileAway(t *testing.T) {
 	}, ConsumeOptions{})
 	await(t, "message", got)
 	stopServer(s)
-	begin := time.Now()
 	if err := stop(); err != nil {
 		t.Error(err)
 	}
 	closeTest(t, b)
-	if d := time.Since(begin); d > 10*time.Second {
-		t.Errorf("ended after %v", d)
-	}
 }
 
 // Sizes may be made smaller than before.

@@ -36,9 +36,30 @@ func (p *parser) checkText() bool {
 	return true
 }
 
-// lex splits the text. It cannot fail: the rules take every character.
+// lex splits the text. It cannot fail: the rules take every character. It does so line by
+// line, as nothing but white space goes on in the next: at each token an expression clears
+// memory for all that is left of the text, up to 32 KiB each time.
 func (p *parser) lex() {
-	lex, err := language.LexString("", p.src.text)
+	offset, left := 0, p.src.text
+	for line, more := 0, true; more; line++ {
+		var text string
+		text, left, more = strings.Cut(left, "\n")
+		for _, t := range consume(text) {
+			if t.Type == tokComment || t.Type == tokBlank || t.EOF() && more {
+				continue
+			}
+			t.Pos.Line += line
+			t.Pos.Offset += offset
+			p.tokens = append(p.tokens, t)
+		}
+		offset += len(text) + 1
+	}
+	p.broken = len(p.tokens)
+}
+
+// consume takes a text apart.
+func consume(text string) []lexer.Token {
+	lex, err := language.LexString("", text)
 	if err != nil {
 		panic(err)
 	}
@@ -46,12 +67,7 @@ func (p *parser) lex() {
 	if err != nil {
 		panic(err)
 	}
-	for _, t := range all {
-		if t.Type != tokComment && t.Type != tokBlank {
-			p.tokens = append(p.tokens, t)
-		}
-	}
-	p.broken = len(p.tokens)
+	return all
 }
 
 // checkTokens reports tokens that are in no file that is right.

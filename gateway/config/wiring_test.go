@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -12,19 +13,24 @@ import (
 // effect. An option that is parsed and then ignored fails here.
 func TestEveryOptionHasEffect(t *testing.T) {
 	t.Parallel()
-	files := newTestFiles(t)
+	l := loads{files: newTestFiles(t), dumps: make(map[string]string)}
 	cases := 0
-	for _, o := range table {
-		for _, s := range scopes {
-			if o.scopes&s.bit == 0 {
-				continue
-			}
-			for _, listener := range o.listenersToTry(s) {
-				cases++
-				checkEffectOf(t, o, s, listener, files)
+	t.Run("options", func(t *testing.T) {
+		for _, o := range table {
+			for _, s := range scopes {
+				if o.scopes&s.bit == 0 {
+					continue
+				}
+				for _, listener := range o.listenersToTry(s) {
+					cases++
+					t.Run(o.name, func(t *testing.T) {
+						t.Parallel()
+						checkEffectOf(t, o, s, listener, &l)
+					})
+				}
 			}
 		}
-	}
+	})
 	if cases < 250 {
 		t.Errorf("only %d cases: the walk over the table is broken", cases)
 	}
@@ -48,19 +54,46 @@ func (o *option) listenersToTry(s *scope) []scopeSet {
 	return kinds[:1]
 }
 
-func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files testFiles) {
+// loads are configurations that were loaded for TestEveryOptionHasEffect.
+type loads struct {
+	files testFiles
+
+	mu    sync.Mutex
+	dumps map[string]string // by their text: most options are compared with the same one
+}
+
+// load reads a configuration.
+func (l *loads) load(t *testing.T, name, text string) *Config {
 	t.Helper()
-	setting := o.name + " = " + sample(o, files)
-	name := fmt.Sprintf("%s in %s of %s", setting, s.name, listener)
-	load := func(setting string) *Config {
-		c, err := LoadBytes(files.dir+"/test.conf", []byte(wiringText(o, s, listener, setting, files)))
-		if err != nil {
-			t.Errorf("%s: %v", name, err)
-		}
-		return c
+	c, err := LoadBytes(l.files.dir+"/test.conf", []byte(text))
+	if err != nil {
+		t.Errorf("%s: %v", name, err)
 	}
-	without, with := load(baseline[s.bit][o.name]), load(setting)
-	if with == nil || without == nil {
+	return c
+}
+
+// dump is what a configuration amounts to; empty: it is none.
+func (l *loads) dump(t *testing.T, name, text string) string {
+	t.Helper()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	d, ok := l.dumps[text]
+	if !ok {
+		if c := l.load(t, name, text); c != nil {
+			d = dump(c)
+		}
+		l.dumps[text] = d
+	}
+	return d
+}
+
+func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, l *loads) {
+	t.Helper()
+	setting := o.name + " = " + sample(o, l.files)
+	name := fmt.Sprintf("%s in %s of %s", setting, s.name, listener)
+	text := func(setting string) string { return wiringText(o, s, listener, setting, l.files) }
+	without, with := l.dump(t, name, text(baseline[s.bit][o.name])), l.load(t, name, text(setting))
+	if with == nil || without == "" {
 		return
 	}
 	if s.planned || o.planned&s.bit != 0 || o.inert != "" {
@@ -69,7 +102,7 @@ func checkEffectOf(t *testing.T, o *option, s *scope, listener scopeSet, files t
 		}
 		return
 	}
-	if dump(with) == dump(without) {
+	if dump(with) == without {
 		t.Errorf("%s: changes nothing", name)
 	}
 }
@@ -223,11 +256,19 @@ func wiringText(o *option, s *scope, listener scopeSet, setting string, f testFi
 		return ""
 	}
 	text := at(inGlobal) + "xmpp {" + at(inXMPP) + "}\n" +
-		"domain base.example { xmpp_role = server }\n" +
-		"threadpool pool {" + at(inThreadpool) + "}\n" +
-		"pathway taken { max_message_size = 7m max_failed_logins = 7 bearer_token = x idle_time = 7 always_deny = true }\n" +
-		"pathway_group group {" + at(inPathwayGroup) + " pathway grouped { } }\n" +
-		"pathway alone {" + at(inPathway) + "}\n"
+		"domain base.example { xmpp_role = server }\n"
+	switch { // not more than it needs: it is read hundreds of times
+	case s.bit == inThreadpool || o.name == "pool_name":
+		text += "threadpool pool {" + at(inThreadpool) + "}\n"
+	case o.name == "pathway":
+		text += "pathway taken { max_message_size = 7m max_failed_logins = 7 bearer_token = x idle_time = 7 always_deny = true }\n"
+	}
+	switch s.bit {
+	case inPathwayGroup:
+		text += "pathway_group group {" + set + " pathway grouped { } }\n"
+	case inPathway:
+		text += "pathway alone {" + set + "}\n"
+	}
 	use := map[scopeSet]string{inPathway: "pathway = alone", inPathwayGroup: "pathway = grouped"}[s.bit]
 	listeners := listener
 	if s.bit == inGlobal {

@@ -417,12 +417,8 @@ func TestBrokerRefuses(t *testing.T) {
 		t.Parallel()
 		d := open(t)
 		d.close()
-		start := time.Now()
 		_, err := d.Put(t.Context(), to("alice@localhost"), []byte(mail))
 		check(t, err, away)
-		if took := time.Since(start); took > time.Second {
-			t.Errorf("answered after %s", took)
-		}
 	})
 	t.Run("the real one, full", func(t *testing.T) {
 		t.Parallel()

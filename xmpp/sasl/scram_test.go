@@ -6,7 +6,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/xdg-go/scram"
 
@@ -238,12 +237,8 @@ func TestScramClientGuards(t *testing.T) {
 		"a server that skips its own": {"", errNoIteration},
 	}
 	for name, test := range steps {
-		start := time.Now()
 		if _, err := begin(t).Step([]byte(test.challenge)); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)
-		}
-		if d := time.Since(start); d > 5*time.Second {
-			t.Errorf("%s: took %s", name, d)
 		}
 	}
 	// A server that claims success without proof does not know the account.
