@@ -156,18 +156,43 @@ func (s *Files) Save(ctx context.Context, id string, f files.File, r io.Reader) 
 	case err != nil:
 		return fmt.Errorf("files: %w", err)
 	}
-	_, err = s.objects.Put(ctx, jetstream.ObjectMeta{
+	err = putObject(ctx, s.objects, nil, jetstream.ObjectMeta{
 		Name: id, Metadata: map[string]string{metaUser: f.User.String(), metaName: f.Name, metaType: f.Type},
 	}, r)
 	if err == nil {
 		return nil
 	}
-	// What has come of it is removed by Put; the room is free again, and the slot good.
+	// The room is free again, and the slot good.
 	_ = s.note(context.WithoutCancel(ctx), f.User, id, rec)
 	if isFull(err) {
 		return files.ErrFull
 	}
 	return fmt.Errorf("files: store %s: %w", id, err)
+}
+
+// removePatience is how long what has come of an object that was not stored is tried to
+// be removed.
+const removePatience = 5 * time.Second
+
+// putObject stores an object, or nothing of it. before is the one in whose place it comes,
+// nil for none.
+func putObject(ctx context.Context, objects jetstream.ObjectStore, before *jetstream.ObjectInfo, meta jetstream.ObjectMeta, r io.Reader) error {
+	_, err := objects.Put(ctx, meta, r)
+	if err == nil {
+		return nil
+	}
+	// COMPAT nats.go 1.55.0: Put sends the description of an object without waiting for
+	// its chunks. Where they found no room, it does, and an object without content is there.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), removePatience)
+	defer cancel()
+	half, gone := objects.GetInfo(ctx, meta.Name)
+	if gone == nil && (before == nil || half.NUID != before.NUID) {
+		gone = objects.Delete(ctx, meta.Name)
+	}
+	if gone != nil && !errors.Is(gone, jetstream.ErrObjectNotFound) {
+		return errors.Join(err, fmt.Errorf("remove what has come of it: %w", gone))
+	}
+	return err
 }
 
 // isFull says whether an object was not stored because there is no room for it.

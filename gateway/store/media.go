@@ -69,7 +69,7 @@ func (s *Media) Keep(ctx context.Context, id string, f files.File, data []byte) 
 		return fmt.Errorf("media: %w", err)
 	}
 	defer done()
-	_, err = s.objects.Put(ctx, jetstream.ObjectMeta{
+	err = putObject(ctx, s.objects, info, jetstream.ObjectMeta{
 		Name: id, Metadata: map[string]string{metaName: f.Name, metaType: f.Type},
 	}, bytes.NewReader(data))
 	switch {
