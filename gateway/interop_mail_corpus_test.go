@@ -206,10 +206,12 @@ func TestMailCorpus(t *testing.T) {
 			want = c.becomes(texts)
 		}
 		var r *recorder
+		ran := false // it is skipped where the client is not here
 		ok := t.Run(c.name, func(t *testing.T) {
 			g.within(t)
 			r = record(t, g.on("127.0.0.4"))
 			c.types(t, g, r.addr, name+"@localhost", to, texts)
+			ran = true
 			mx.Wait(address, len(want))
 			var got []string
 			for _, m := range mx.Mailbox(address) {
@@ -219,7 +221,7 @@ func TestMailCorpus(t *testing.T) {
 				t.Errorf("the mails are %q, want %q", got, want)
 			}
 		})
-		if !ok {
+		if !ok || !ran {
 			continue
 		}
 		// The client has ended: all that it ever sent is recorded.

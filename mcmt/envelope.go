@@ -31,6 +31,9 @@ type Envelope struct {
 	// none. The sink answers a key it has already seen, from the same User,
 	// with the ID of the first time and stores nothing.
 	IdempotencyKey string
+	// Parsed is what Parse has made of the bytes that the envelope goes with, so that
+	// nobody parses them again; nil where the listener had no need to.
+	Parsed *Message
 }
 
 // Recipient is one forward-path with its DSN parameters (RFC 3461 §4).
@@ -58,7 +61,8 @@ type Sink interface {
 	// Sender says whether env.From may be used by env's peer, for the answer to MAIL.
 	Sender(ctx context.Context, env Envelope) error
 	// Put stores raw for every recipient of env, all or none, and returns when
-	// they are stored (SPEC: custody). It does not keep raw.
+	// they are stored (SPEC: custody). raw must not change afterwards: what shares its
+	// memory is kept for a while.
 	Put(ctx context.Context, env Envelope, raw []byte) (ID, error)
 }
 

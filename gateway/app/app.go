@@ -19,6 +19,7 @@ import (
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/delivery"
 	"mcmt2xmpp/gateway/events"
 	"mcmt2xmpp/gateway/intake"
@@ -222,6 +223,9 @@ func (a *App) open(ctx context.Context) error {
 	}
 	if a.services.media != nil {
 		a.conversion.Media = a.services.media
+	}
+	if a.o.Roles.has(Convert) {
+		a.conversion.Parsed = new(custody.Parsed)
 	}
 	a.intake = a.newIntake()
 	return a.openSessions(ctx)

@@ -102,6 +102,11 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Filtered), "filtered")
 			add(float64(s.Failed), "failed")
 		}},
+		{Name: "parse_total", Help: "Messages at conversion: passed on by the intake of this process, or parsed again.", Labels: []string{"outcome"}, Collect: func(add add) {
+			s := a.conversion.Parsed.Stats()
+			add(float64(s.Taken), "passed")
+			add(float64(s.Missed), "again")
+		}},
 		{Name: "delivery_total", Help: "Messages by what became of them at delivery.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.delivery.Stats()
 			add(float64(s.Delivered), "delivered")

@@ -122,6 +122,7 @@ func (a *App) newIntake() *intake.Intake {
 		Relays:   func(domain string) bool { return slices.Contains(a.state.Load().cfg.RelayDomains, domain) },
 		PartFrom: a.partFrom,
 		Limits:   Limits,
+		Parsed:   a.conversion.Parsed,
 		Trace:    a.trace,
 		Log:      a.log,
 	})

@@ -31,6 +31,7 @@ type Rules struct {
 type Conversion struct {
 	Rules  func() Rules
 	Limits mcmt.Limits
+	Parsed *custody.Parsed // what intake of this process has parsed
 	// Keeps says whether the e-mail of a message for a domain is kept with its stanza,
 	// to go out should that not arrive. Nil: for none.
 	Keeps func(domain string) bool
@@ -154,11 +155,7 @@ type made struct {
 // stanza and notes in rec what it is.
 func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Record, d *broker.Delivery) (m made, err error) {
 	start := time.Now()
-	parse := mcmt.Parse
-	if rec.Reception == mcmt.PassThrough {
-		parse = mcmt.ParseMail
-	}
-	msg, err := parse(d.Body, c.Limits)
+	msg, err := c.parse(*rec, d.Body)
 	if err != nil {
 		return m, err
 	}
@@ -204,6 +201,17 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 	}
 	m.stanza, m.files = res.Stanza, res.Files
 	return m, nil
+}
+
+// parse reads a message as it was read when it was accepted.
+func (c *Conversion) parse(rec custody.Record, raw []byte) (*mcmt.Message, error) {
+	if msg := c.Parsed.Take(rec, raw); msg != nil {
+		return msg, nil
+	}
+	if rec.Reception == mcmt.PassThrough {
+		return mcmt.ParseMail(raw, c.Limits)
+	}
+	return mcmt.Parse(raw, c.Limits)
 }
 
 // receipt is what a mail is that brings nothing but the report of another, which its author

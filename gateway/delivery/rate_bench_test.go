@@ -17,6 +17,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/intake"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
@@ -114,6 +115,7 @@ type pipeline struct {
 	world  *world
 	bound  *router.Router // where everybody is logged in
 	intake *intake.Intake
+	parsed *custody.Parsed
 	sent   atomic.Pointer[func(*stanza.Stanza)]
 	stop   func()
 }
@@ -167,8 +169,9 @@ func (p *pipeline) start() {
 		}
 	}
 	rules := rules(b)
-	p.intake = newIntake(p.world.broker, bus, rules.Converter)
-	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus}
+	p.parsed = new(custody.Parsed)
+	p.intake = newIntake(p.world.broker, bus, rules.Converter, p.parsed)
+	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus, Parsed: p.parsed}
 	ctx, cancel := context.WithCancel(context.Background())
 	var saving sync.WaitGroup
 	saving.Go(func() { routes.Run(ctx) })
@@ -184,11 +187,12 @@ func (p *pipeline) start() {
 	}
 }
 
-func newIntake(br intake.Broker, bus *trace.Bus, c *convert.Converter) *intake.Intake {
+func newIntake(br intake.Broker, bus *trace.Bus, c *convert.Converter, parsed *custody.Parsed) *intake.Intake {
 	return intake.New(intake.Options{
 		Broker: br, Accounts: everyone{}, Trace: bus, Log: zerolog.Nop(),
 		Converter: func() *convert.Converter { return c },
 		Role:      func(string) convert.Role { return convert.Server },
+		Parsed:    parsed,
 	})
 }
 
@@ -323,7 +327,7 @@ func BenchmarkRatePower(b *testing.B) {
 			b.Error(err)
 		}
 	}()
-	t, in, c := newTemplate(b), newIntake(br, nil, rules(b).Converter), openCopy(b, true)
+	t, in, c := newTemplate(b), newIntake(br, nil, rules(b).Converter, nil), openCopy(b, true)
 	var r rates
 	for n := 0; b.Loop(); n += turn {
 		r.ours = append(r.ours, measure(turn, func() {

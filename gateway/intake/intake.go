@@ -18,6 +18,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/convert"
+	"mcmt2xmpp/gateway/custody"
 	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
@@ -62,6 +63,7 @@ type Options struct {
 	// (xmpp_part_from = "keep"). nil: none may.
 	PartFrom func(env mcmt.Envelope) bool
 	Limits   mcmt.Limits
+	Parsed   *custody.Parsed // hands messages on to the conversion of this process
 	Trace    *trace.Bus
 	Log      zerolog.Logger // of what the answer to the peer does not tell
 }

@@ -35,6 +35,7 @@ type submission struct {
 	env   mcmt.Envelope
 	to    []target
 	raw   []byte
+	msg   *mcmt.Message // raw, as conversion will read it
 	start time.Time
 	same  identity
 }
@@ -56,14 +57,14 @@ func (in *Intake) put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.
 		sub.env.Received = sub.start
 	}
 	sub.id = mcmt.NewID(sub.env.Received)
-	msg, err := in.check(env.Reception, raw)
-	if err != nil {
+	var err error
+	if sub.msg, err = in.check(env, raw); err != nil {
 		return "", err
 	}
 	if sub.to, err = in.targets(ctx, env); err != nil {
 		return "", err
 	}
-	sub.same = in.identify(sub, msg)
+	sub.same = in.identify(sub, sub.msg)
 	if env.IdempotencyKey != "" {
 		return in.once(ctx, sub)
 	}
@@ -107,14 +108,17 @@ func (in *Intake) targets(ctx context.Context, env mcmt.Envelope) ([]target, err
 }
 
 // check refuses what the listener's mcmt_reception or the MIME rules forbid.
-func (in *Intake) check(reception mcmt.Reception, raw []byte) (*mcmt.Message, error) {
-	if reception == mcmt.Allow {
+func (in *Intake) check(env mcmt.Envelope, raw []byte) (*mcmt.Message, error) {
+	if env.Reception == mcmt.Allow {
+		if p := env.Parsed; p != nil && len(raw) > 0 && len(p.Raw) == len(raw) && &p.Raw[0] == &raw[0] {
+			return p, nil
+		}
 		return mcmt.Parse(raw, in.o.Limits)
 	}
 	// As though MCMT were unknown: what is wrong with it as such does not matter,
 	// and where it is rejected it is so for what it is.
 	msg, err := mcmt.ParseMail(raw, in.o.Limits)
-	if err == nil && reception == mcmt.Reject && isMCMT(msg) {
+	if err == nil && env.Reception == mcmt.Reject && isMCMT(msg) {
 		return nil, refuse(554, [3]int{5, 7, 1}, 403, "multi-channel messages are not accepted here", nil)
 	}
 	return msg, err
@@ -141,6 +145,9 @@ func (in *Intake) store(ctx context.Context, sub submission) error {
 		}
 		msgs[i] = msg
 		in.emit(trace.Accepted, sub, recs[i], msg.Recipient)
+	}
+	if len(recs) == 1 {
+		in.o.Parsed.Keep(recs[0], sub.msg)
 	}
 	err := in.o.Broker.Store(ctx, msgs...)
 	switch {

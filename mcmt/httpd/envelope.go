@@ -40,7 +40,9 @@ func (m *message) fromRFC822(x *exchange, raw []byte, q query, in string) error 
 	if faults := m.setEnvelope(from, fromWhere, to, where, x.opt.MaxRecipients); len(faults) > 0 {
 		return invalid(faults)
 	}
-	m.raw, err = withoutBcc(raw, parsed)
+	if m.raw, err = withoutBcc(raw, parsed); err == nil && len(m.raw) == len(raw) {
+		m.parsed = parsed
+	}
 	return err
 }
 

@@ -49,6 +49,35 @@ func TestBccIsTakenOut(t *testing.T) {
 	})
 }
 
+// What was parsed for its header goes to the sink as it was read; what was changed
+// afterwards does not.
+func TestParsedGoesOn(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		fields, body string
+		want         bool
+	}{
+		"a mail":                   {mailField, goodMail, true},
+		"a multi-channel message":  {multipartField, mcmtBody(mailAddrs), true},
+		"with Bcc":                 {mailField, "Bcc: peter@localhost\r\n" + goodMail, false},
+		"a mail in JSON":           {jsonField, `{"email":` + quote(goodMail) + `}`, true},
+		"and another part":         {jsonField, `{"email":` + quote(goodMail) + `,"xmpp":"<message/>"}`, false},
+		"a message made from JSON": {jsonField, `{"from":"a@b","to":["juliet@localhost"],"text":"x"}`, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			snk := &sink{}
+			_, addr := start(t, Options{Sink: snk})
+			if got := post(t, addr, "/v1/messages", tc.fields, tc.body); got.status != 202 {
+				t.Fatalf("%d %s", got.status, got.body)
+			}
+			if env, _ := snk.one(t); (env.Parsed != nil) != tc.want {
+				t.Errorf("parsed: %v", env.Parsed != nil)
+			}
+		})
+	}
+}
+
 // Several recipients of a JSON message do not read each other's addresses.
 func TestJSONHidesRecipients(t *testing.T) {
 	t.Parallel()

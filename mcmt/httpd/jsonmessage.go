@@ -178,7 +178,11 @@ func (m *message) fromJSONMail(x *exchange, j *jsonMessage) error {
 	if j.XMPP == nil {
 		return nil
 	}
-	if parsed, err := mcmt.Parse(m.raw, mcmt.Limits{}); err == nil && parsed.MCMT {
+	parsed := m.parsed
+	if parsed == nil {
+		parsed, _ = mcmt.Parse(m.raw, mcmt.Limits{})
+	}
+	if parsed != nil && parsed.MCMT {
 		return newProblem(http.StatusUnprocessableEntity, "field xmpp", "the mail in email is a multi-channel message already")
 	}
 	return m.build(mcmt.Draft{Email: m.raw, XMPP: []byte(*j.XMPP)})
@@ -224,7 +228,7 @@ func (m *message) fromJSONText(s *Server, x *exchange, j *jsonMessage) error {
 func (m *message) build(d mcmt.Draft) error {
 	raw, err := mcmt.Build(d)
 	if err == nil {
-		m.raw = raw
+		m.raw, m.parsed = raw, nil
 		return nil
 	}
 	var r *mcmt.Refusal

@@ -32,9 +32,11 @@ type message struct {
 	from string // reverse-path; empty is the null path
 	to   []string
 	raw  []byte
-	key  string // Idempotency-Key
-	line int    // of the batch, from 1; 0 for none
-	body *body  // holds the memory
+	// parsed is raw; nil where it was not parsed, or changed afterwards.
+	parsed *mcmt.Message
+	key    string // Idempotency-Key
+	line   int    // of the batch, from 1; 0 for none
+	body   *body  // holds the memory
 }
 
 func (m *message) release() { m.body.release() }

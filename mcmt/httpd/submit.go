@@ -62,6 +62,7 @@ func (s *Server) submit(x *exchange, m *message) result {
 		SMTPUTF8:       !ascii(m.from) || !ascii(strings.Join(m.to, "")),
 		Received:       time.Now(),
 		IdempotencyKey: m.key,
+		Parsed:         m.parsed,
 	}
 	if err := s.opt.Sink.Sender(ctx, env); err != nil {
 		return result{problem: about("sender", err)}

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -56,6 +57,11 @@ func (s *sink) Put(ctx context.Context, env mcmt.Envelope, raw []byte) (mcmt.ID,
 	if s.put != nil {
 		if err := s.put(ctx, env, raw); err != nil {
 			return "", err
+		}
+	}
+	if env.Parsed != nil {
+		if again, err := mcmt.Parse(raw, mcmt.Limits{}); err != nil || !reflect.DeepEqual(env.Parsed, again) {
+			return "", fmt.Errorf("parsed as another message: %w", err)
 		}
 	}
 	s.mu.Lock()
