@@ -43,8 +43,10 @@ import (
 type Options struct {
 	Version string
 	// Ready names the conditions of /readyz; each returns nil when it holds.
-	Ready    map[string]func() error
-	Metrics  []Metric
+	Ready map[string]func() error
+	// Metrics lists the parts' numbers, anew for each time that all of them are read once,
+	// so that some can share what takes a question; nil: there are none.
+	Metrics  func() []Metric
 	Trace    *trace.Bus // nil: nothing is counted by stage
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
 	Queue    Queue      // nil: /v1/queue says that there is none

@@ -39,9 +39,12 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 }
 
 // rows are the parts' own numbers, in the order in which they are listed.
-func rows(metrics []Metric) []row {
+func rows(metrics func() []Metric) []row {
+	if metrics == nil {
+		return nil
+	}
 	var all []row
-	for _, m := range metrics {
+	for _, m := range metrics() {
 		m.Collect(func(value float64, labels ...string) {
 			all = append(all, row{strings.ReplaceAll(m.Name, "_", " "), m.Help, strings.Join(labels, ", "),
 				strconv.FormatFloat(value, 'f', -1, 64)})
