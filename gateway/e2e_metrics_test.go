@@ -10,6 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 )
 
 // samples are the values of /metrics by name and labels, as they are written.
@@ -262,6 +265,55 @@ func checkLog(t *testing.T, g *gateway, stages func(id string) []string, message
 		want := slices.Sorted(slices.Values(stages(id)))
 		if slices.Sort(lines); !slices.Equal(lines, want) {
 			t.Errorf("%s has the lines %v, want %v", id, lines, want)
+		}
+	}
+}
+
+// TestMetricsAskOnce: a scrape, or a look at the page, asks the broker about each stream
+// once, however many numbers are made of the answer.
+func TestMetricsAskOnce(t *testing.T) {
+	t.Parallel()
+	n := newNATS(t)
+	g := newGateway(t, fmt.Sprintf(`nats { urls = ( "nats://127.0.0.1:%d" ) events = false }`, n.o.Port))
+	g.start()
+	nc, err := nats.Connect(n.s.ClientURL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	sub, err := nc.SubscribeSync("$JS.API.STREAM.INFO.*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	least := make(map[string]int) // what else asks now and then does not do so each time
+	for range 5 {
+		asked := make(map[string]int)
+		metricsOf(t, g)
+		resp, err := http.Get(g.admin() + "/")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = resp.Body.Close()
+		// What was asked before the answers has passed the server before this.
+		if err := nc.Flush(); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			m, err := sub.NextMsg(time.Nanosecond)
+			if err != nil {
+				break
+			}
+			asked[m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]]++
+		}
+		for stream, n := range asked {
+			if before, ok := least[stream]; !ok || n < before {
+				least[stream] = n
+			}
+		}
+	}
+	for _, stream := range []string{"INGEST", "DELIVER", "PARK", "MAIL", "DEAD", "BODY", "TRACE"} {
+		if n := least[stream]; n != 2 {
+			t.Errorf("%s was asked about %d times in a scrape and a look at the page", stream, n)
 		}
 	}
 }

@@ -37,7 +37,6 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
-	"slices"
 	"sync/atomic"
 	"time"
 
@@ -51,8 +50,10 @@ import (
 type Options struct {
 	Version string
 	// Ready names the conditions of /readyz; each returns nil when it holds.
-	Ready    map[string]func() error
-	Metrics  []Metric
+	Ready map[string]func() error
+	// Metrics lists the parts' numbers, anew for each time that all of them are read once,
+	// so that some can share what takes a question; nil: there are none.
+	Metrics  func() []Metric
 	Trace    *trace.Bus // nil: nothing is counted by stage
 	Accounts Accounts   // nil: accounts are kept elsewhere, /v1/users says so
 	Queue    Queue      // nil: /v1/queue says that there is none
@@ -106,7 +107,13 @@ func New(o Options) *Server {
 		o.Trace = new(trace.Bus)
 	}
 	s := &Server{o: o, flow: new(flow), live: newLive()}
-	s.o.Metrics = append(slices.Clone(o.Metrics), Metric{Name: "ready", Help: "1 where all conditions of /readyz hold.", Gauge: true, Collect: Value(s.ready)})
+	s.o.Metrics = func() []Metric {
+		ready := Metric{Name: "ready", Help: "1 where all conditions of /readyz hold.", Gauge: true, Collect: Value(s.ready)}
+		if o.Metrics == nil {
+			return []Metric{ready}
+		}
+		return append(o.Metrics(), ready)
+	}
 	var deaf func()
 	s.numbers, deaf = registry(o.Version, s.o.Metrics, o.Trace)
 	blind := o.Trace.Subscribe(s.flow.note)

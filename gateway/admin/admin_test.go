@@ -99,10 +99,12 @@ func newFixture(t testing.TB) *fixture {
 	f.Server = New(Options{
 		Version: "1.2.3", Accounts: f.users, Queue: f.queue, History: f.history, Trace: f.bus, Log: zerolog.New(&f.log),
 		Ready: map[string]func() error{"broker": func() error { return f.broken }, "listeners": func() error { return nil }},
-		Metrics: []Metric{{Name: "things_total", Help: "Things <by> kind.", Labels: []string{"kind"}, Collect: func(add func(float64, ...string)) {
-			add(7, "good")
-			add(1, "bad")
-		}}},
+		Metrics: func() []Metric {
+			return []Metric{{Name: "things_total", Help: "Things <by> kind.", Labels: []string{"kind"}, Collect: func(add func(float64, ...string)) {
+				add(7, "good")
+				add(1, "bad")
+			}}}
+		},
 		Config: f.peerOptions,
 	})
 	t.Cleanup(f.Close)

@@ -94,7 +94,9 @@ func FuzzPage(f *testing.F) {
 		f := newFixture(t)
 		f.o.Overview = &outlook{routes: []QueueRoute{{Route: s + "@", Domain: "@" + s, State: Deferred, Messages: 1, Reason: s}}}
 		f.o.Servers = servers{all: []ServerStream{{State: s2s.State{Domain: "d" + s, State: "waiting", Failure: &s2s.FailureState{Text: s}}}}}
-		f.o.Metrics = []Metric{{Name: "x", Labels: []string{"l"}, Collect: func(add func(float64, ...string)) { add(1, s) }}}
+		f.o.Metrics = func() []Metric {
+			return []Metric{{Name: "x", Labels: []string{"l"}, Collect: func(add func(float64, ...string)) { add(1, s) }}}
+		}
 		f.queue.routes = []QueueRoute{{Route: s, Domain: s, State: Dead, Messages: 1, Reason: s}}
 		f.history.outcomes = map[string][]Outcome{"q1": {{ID: "i" + s, StanzaID: "s" + s, MessageID: "m" + s, From: "f" + s, To: "t" + s, JID: "a@localhost", Outcome: "deferred", Reason: "r" + s}}}
 		f.broken = errors.New(s)

@@ -68,7 +68,9 @@ func TestPageHostile(t *testing.T) {
 	f := newFixture(t)
 	f.o.Overview = &outlook{routes: []QueueRoute{{Route: hostile + "@x", Domain: hostile, State: Deferred, Messages: 1, Reason: hostile}}}
 	f.o.Servers = servers{all: []ServerStream{{State: s2s.State{Domain: hostile, State: "waiting", Address: hostile, Authenticated: hostile, Failure: &s2s.FailureState{Text: hostile}}, Link: hostile}}}
-	f.o.Metrics = []Metric{{Name: "x", Help: hostile, Labels: []string{"l"}, Collect: func(add func(float64, ...string)) { add(1, hostile) }}}
+	f.o.Metrics = func() []Metric {
+		return []Metric{{Name: "x", Help: hostile, Labels: []string{"l"}, Collect: func(add func(float64, ...string)) { add(1, hostile) }}}
+	}
 	f.queue.routes = []QueueRoute{{Route: hostile, Domain: hostile, State: Dead, Messages: 1, Reason: hostile}}
 	o := Outcome{ID: hostile, StanzaID: hostile, MessageID: hostile, From: hostile, To: hostile, JID: hostile, Outcome: "deferred", Proof: hostile, Reason: hostile, Part: hostile, Listener: hostile, Node: hostile}
 	f.history.outcomes = map[string][]Outcome{"q1": {o}}

@@ -29,7 +29,7 @@ const prefix = "mcmt2xmpp_"
 
 // registry makes the Prometheus side: the parts' own numbers, read when asked,
 // the stage times from the trace, and the Go runtime.
-func registry(version string, metrics []Metric, bus *trace.Bus) (*prometheus.Registry, func()) {
+func registry(version string, metrics func() []Metric, bus *trace.Bus) (*prometheus.Registry, func()) {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(
 		collectors.NewGoCollector(),
@@ -67,8 +67,8 @@ func (s *Server) metrics() http.HandlerFunc {
 	return promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{s.o.Log}}).ServeHTTP
 }
 
-// partCollector reads the parts' numbers at each scrape.
-type partCollector []Metric
+// partCollector reads the parts' numbers at each scrape; nil: there are none.
+type partCollector func() []Metric
 
 // Describe sends nothing: the families are known only when they are read, which
 // makes this an unchecked collector.
@@ -76,7 +76,10 @@ func (partCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads every number once.
 func (c partCollector) Collect(out chan<- prometheus.Metric) {
-	for _, m := range c {
+	if c == nil {
+		return
+	}
+	for _, m := range c() {
 		desc := prometheus.NewDesc(prefix+m.Name, m.Help, m.Labels, nil)
 		kind := prometheus.CounterValue
 		if m.Gauge {

@@ -249,7 +249,7 @@ func (a *App) adminServer(s *socket) *admin.Server {
 	srv := admin.New(admin.Options{
 		Version: a.o.Version, Trace: a.trace, Accounts: a.Accounts(), Rosters: a.Rosters(), Queue: queue{a}, History: history{a}, Servers: a.servers, Filters: filtering{a}, Webhooks: webhooks{a}, Overview: overview{a}, Log: a.log,
 		Ready:   map[string]func() error{"broker": a.broker.Healthy, "listeners": a.listening},
-		Metrics: a.metrics(),
+		Metrics: a.metrics,
 		Forwarded: func(peer netip.Addr, fields []string) netip.Addr {
 			if client := a.forwarded(a.peer(s, peer), peer); client != nil {
 				return client(fields)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"sync"
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/admin"
@@ -20,7 +21,7 @@ var (
 // add is how a metric gives its values.
 type add = func(value float64, labels ...string)
 
-// metrics lists what the parts count.
+// metrics lists what the parts count, for one scrape.
 func (a *App) metrics() []admin.Metric {
 	var all []admin.Metric
 	for _, group := range [][]admin.Metric{a.brokerMetrics(), a.pipelineMetrics(), a.mailMetrics(), a.receiptMetrics(), a.eventMetrics(), a.mailGatewayMetrics(), a.sessionMetrics(), a.stanzaLogMetrics(), a.remoteMetrics(), a.serverMetrics(), a.linkMetrics(), a.scriptMetrics(), a.smtpMetrics(), a.httpMetrics(), a.adminMetrics(), a.listenerMetrics()} {
@@ -30,9 +31,12 @@ func (a *App) metrics() []admin.Metric {
 }
 
 func (a *App) brokerMetrics() []admin.Metric {
+	// To count what is stored takes a question to the broker for each stream, which in a
+	// cluster another machine answers: all metrics of a scrape share the answers.
+	stats := sync.OnceValue(a.broker.Stats)
 	stage := func(name, help string, gauge bool, read func(broker.StageStats) float64) admin.Metric {
 		return admin.Metric{Name: name, Help: help, Gauge: gauge, Labels: []string{"stage"}, Collect: func(add add) {
-			stages := a.broker.Stats().Stages
+			stages := stats().Stages
 			for _, s := range slices.Sorted(maps.Keys(stages)) {
 				add(read(stages[s]), string(s))
 			}
@@ -54,7 +58,7 @@ func (a *App) brokerMetrics() []admin.Metric {
 		stage("custody_slices_owned", "Slices that this process works on.", true, func(s broker.StageStats) float64 { return float64(s.Owned) }),
 		stage("custody_slices_orphaned", "Slices that no live process has worked on for 15 s.", true, func(s broker.StageStats) float64 { return float64(s.Orphaned) }),
 		{Name: "custody_slice_changes_total", Help: "Slices that came to this process or went: taken over, given up in order, lost.", Labels: []string{"stage", "change"}, Collect: func(add add) {
-			stages := a.broker.Stats().Stages
+			stages := stats().Stages
 			for _, s := range slices.Sorted(maps.Keys(stages)) {
 				add(float64(stages[s].Takeovers), string(s), "taken_over")
 				add(float64(stages[s].Handovers), string(s), "given_up")
@@ -62,19 +66,19 @@ func (a *App) brokerMetrics() []admin.Metric {
 			}
 		}},
 		{Name: "journal_written_total", Help: "Records of the ends of messages.",
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Written })},
+			Collect: admin.Value(func() uint64 { return stats().Journal.Written })},
 		{Name: "journal_refused_total", Help: "Records that could never be stored; the journal does without them.",
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Refused })},
+			Collect: admin.Value(func() uint64 { return stats().Journal.Refused })},
 		{Name: "journal_bytes", Help: "Bytes of the journal.", Gauge: true,
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Journal.Bytes })},
+			Collect: admin.Value(func() uint64 { return stats().Journal.Bytes })},
 		{Name: "bodies_bytes", Help: "Bytes of large bodies, which messages refer to.", Gauge: true,
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Bodies })},
+			Collect: admin.Value(func() uint64 { return stats().Bodies })},
 		{Name: "store_bytes", Help: "Disk space that the embedded broker uses; 0 with an external one.", Gauge: true,
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Storage })},
+			Collect: admin.Value(func() uint64 { return stats().Storage })},
 		{Name: "store_memory_bytes", Help: "Memory that streams of the embedded broker use; 0 with an external one.", Gauge: true,
-			Collect: admin.Value(func() uint64 { return a.broker.Stats().Memory })},
+			Collect: admin.Value(func() uint64 { return stats().Memory })},
 		{Name: "store_free_bytes", Help: "Free disk space of the data folder.", Gauge: true,
-			Collect: admin.Value(func() int64 { return a.broker.Stats().DiskFree })},
+			Collect: admin.Value(func() int64 { return stats().DiskFree })},
 	}
 }
 
