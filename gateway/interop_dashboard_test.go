@@ -380,7 +380,9 @@ func busyGateway(t *testing.T, hostile string) (url string) {
 		Version: "1.2.3", Queue: q, Overview: q, Servers: q, Filters: chain, Trace: bus,
 		History: fakeHistory{{ID: "q1", StanzaID: hostile, MessageID: "m1@corp.example", From: hostile, To: hostile, JID: "alice@localhost", Outcome: "delivered",
 			Proof: "stream management", Part: "xmpp", Listener: "esmtp_listener 127.0.0.1:2525", Node: "N1", Accepted: now.Add(-time.Second), Ended: now, Attempts: 1}},
-		Metrics: []admin.Metric{{Name: "things_total", Labels: []string{"kind"}, Help: hostile, Collect: func(add func(float64, ...string)) { add(7, hostile) }}},
+		Metrics: func() []admin.Metric {
+			return []admin.Metric{{Name: "things_total", Labels: []string{"kind"}, Help: hostile, Collect: func(add func(float64, ...string)) { add(7, hostile) }}}
+		},
 		Config: func(netip.Addr) admin.PeerOptions {
 			return admin.PeerOptions{Local: admin.Operate, Tokens: []admin.Token{{Name: "one", Secret: "right", Role: admin.Operate}}}
 		},
