@@ -9,8 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"mcmt2xmpp/pause"
 )
 
 // pair opens two brokers on one external server, and returns how to restart it.
@@ -177,7 +175,7 @@ func TestStopWhileAsked(t *testing.T) {
 			})
 		}
 		for answered.Load() < 100 {
-			if !pause.For(testContext(t), time.Millisecond) {
+			if !pause(testContext(t), time.Millisecond) {
 				t.Fatal("nothing is answered")
 			}
 		}

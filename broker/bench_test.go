@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -329,7 +327,7 @@ func pipeline(b *testing.B, br *Broker, record []byte) {
 		return out
 	}, ConsumeOptions{})
 	for br.counts[Deliver].acked.Load() < uint64(b.N) { //nolint:gosec // positive
-		if !pause.For(context.Background(), time.Millisecond) {
+		if !pause(context.Background(), time.Millisecond) {
 			return
 		}
 	}

@@ -6,8 +6,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-
-	"mcmt2xmpp/pause"
 )
 
 // Nothing is handed over before Own is ready, an Own that fails is tried again,
@@ -34,11 +32,11 @@ func TestOwn(t *testing.T) {
 		case 2:
 			return nil // not ready either
 		}
-		pause.For(ctx, 50*time.Millisecond) // time to be overtaken by a message
+		pause(ctx, 50*time.Millisecond) // time to be overtaken by a message
 		ready.Store(true)
 		begin()
 		<-ctx.Done()
-		if pause.For(work, 50*time.Millisecond) {
+		if pause(work, 50*time.Millisecond) {
 			ended.Store(true)
 		}
 		return nil

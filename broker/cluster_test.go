@@ -12,8 +12,6 @@ import (
 	"testing"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/rs/zerolog"
 )
@@ -85,7 +83,7 @@ func eventually(t testing.TB, what string, ok func() bool) {
 	t.Helper()
 	ctx := testContext(t)
 	for !ok() {
-		if !pause.For(ctx, 20*time.Millisecond) {
+		if !pause(ctx, 20*time.Millisecond) {
 			t.Fatalf("%s: not within %v", what, patience)
 		}
 	}
@@ -207,12 +205,12 @@ func feed(t testing.TB, b *Broker, stage Stage, routes int) (stop func() map[str
 			route := routeName(i % routes)
 			m := Message{Stage: stage, Route: route, Recipient: "x", ID: fmt.Sprintf("%s-%d", route, stored[route]), Body: []byte("hello")}
 			if err := b.Store(context.Background(), m); err != nil {
-				pause.For(ctx, 50*time.Millisecond) // the same once more
+				pause(ctx, 50*time.Millisecond) // the same once more
 				i--
 				continue
 			}
 			stored[route]++
-			pause.For(ctx, 3*time.Millisecond) // a stream of messages, not a flood
+			pause(ctx, 3*time.Millisecond) // a stream of messages, not a flood
 		}
 	}()
 	var once sync.Once

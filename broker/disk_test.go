@@ -15,7 +15,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
-	"mcmt2xmpp/pause"
 )
 
 const (
@@ -82,7 +81,7 @@ func TestDiskFull(t *testing.T) {
 		}
 		c.inOrder(t)
 		for b.Store(ctx, Message{Stage: Ingest, Route: "r", Body: make([]byte, diskText)}) != nil {
-			if !pause.For(ctx, 10*time.Millisecond) {
+			if !pause(ctx, 10*time.Millisecond) {
 				t.Fatal("the disk is empty and nothing is accepted")
 			}
 		}
@@ -117,7 +116,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			default:
 				t.Error(err)
 			}
-			pause.For(ctx, time.Millisecond)
+			pause(ctx, time.Millisecond)
 			return end.Load()
 		})
 		flows := func(when string) {
@@ -129,7 +128,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 				if n >= want {
 					return
 				}
-				if !pause.For(ctx, 10*time.Millisecond) {
+				if !pause(ctx, 10*time.Millisecond) {
 					t.Fatalf("%s: %d messages have arrived, want %d", when, n, want)
 				}
 			}
@@ -139,7 +138,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			other := filepath.Join(dir, "other")
 			natstest.Fill(t, other)
 			for b.damage() == nil {
-				if !pause.For(ctx, time.Millisecond) {
+				if !pause(ctx, time.Millisecond) {
 					t.Fatal("the disk is full and no write has failed")
 				}
 			}
@@ -148,7 +147,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			}
 			refused := full.Load()
 			for full.Load() < refused+10 {
-				if !pause.For(ctx, time.Millisecond) {
+				if !pause(ctx, time.Millisecond) {
 					t.Fatal("nobody is told that it is full")
 				}
 			}
@@ -164,7 +163,7 @@ func TestDiskFilledByOthers(t *testing.T) {
 			if int64(n) >= total.Load() {
 				break
 			}
-			if !pause.For(ctx, 10*time.Millisecond) {
+			if !pause(ctx, 10*time.Millisecond) {
 				t.Fatalf("%d messages have arrived, want %d", n, total.Load())
 			}
 		}

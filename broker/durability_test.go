@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 )
@@ -205,7 +203,7 @@ func holds(t *testing.T, b *Broker, want map[string]uint64) <-chan struct{} {
 	go func() {
 		defer close(ch)
 		for stream, n := range want {
-			for pause.For(ctx, 5*time.Millisecond) {
+			for pause(ctx, 5*time.Millisecond) {
 				if s, err := b.admin.js.Stream(ctx, stream); err == nil && s.CachedInfo().State.Msgs == n {
 					break
 				}

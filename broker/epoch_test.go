@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
@@ -137,7 +135,7 @@ func emptied(t *testing.T, b *Broker, stream string) <-chan struct{} {
 	ctx := testContext(t)
 	go func() {
 		defer close(ch)
-		for pause.For(ctx, 10*time.Millisecond) {
+		for pause(ctx, 10*time.Millisecond) {
 			s, err := b.admin.js.Stream(ctx, stream)
 			if err == nil && s.CachedInfo().State.Msgs == 0 {
 				return

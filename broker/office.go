@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
@@ -62,7 +60,7 @@ func (o *office) run(ctx context.Context) {
 		switch {
 		case !p.want[o.slice] && o.held:
 			if o.resign(ctx); o.held {
-				pause.For(ctx, soonest)
+				pause(ctx, soonest)
 			}
 		case !p.want[o.slice], !p.free[o.slice]:
 			o.await(ctx, p, nil)
@@ -79,11 +77,11 @@ func (o *office) turn(ctx context.Context, fails int) int {
 		o.held = false
 		o.log.Warn().Err(err).Msg("office lost")
 	case errors.Is(err, errOwned):
-		pause.For(ctx, soonest)
+		pause(ctx, soonest)
 	case err != nil && !errors.Is(err, errExpired) && ctx.Err() == nil:
 		fails++
 		o.log.Warn().Err(err).Msg("office is tried again")
-		pause.For(ctx, soon(fails))
+		pause(ctx, soon(fails))
 		return fails
 	}
 	return 0

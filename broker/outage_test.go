@@ -18,7 +18,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
-	"mcmt2xmpp/pause"
 )
 
 var outages = flag.Int("outages", 1, "how often each test of a cluster makes its outage")
@@ -185,11 +184,11 @@ func (w *world) produce(ctx context.Context, r int) {
 			err := w.b.Store(context.WithoutCancel(ctx), m)
 			w.stored(route, n, err, time.Since(begin))
 			w.resting.RUnlock()
-			if err == nil || r%2 == 1 || !pause.For(ctx, 50*time.Millisecond) {
+			if err == nil || r%2 == 1 || !pause(ctx, 50*time.Millisecond) {
 				break
 			}
 		}
-		pause.For(ctx, pace)
+		pause(ctx, pace)
 	}
 }
 
@@ -256,7 +255,7 @@ func (w *world) drain(ctx context.Context, route string) {
 				w.b.log.Warn().Err(err).Str("route", route).Msg("drain")
 			}
 		}
-		pause.For(ctx, 500*time.Millisecond)
+		pause(ctx, 500*time.Millisecond)
 	}
 }
 

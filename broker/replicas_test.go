@@ -11,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
-	"mcmt2xmpp/pause"
 )
 
 // leadElsewhere moves the leader of a stream away from the server that answers our
@@ -27,7 +26,7 @@ func leadElsewhere(t *testing.T, b *Broker, stream string) {
 		if err == nil {
 			_, err = b.admin.request(ctx, &nats.Msg{Subject: fmt.Sprintf(server.JSApiStreamLeaderStepDownT, stream)}, patience)
 		}
-		if !pause.For(ctx, 200*time.Millisecond) {
+		if !pause(ctx, 200*time.Millisecond) {
 			t.Fatalf("the leader stays: %v", err)
 		}
 	}
@@ -68,7 +67,7 @@ func TestReplicas(t *testing.T) {
 	drainAgain(t, b)
 	await(t, "an empty stage", holds(t, b, map[string]uint64{streamPark: 0}))
 	recorded := 0
-	for recorded < routes*per && pause.For(ctx, 5*time.Millisecond) { // they may not be everywhere yet
+	for recorded < routes*per && pause(ctx, 5*time.Millisecond) { // they may not be everywhere yet
 		rs, err := b.Records(ctx, "", "", time.Time{}, 2*routes*per)
 		if err != nil {
 			t.Fatal(err)
@@ -86,7 +85,7 @@ func TestReplicas(t *testing.T) {
 		t.Fatal(err)
 	}
 	var revived []Peeked
-	for len(revived) == 0 && pause.For(ctx, time.Millisecond) { // it may not be everywhere yet
+	for len(revived) == 0 && pause(ctx, time.Millisecond) { // it may not be everywhere yet
 		if revived, _, err = b.Peek(ctx, Park, "r", 0, 10); err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
-	"mcmt2xmpp/pause"
 )
 
 // A server that is alive and cut off from the others does not keep us: we go to
@@ -39,7 +38,7 @@ func TestMovesOn(t *testing.T) {
 		wg.Go(func() {
 			for i := 10; i < 20; i++ {
 				m := Message{Stage: Ingest, Route: routeName(r), ID: fmt.Sprintf("%s-%d", routeName(r), i)}
-				for b.Store(ctx, m) != nil && pause.For(ctx, 50*time.Millisecond) {
+				for b.Store(ctx, m) != nil && pause(ctx, 50*time.Millisecond) {
 				}
 			}
 		})
@@ -96,7 +95,7 @@ func TestSilence(t *testing.T) {
 	}
 	c.Continue(0)
 	for b.Store(ctx, m) != nil {
-		if !pause.For(ctx, 10*time.Millisecond) {
+		if !pause(ctx, 10*time.Millisecond) {
 			t.Fatal("nothing can be stored any more")
 		}
 	}

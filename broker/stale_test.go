@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/broker/natstest"
-	"mcmt2xmpp/pause"
 )
 
 // A server that is cut off says that what was stored meanwhile is not there. That
@@ -46,7 +45,7 @@ func TestStaleServer(t *testing.T) {
 	c.Isolate(alone)
 	text := pattern(maxInline + 1)
 	for b.Store(ctx, Message{Stage: Ingest, Route: "r", ID: "1", Body: text}) != nil {
-		if !pause.For(ctx, soonest) {
+		if !pause(ctx, soonest) {
 			t.Fatal("nothing can be stored")
 		}
 	}
@@ -72,7 +71,7 @@ func TestStaleServer(t *testing.T) {
 		}
 	}
 	c.Heal()
-	for got == nil && pause.For(ctx, soonest) {
+	for got == nil && pause(ctx, soonest) {
 		f.run(ctx, new(route), []*item{unread})
 	}
 	if !bytes.Equal(got, text) {

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -170,7 +168,7 @@ func (b *Broker) putBatch(ctx context.Context, g *group) error {
 			// failure on the way is an error, and the caller comes back.
 			return b.putRest(ctx, g)
 		case server.JSAtomicPublishTooManyInflight:
-			if try < crowdedTries && pause.For(ctx, crowdedWait) {
+			if try < crowdedTries && pause(ctx, crowdedWait) {
 				continue
 			}
 		}
@@ -290,4 +288,16 @@ func plainAck(data []byte) bool {
 	seq, ok3 := bytes.CutSuffix(rest, []byte("}"))
 	return ok && ok2 && ok3 && len(stream) > 0 && bytes.IndexByte(stream, '"') < 0 && len(seq) > 0 &&
 		!bytes.ContainsFunc(seq, func(r rune) bool { return r < '0' || r > '9' })
+}
+
+// pause waits until d has passed or ctx ends, and reports whether ctx is alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }

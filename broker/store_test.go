@@ -13,8 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
@@ -207,7 +205,7 @@ func TestDiskReserve(t *testing.T) {
 	}
 
 	free.Store(99 * mib)
-	for err == nil && pause.For(ctx, 10*time.Millisecond) {
+	for err == nil && pause(ctx, 10*time.Millisecond) {
 		err = b.Store(ctx, Message{Stage: Mail, Route: "r"})
 	}
 	if !errors.Is(err, ErrFull) || b.Healthy() == nil {
@@ -233,7 +231,7 @@ func TestDiskReserve(t *testing.T) {
 	}
 
 	free.Store(gib)
-	for err != nil && pause.For(ctx, 10*time.Millisecond) {
+	for err != nil && pause(ctx, 10*time.Millisecond) {
 		err = b.Store(ctx, Message{Stage: Mail, Route: "r"})
 	}
 	if err := errors.Join(err, b.Healthy(), enter()); err != nil {
@@ -291,7 +289,7 @@ func TestServerAway(t *testing.T) {
 		wg.Go(func() {
 			for i := 20; i < 40; i++ {
 				m := Message{Stage: Ingest, Route: routeName(r), ID: fmt.Sprintf("%s-%d", routeName(r), i)}
-				for b.Store(ctx, m) != nil && pause.For(ctx, 10*time.Millisecond) {
+				for b.Store(ctx, m) != nil && pause(ctx, 10*time.Millisecond) {
 				}
 			}
 		})

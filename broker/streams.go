@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -140,7 +138,7 @@ func (b *Broker) ensureStream(ctx context.Context, cfg jetstream.StreamConfig) (
 	defer cancel()
 	for {
 		s, err := b.admin.js.CreateOrUpdateStream(ctx, cfg)
-		if !peerOffline(err) || !pause.For(ctx, 500*time.Millisecond) {
+		if !peerOffline(err) || !pause(ctx, 500*time.Millisecond) {
 			return s, err
 		}
 	}

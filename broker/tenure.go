@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/rs/zerolog"
 )
 
@@ -42,14 +40,14 @@ func (t *tenure) run(ctx context.Context) {
 		case ctx.Err() != nil:
 		case errors.Is(err, errOwned):
 			t.log.Debug().Err(err).Msg("slice not taken over")
-			pause.For(ctx, soonest) // who asks for it at once hears the same
+			pause(ctx, soonest) // who asks for it at once hears the same
 			return
 		case errors.Is(err, errExpired):
 			t.log.Debug().Err(err).Msg("slice rests") // once for all slices at a higher level, see heart
 		default:
 			fails++
 			t.log.Warn().Err(err).Msg("slice is tried again")
-			pause.For(ctx, soon(fails))
+			pause(ctx, soon(fails))
 		}
 	}
 	t.giveBack(ctx)
@@ -61,7 +59,7 @@ func (t *tenure) tidy(ctx context.Context) {
 		return
 	}
 	if t.giveBack(ctx); t.held {
-		pause.For(ctx, soonest)
+		pause(ctx, soonest)
 	}
 }
 
@@ -243,7 +241,7 @@ func (t *tenure) pulls(ctx, work context.Context, lose func(error)) {
 			}
 			fails++
 			t.log.Warn().Err(err).Uint64("epoch", t.epoch.number).Msg("slice has to be taken over anew")
-			if !pause.For(ctx, soon(fails)) {
+			if !pause(ctx, soon(fails)) {
 				return
 			}
 			if err = t.take(ctx); err == nil {

@@ -8,8 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"github.com/nats-io/nats.go/jetstream"
 )
 
@@ -26,7 +24,7 @@ func (b *Broker) watchLeases(ctx context.Context, first func()) {
 			fails = 1
 		}
 		b.log.Debug().Err(err).Msg("watch of the leases begins again")
-		pause.For(ctx, soon(fails))
+		pause(ctx, soon(fails))
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 	"mcmt2xmpp/gateway/admin"
 	"mcmt2xmpp/gateway/app"
 	"mcmt2xmpp/gateway/config"
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -59,7 +59,7 @@ func (t *target) with(ctx context.Context, fresh bool, do func(context.Context, 
 		if !errors.Is(err, broker.ErrInUse) || time.Now().After(deadline) {
 			return err
 		}
-		if !pause.For(ctx, 100*time.Millisecond) {
+		if !backoff.Wait(ctx, 100*time.Millisecond) {
 			return ctx.Err()
 		}
 	}

@@ -14,7 +14,7 @@ import (
 // layers is the import rule of the design: a package imports only packages of
 // lower layers, never of its own.
 var layers = [][]string{
-	{"xmpp/jid", "xmpp/xmlwire", "mcmt", "xmpp", "pause"},
+	{"xmpp/jid", "xmpp/xmlwire", "mcmt", "xmpp"},
 	{"xmpp/stanza", "xmpp/sasl", "xmpp/dialback", "xmpp/dns", "xmpp/certificate", "xmpp/backoff"},
 	{"xmpp/stream", "xmpp/roster", "filters", "broker"},
 	{"xmpp/router", "xmpp/ping", "xmpp/xmpplog", "mcmt/smtpd", "mcmt/httpd", "mcmt/relay"},

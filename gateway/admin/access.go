@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // PeerOptions are what holds for a peer. The zero value lets nobody in.
@@ -162,7 +162,7 @@ func (s *Server) turnAway(w http.ResponseWriter, r *http.Request, peer netip.Add
 	s.counts.denied(d)
 	if d.token {
 		s.o.Log.Warn().Str("peer", caller{addr: peer}.address()).Str("method", r.Method).Str("path", r.URL.Path).Msg("wrong token")
-		if !pause.For(r.Context(), d.wait) {
+		if !backoff.Wait(r.Context(), d.wait) {
 			return // nobody waits for the answer
 		}
 	}

@@ -31,7 +31,7 @@ import (
 	"mcmt2xmpp/mcmt/httpd"
 	"mcmt2xmpp/mcmt/relay"
 	"mcmt2xmpp/mcmt/smtpd"
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/c2s"
 	"mcmt2xmpp/xmpp/component"
 	"mcmt2xmpp/xmpp/gateway"
@@ -244,7 +244,7 @@ func (a *App) openBroker(ctx context.Context) (*broker.Broker, error) {
 		if !errors.Is(err, broker.ErrInUse) {
 			return b, err
 		}
-		if !pause.For(ctx, 100*time.Millisecond) {
+		if !backoff.Wait(ctx, 100*time.Millisecond) {
 			return nil, err
 		}
 	}

@@ -15,7 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -408,7 +408,7 @@ func (b *bench) pace(ctx context.Context, i, n int, start time.Time, rate float6
 	offset := time.Duration(float64(i) / rate * float64(time.Second))
 	for k := range n {
 		due := start.Add(offset + time.Duration(k)*every)
-		if !pause.For(ctx, time.Until(due)) {
+		if !backoff.Wait(ctx, time.Until(due)) {
 			return context.Cause(ctx)
 		}
 		if time.Since(due) > time.Second {

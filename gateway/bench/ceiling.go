@@ -11,7 +11,7 @@ import (
 	"time"
 
 	"mcmt2xmpp/broker"
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // Ceilings measures what the broker alone does with messages as large as those of o, in
@@ -78,7 +78,7 @@ func copyRate(ctx context.Context, o Options, dir string, always bool, n int, wh
 			return float64(n) / time.Since(start).Seconds(), nil
 		}
 		o.Progress(what, float64(arrived)/float64(n))
-		pause.For(ctx, time.Millisecond)
+		backoff.Wait(ctx, time.Millisecond)
 	}
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/store"
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // orderSubject is where the process that sends events hears from operators.
@@ -116,7 +116,7 @@ func (e *Events) answerOrders(ctx context.Context) (wait func()) {
 				return
 			}
 			e.o.Log.Warn().Err(err).Msg("operators cannot be answered now")
-			pause.For(ctx, time.Second)
+			backoff.Wait(ctx, time.Second)
 		}
 	})
 	return answering.Wait

@@ -10,7 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
 )
@@ -248,7 +248,7 @@ func (s *Rosters) write(ctx context.Context, user jid.JID, key string, r *roster
 // somebody else, so that of several processes one after the other gets through.
 func stepBack(ctx context.Context, attempt int) error {
 	most := min(time.Millisecond<<attempt, 64*time.Millisecond)
-	pause.For(ctx, rand.N(most)) //nolint:gosec // chance, no secret
+	backoff.Wait(ctx, rand.N(most)) //nolint:gosec // chance, no secret
 	return ctx.Err()
 }
 

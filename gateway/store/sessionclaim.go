@@ -9,7 +9,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/router"
 )
@@ -155,7 +155,7 @@ func (r *Sessions) writer(ctx context.Context) {
 		if ctx.Err() == nil && !r.stats.broken.Swap(true) {
 			r.o.Report(fmt.Errorf("sessions are not known to other processes: %w", err))
 		}
-		if !pause.For(ctx, r.o.times.retry) {
+		if !backoff.Wait(ctx, r.o.times.retry) {
 			return
 		}
 	}

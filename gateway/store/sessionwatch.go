@@ -8,7 +8,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -49,7 +49,7 @@ func (r *Sessions) watch(ctx context.Context) {
 		if !errors.Is(err, errReconnected) {
 			r.o.Report(fmt.Errorf("sessions of other processes stay as they were: %w", err))
 		}
-		pause.For(ctx, r.o.times.retry)
+		backoff.Wait(ctx, r.o.times.retry)
 	}
 }
 

@@ -7,7 +7,7 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -20,7 +20,7 @@ func persist(ctx context.Context, follow func(context.Context) error, report fun
 		if err := follow(ctx); err != nil && ctx.Err() == nil {
 			report(err)
 		}
-		pause.For(ctx, watchAgain)
+		backoff.Wait(ctx, watchAgain)
 	}
 }
 

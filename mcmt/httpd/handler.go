@@ -12,7 +12,6 @@ import (
 	"github.com/rs/zerolog"
 
 	"mcmt2xmpp/mcmt"
-	"mcmt2xmpp/pause"
 )
 
 // exchange is one request while it is answered. It belongs to the goroutine
@@ -222,7 +221,7 @@ func (x *exchange) writable(d time.Duration) {
 func (s *Server) fail(x *exchange, err error) {
 	p := asProblem(err)
 	s.count(p)
-	pause.For(x.r.Context(), p.delay) // nothing is held meanwhile that others wait for
+	pause(x.r.Context(), p.delay) // nothing is held meanwhile that others wait for
 	x.writable(s.opt.WriteTimeout)
 	if x.size == 0 && x.r.Header.Get("Expect") != "" {
 		// net/http closes this connection, but would first wait for the body
@@ -284,4 +283,16 @@ func (s *Server) logMessage(x *exchange, msg *message, res result) {
 	}
 	e.Str("from", msg.from).Int("rcpts", len(msg.to)).Int("refused", res.refused()).
 		Int("status", status).Str("outcome", outcome).Msg("message")
+}
+
+// pause waits until d has passed or ctx ends, and reports whether ctx is alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -6,8 +6,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
-
-	"mcmt2xmpp/pause"
+	"time"
 
 	"github.com/emersion/go-sasl"
 	"github.com/emersion/go-smtp"
@@ -156,7 +155,7 @@ func (s *session) authFailed(mechanism string, err error) error {
 		if guess.Refused {
 			s.srv.count.limitGuess.Add(1)
 		}
-		pause.For(s.soft, guess.Delay)
+		pause(s.soft, guess.Delay)
 	}
 	if temporary(err) {
 		return &smtp.SMTPError{Code: 454, EnhancedCode: smtp.EnhancedCode{4, 7, 0}, Message: "temporary authentication failure"}
@@ -205,4 +204,16 @@ func (l *loginExchange) Next(response []byte) (challenge []byte, done bool, err 
 		return nil, false, errors.New("login: plain wants more than name and password")
 	}
 	return nil, done, err
+}
+
+// pause waits until d has passed or ctx ends, and reports whether ctx is alive.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -9,8 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"mcmt2xmpp/pause"
-
 	"golang.org/x/sync/semaphore"
 )
 
@@ -96,7 +94,7 @@ func (s *Server) accept(soft, hard context.Context, l net.Listener, sessions *sy
 			// Out of file descriptors, as a rule: wait for some session to end.
 			delay = min(max(2*delay, 5*time.Millisecond), time.Second)
 			s.opt.Log.Warn().Err(err).Dur("pause", delay).Msg("accept")
-			pause.For(soft, delay)
+			pause(soft, delay)
 			continue
 		}
 		delay = 0

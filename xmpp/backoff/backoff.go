@@ -1,8 +1,9 @@
 // Package backoff says how long to wait before something is tried again that has failed
-// (RFC 6120 §3.3 for streams).
+// (RFC 6120 §3.3 for streams), and waits as whoever may have to stop has to.
 package backoff
 
 import (
+	"context"
 	"math/rand/v2"
 	"time"
 )
@@ -17,4 +18,20 @@ func Pause(first, longest time.Duration, failures int) time.Duration {
 		d = max(first, 0) << n
 	}
 	return d - rand.N(d/5+1)
+}
+
+// Wait waits until d has passed or ctx ends, and reports whether ctx is alive. A d of zero
+// or less is no wait.
+func Wait(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return ctx.Err() == nil
+	case <-ctx.Done():
+		return false
+	}
 }

@@ -6,7 +6,7 @@ import (
 	"os"
 	"time"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // Rate is so many in so much time, and as many at once. The zero value is no bound.
@@ -62,7 +62,7 @@ func (s *Stream) hold(ctx context.Context, d time.Duration, deadline time.Time) 
 	if !deadline.IsZero() && time.Until(deadline) < d {
 		d, late = time.Until(deadline), true
 	}
-	if !pause.For(ctx, d) {
+	if !backoff.Wait(ctx, d) {
 		return context.Cause(ctx)
 	}
 	if late {

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"mcmt2xmpp/pause"
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/sasl"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -196,7 +196,7 @@ func (f *SASL) challenge(ctx context.Context, s *Stream, p profile, challenge []
 // refuse answers <failure/> (§6.4.5).
 func (f *SASL) refuse(ctx context.Context, s *Stream, p profile, mechanism string, why *sasl.Failure) error {
 	if f.Failed != nil {
-		if !pause.For(ctx, f.Failed(mechanism, why)) {
+		if !backoff.Wait(ctx, f.Failed(mechanism, why)) {
 			return context.Cause(ctx)
 		}
 	}

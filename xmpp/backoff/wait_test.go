@@ -1,4 +1,4 @@
-package pause
+package backoff
 
 import (
 	"context"
@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// TestFor: it waits for as long as it is told, and no longer than ctx lives.
-func TestFor(t *testing.T) {
+// TestWait: it waits for as long as it is told, and no longer than ctx lives.
+func TestWait(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
 		d, life time.Duration // life of ctx; zero: it has ended
@@ -28,7 +28,7 @@ func TestFor(t *testing.T) {
 				ctx, cancel := context.WithTimeout(t.Context(), tc.life)
 				defer cancel()
 				start := time.Now()
-				if alive := For(ctx, tc.d); alive != tc.alive {
+				if alive := Wait(ctx, tc.d); alive != tc.alive {
 					t.Errorf("reports %t", alive)
 				}
 				if took := time.Since(start); took != tc.want { // of the bubble's clock
