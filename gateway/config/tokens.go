@@ -36,38 +36,79 @@ func (p *parser) checkText() bool {
 	return true
 }
 
-// lex splits the text. It cannot fail: the rules take every character. It does so line by
-// line, as nothing but white space goes on in the next: at each token an expression clears
-// memory for all that is left of the text, up to 32 KiB each time.
+// lex splits the text. It cannot fail: the rules take every character.
 func (p *parser) lex() {
-	offset, left := 0, p.src.text
-	for line, more := 0, true; more; line++ {
-		var text string
-		text, left, more = strings.Cut(left, "\n")
-		for _, t := range consume(text) {
-			if t.Type == tokComment || t.Type == tokBlank || t.EOF() && more {
-				continue
-			}
-			t.Pos.Line += line
-			t.Pos.Offset += offset
-			p.tokens = append(p.tokens, t)
+	pos := lexer.Position{Line: 1, Column: 1}
+	for rest := p.src.text; rest != ""; {
+		kind, n := scan(rest)
+		value := rest[:n]
+		if kind != tokComment && kind != tokBlank {
+			p.tokens = append(p.tokens, lexer.Token{Type: kind, Value: value, Pos: pos})
 		}
-		offset += len(text) + 1
+		pos.Advance(value)
+		rest = rest[n:]
 	}
+	p.tokens = append(p.tokens, lexer.EOFToken(pos))
 	p.broken = len(p.tokens)
 }
 
-// consume takes a text apart.
-func consume(text string) []lexer.Token {
-	lex, err := language.LexString("", text)
-	if err != nil {
-		panic(err)
+// scan returns what the rules of language find at the beginning of a text, and its length.
+// It stands beside them as they are expressions, which are tried one after the other and
+// clear memory, up to 32 KiB, each time.
+func scan(text string) (kind lexer.TokenType, n int) {
+	const blank, stop = " \t\n\f\r", " \t\n\f\r#\"'={}[](),"
+	first := text[:1]
+	switch {
+	case first == "#":
+		return tokComment, lineOf(text)
+	case strings.Contains(blank, first):
+		return tokBlank, len(text) - len(strings.TrimLeft(text, blank))
+	case first == `"`:
+		if n := stringOf(text); n > 0 {
+			return tokString, n
+		}
+		return tokUnclosed, lineOf(text)
+	case first == "'":
+		if n := 1 + strings.IndexAny(text[1:], "'\n"); n > 0 && text[n] == '\'' {
+			return tokQuoted, n + 1
+		}
+		return tokUnclosed, lineOf(text)
+	case strings.Contains(stop, first):
+		return tokPunct, 1
 	}
-	all, err := lexer.ConsumeAll(lex)
-	if err != nil {
-		panic(err)
+	if n = strings.IndexAny(text, stop); n < 0 {
+		n = len(text)
 	}
-	return all
+	if slash := strings.IndexByte(text[:n], '/'); slash >= 0 {
+		return tokSlashed, n
+	}
+	return tokWord, n
+}
+
+// lineOf is the length of the first line.
+func lineOf(text string) int {
+	if n := strings.IndexByte(text, '\n'); n >= 0 {
+		return n
+	}
+	return len(text)
+}
+
+// stringOf is the length of the string that a text begins with; zero: it is not closed on
+// its line.
+func stringOf(text string) int {
+	for i := 1; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			return i + 1
+		case '\n':
+			return 0
+		case '\\':
+			if i++; i < len(text) && text[i] == '\n' {
+				return 0
+			}
+		}
+	}
+	return 0
 }
 
 // checkTokens reports tokens that are in no file that is right.

@@ -3,18 +3,17 @@ package config
 import (
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	"github.com/alecthomas/participle/v2/lexer"
 )
 
-// TestLexByLine: a text that is taken apart line by line has the tokens, at the places,
-// that it has as a whole.
-func TestLexByLine(t *testing.T) {
-	t.Parallel()
-	texts := []string{"", "\n", "\n\n", "a", "a\n", "a = 1\r\n\tb = \"c\nd\"\n", "é 'ü\n' # \"\n//x /\n", "a \"x\\\n\" }"}
+// texts are configurations, good and bad.
+func texts(t testing.TB) []string {
+	t.Helper()
+	all := []string{
+		"", "\n", "\n\n", "a", "a\n", "a = 1\r\n\tb = \"c\nd\"\n", "é 'ü\n' # \"\n//x /\n", "a \"x\\\n\" }", `"\`, `"\""`, `"\\"x`, "'", "''x", "a/b'c'", "\f\v\u00a0",
+	}
 	for _, dir := range []string{"testdata/bad", "../../deploy/examples", "."} {
 		files, err := filepath.Glob(filepath.Join(dir, "*.conf"))
 		if err != nil || len(files) == 0 {
@@ -25,21 +24,43 @@ func TestLexByLine(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			texts = append(texts, string(text))
+			all = append(all, string(text))
 		}
 	}
-	for _, text := range texts {
-		p := &parser{src: &source{text: text}}
+	return all
+}
+
+// FuzzLex: a text is taken apart as the rules of the language say.
+func FuzzLex(f *testing.F) {
+	for _, text := range texts(f) {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		p := &parser{report: newReport(), src: newSource("x", "", text)}
+		if !p.checkText() {
+			return
+		}
 		p.lex()
-		want := slices.DeleteFunc(consume(text), func(t lexer.Token) bool { return t.Type == tokComment || t.Type == tokBlank })
-		if !slices.Equal(p.tokens, want) {
-			for i := range min(len(want), len(p.tokens)) {
-				if p.tokens[i] != want[i] {
-					t.Errorf("%.60q: token %d is %#v, want %#v", text, i, p.tokens[i], want[i])
-					break
-				}
-			}
-			t.Errorf("%.60q: %d tokens, want %d", strings.TrimSpace(text), len(p.tokens), len(want))
+		lex, err := language.LexString("", p.src.text)
+		if err != nil {
+			t.Fatal(err)
 		}
-	}
+		want, err := lexer.ConsumeAll(lex)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := p.tokens
+		for _, w := range want {
+			if w.Type == tokComment || w.Type == tokBlank {
+				continue
+			}
+			if len(got) == 0 || got[0] != w {
+				t.Fatalf("%q: want %#v, left are %#v", text, w, got[:min(len(got), 1)])
+			}
+			got = got[1:]
+		}
+		if len(got) > 0 {
+			t.Errorf("%q: more than there is: %#v", text, got)
+		}
+	})
 }
