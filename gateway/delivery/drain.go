@@ -108,7 +108,11 @@ func (dl *Delivery) pop(o *owned) (_ *route, due bool) {
 func (dl *Delivery) drain(ctx, work context.Context, name string, due bool) {
 	rt := dl.lock(name)
 	defer dl.unlock(rt)
-	if ctx.Err() != nil || rt.parked.Load() == 0 || rt.unsure {
+	if ctx.Err() != nil || rt.parked.Load() == 0 {
+		return
+	}
+	if rt.unsure { // the messages that come first are parked again before
+		dl.rest(rt, retry)
 		return
 	}
 	dl.warn(work, rt)

@@ -42,7 +42,7 @@ func (dl *Delivery) Handle(ctx context.Context, ds []*broker.Delivery) []broker.
 		reason, tried = err.Error(), err != errThrottled
 	}
 	parked := dl.parkAll(ctx, rt, ds, reason, tried)
-	if !waiting && len(parked) > 0 && rt.parked.Load() > 0 { // not all of them were filtered
+	if !waiting && rt.parked.Load() > 0 { // or may be: nothing else would bring it into the schedule
 		dl.putOff(rt, reason)
 	}
 	if dl.reachableLocally(rt) {

@@ -120,6 +120,40 @@ func TestUnsureStore(t *testing.T) {
 	}
 }
 
+// TestUnsureScheduled: a route of which it is not known whether something waits is tried
+// again by itself, as nobody may ever wake it.
+func TestUnsureScheduled(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var broken atomic.Bool
+	broken.Store(true)
+	w.hooks.store = func(msgs []broker.Message, store func() error) error {
+		if msgs[0].Stage == broker.Park && broken.Load() {
+			return fmt.Errorf("store: %w", broker.ErrUnavailable)
+		}
+		return store()
+	}
+	scheduled := func(when string) {
+		t.Helper()
+		eventually(t, "in the schedule "+when, func() bool {
+			w.dl.mu.Lock()
+			defer w.dl.mu.Unlock()
+			rt := w.dl.routes[alice.String()]
+			return rt != nil && rt.place > 0 && rt.Next.After(time.Now())
+		})
+	}
+	ids := w.put(alice, 1)
+	w.run()
+	scheduled("after the failure")
+	w.due()
+	scheduled("though it could not be tried")
+	broken.Store(false)
+	w.events.wait(t, trace.Deferred, 1)
+	scheduled("once it is parked")
+	w.login("alice@localhost/a").expect(t, ids)
+	w.idle()
+}
+
 // TestParkFull: a store that is full keeps the messages where they are, and
 // nothing is lost or counted as parked.
 func TestParkFull(t *testing.T) {
