@@ -44,6 +44,9 @@ type chromium struct {
 // the page, for one what the page's own security policy forbids, fails the test.
 func openChromium(t *testing.T, url string, set ...chromedp.Action[chromedp.Void]) *chromium {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("a browser is slow, and sees nothing else of races than other clients")
+	}
 	path := peer(t, "chromium", "chromium")
 	ctx, cancel := chromedp.NewExecAllocator(t.Context(), append(slices.Clone(chromedp.DefaultExecAllocatorOptions[:]),
 		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.Flag("disable-dev-shm-usage", true))...)

@@ -307,7 +307,7 @@ func TestHalfDeadManaged(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			addr, v := w.listen(time.Second)
+			addr, v := w.listen(3 * time.Second)
 			way := newOneWay(t, addr)
 			half := dial(t, way.addr, "alice@localhost/a", nil)
 			begun, stored := make(chan struct{}), make(chan struct{})
