@@ -106,9 +106,29 @@ func (s *Server) Start() {
 	}
 }
 
-// Stop asks the server to end, and waits for it. Connections to it end, too.
+// envelopeID is that of a mail whose delivery succeeded, in the log.
+var envelopeID = regexp.MustCompile(`evpid=([0-9a-f]{16}) .* result=Ok`)
+
+// settled says whether what was delivered is out of the server's queue.
+func (s *Server) settled() bool {
+	for _, m := range envelopeID.FindAllStringSubmatch(s.run.log.text(), -1) {
+		// Under the beginning of the id of the message, and that.
+		if _, err := os.Stat(filepath.Join(s.dir, "spool", "smtpd", "queue", m[1][:2], m[1][:8], m[1])); err == nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Stop asks the server to end, and waits for it. Connections to it end, too. What was
+// delivered is taken out of its queue before: it would be delivered again.
 func (s *Server) Stop() {
 	s.t.Helper()
+	for end := time.Now().Add(Patience); !s.settled(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			s.t.Fatal("OpenSMTPD: what was delivered stays in its queue")
+		}
+	}
 	if err := s.run.stop(); err != nil {
 		s.t.Fatalf("OpenSMTPD: %v", err)
 	}
