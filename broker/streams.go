@@ -54,8 +54,8 @@ func streamOf(s Stage) string {
 var queues = []Stage{Ingest, Deliver, Park, Mail}
 
 // The journal: how long the record of a finished message can be looked up where the
-// options do not say, and how many messages it has at most. Each message has a subject of its own, of which
-// the server keeps an index in memory: 100 bytes, and 250 while what is near it in
+// options do not say, and how many messages it has at most. Each message has a subject
+// of its own, of which the server keeps an index in memory: 100 bytes, and 250 while what is near it in
 // the file was in use within two minutes. So their number is bounded beside the
 // bytes: 52 MiB of memory for the 209,715 of a store of 8 GiB, were each record to
 // go by itself (measured: 57 MiB for 200,000 just written, 20 later). Bundles hold

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"mcmt2xmpp/xmpp/backoff"
 	"mcmt2xmpp/xmpp/jid"
 )
 
@@ -93,9 +94,7 @@ func (c adminClient) importPatiently(ctx context.Context, r rosterRecord) (conta
 		if !ok || refused.status != http.StatusTooManyRequests || refused.again <= 0 || refused.again > maxAgain {
 			return contacts, err
 		}
-		select {
-		case <-time.After(refused.again):
-		case <-ctx.Done():
+		if !backoff.Wait(ctx, refused.again) {
 			return 0, ctx.Err()
 		}
 	}

@@ -363,6 +363,30 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// loopback is a listener on a port that is free.
+func loopback(t *testing.T) net.Listener {
+	t.Helper()
+	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// serving has srv serve l until stop; wait waits for its end.
+func serving(t *testing.T, srv *Server, l net.Listener) (stop, wait func()) {
+	t.Helper()
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ctx, l) }()
+	return stop, func() {
+		t.Helper()
+		if err := <-done; err != nil {
+			t.Errorf("serve: %v", err)
+		}
+	}
+}
+
 // TestServe: a request that runs when the end comes is answered, a connection too
 // many is closed, and a Unix socket needs no token.
 func TestServe(t *testing.T) {
@@ -379,9 +403,7 @@ func TestServe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, l) }()
+	stop, wait := serving(t, srv, l)
 	client := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{DisableKeepAlives: true,
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
@@ -410,17 +432,12 @@ func TestServe(t *testing.T) {
 	if got := <-answer; got != "ready\n" {
 		t.Errorf("the request that ran was answered %q", got)
 	}
-	if err := <-done; err != nil {
-		t.Errorf("serve: %v", err)
-	}
+	wait()
 }
 
 func TestServeFails(t *testing.T) {
 	t.Parallel()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	l := loopback(t)
 	_ = l.Close()
 	srv := New(Options{})
 	defer srv.Close()
@@ -433,13 +450,8 @@ func TestHeaderBounded(t *testing.T) {
 	t.Parallel()
 	srv := New(Options{})
 	defer srv.Close()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, l) }()
+	l := loopback(t)
+	stop, wait := serving(t, srv, l)
 	conn, err := net.Dial("tcp", l.Addr().String())
 	if err != nil {
 		t.Fatal(err)
@@ -453,9 +465,7 @@ func TestHeaderBounded(t *testing.T) {
 	}
 	_ = conn.Close()
 	stop()
-	if err := <-done; err != nil {
-		t.Error(err)
-	}
+	wait()
 }
 
 // TestEmptyToken: an empty token in the configuration opens nothing.

@@ -255,12 +255,9 @@ func stamp(t time.Time) string { return t.Local().Format("2006-01-02 15:04:05.00
 type row struct{ Name, Help, Labels, Value string }
 
 // rows are the parts' own numbers, in the order in which they are listed.
-func rows(metrics func() []Metric) []row {
-	if metrics == nil {
-		return nil
-	}
+func rows(metrics []Metric) []row {
 	var all []row
-	for _, m := range metrics() {
+	for _, m := range metrics {
 		m.Collect(func(value float64, labels ...string) {
 			all = append(all, row{strings.ReplaceAll(m.Name, "_", " "), m.Help, strings.Join(labels, ", "),
 				strconv.FormatFloat(value, 'f', -1, 64)})

@@ -111,7 +111,7 @@ func (s *Server) view(ctx context.Context) (*view, error) {
 
 // compute asks all parts.
 func (s *Server) compute(ctx context.Context) *view {
-	v := &view{Live: Live{Time: time.Now(), NotReady: s.missing(), Flow: s.flow.report()}, Version: s.o.Version, Rows: rows(s.o.Metrics)}
+	v := &view{Live: Live{Time: time.Now(), NotReady: s.missing(), Flow: s.flow.report()}, Version: s.o.Version, Rows: rows(s.o.Metrics())}
 	if o := s.o.Overview; o != nil {
 		counts := o.Sessions()
 		v.Sessions, v.Backlog, v.Queue = &counts, o.Backlog(), s.waiting(ctx, v.Time)

@@ -263,9 +263,7 @@ func TestLiveLasts(t *testing.T) {
 		srv := New(Options{})
 		defer srv.Close()
 		l := newPipeListener()
-		ctx, stop := context.WithCancel(t.Context())
-		done := make(chan error, 1)
-		go func() { done <- srv.Serve(ctx, l) }()
+		stop, wait := serving(t, srv, l)
 		ours, theirs := net.Pipe()
 		l.conns <- theirs
 		if _, err := io.WriteString(ours, "GET /v1/live HTTP/1.1\r\nHost: localhost\r\n\r\n"); err != nil {
@@ -287,9 +285,7 @@ func TestLiveLasts(t *testing.T) {
 		}
 		_ = ours.Close()
 		stop()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
+		wait()
 	})
 }
 
@@ -299,13 +295,8 @@ func TestLiveStops(t *testing.T) {
 	t.Parallel()
 	srv := New(Options{})
 	defer srv.Close()
-	l, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(t.Context())
-	done := make(chan error, 1)
-	go func() { done <- srv.Serve(ctx, l) }()
+	l := loopback(t)
+	stop, wait := serving(t, srv, l)
 	proxy := httptest.NewServer(httputil.NewSingleHostReverseProxy(&url.URL{Scheme: "http", Host: l.Addr().String()}))
 	defer proxy.Close()
 	resp, err := http.Get(proxy.URL + "/v1/live")
@@ -322,9 +313,7 @@ func TestLiveStops(t *testing.T) {
 	if err != nil || !strings.HasSuffix(string(rest), "\n\n") {
 		t.Errorf("broken off with %v: %.100q", err, rest)
 	}
-	if err := <-done; err != nil {
-		t.Errorf("serve: %v", err)
-	}
+	wait()
 }
 
 func TestByDomain(t *testing.T) {

@@ -67,7 +67,7 @@ func (s *Server) metrics() http.HandlerFunc {
 	return promhttp.HandlerFor(s.numbers, promhttp.HandlerOpts{ErrorLog: promLog{s.o.Log}}).ServeHTTP
 }
 
-// partCollector reads the parts' numbers at each scrape; nil: there are none.
+// partCollector reads the parts' numbers at each scrape.
 type partCollector func() []Metric
 
 // Describe sends nothing: the families are known only when they are read, which
@@ -76,9 +76,6 @@ func (partCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect reads every number once.
 func (c partCollector) Collect(out chan<- prometheus.Metric) {
-	if c == nil {
-		return
-	}
 	for _, m := range c() {
 		desc := prometheus.NewDesc(prefix+m.Name, m.Help, m.Labels, nil)
 		kind := prometheus.CounterValue

@@ -76,7 +76,6 @@ var pathDocs = map[string]string{
 	"jid":    "bare JID of an account, user@domain",
 	"id":     "queue id, Message-ID, stanza id, or bare JID of a recipient",
 	"domain": "domain of a server",
-	"file":   "name of the file",
 	"call":   "NAME:retry or NAME:replay, where NAME is that of a webhook",
 }
 

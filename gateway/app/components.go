@@ -67,12 +67,7 @@ func (a *App) linkMetrics() []admin.Metric {
 		}
 	}
 	return []admin.Metric{
-		each("link_up", "Whether stanzas can be sent by a link.", true, func(l *link.Link) float64 {
-			if l.Ready() {
-				return 1
-			}
-			return 0
-		}),
+		each("link_up", "Whether stanzas can be sent by a link.", true, func(l *link.Link) float64 { return flag(l.Ready()) }),
 		each("link_connects_total", "Streams of a link that became ready.", false, func(l *link.Link) float64 { return float64(l.Stats().Connects) }),
 		each("link_failures_total", "Streams of a link that did not, or broke.", false, func(l *link.Link) float64 { return float64(l.Stats().Failures) }),
 		each("link_sent_total", "Stanzas sent by a link.", false, func(l *link.Link) float64 { return float64(l.Stats().Sent) }),

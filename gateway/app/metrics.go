@@ -139,15 +139,17 @@ func (a *App) pipelineMetrics() []admin.Metric {
 	}
 }
 
+// clientStats is what all listeners for clients count together.
+func (a *App) clientStats() (t c2s.Stats) {
+	for _, srv := range a.clients {
+		t.Add(srv.Stats())
+	}
+	return t
+}
+
 func (a *App) sessionMetrics() []admin.Metric {
 	sum := func(read func(c2s.Stats) float64) func(add) {
-		return func(add add) {
-			total := 0.0
-			for _, s := range a.clients {
-				total += read(s.Stats())
-			}
-			add(total)
-		}
+		return func(add add) { add(read(a.clientStats())) }
 	}
 	return []admin.Metric{
 		{Name: "xmpp_connections", Help: "Open client connections.", Gauge: true, Collect: sum(func(s c2s.Stats) float64 { return float64(s.Open) })},
@@ -156,13 +158,7 @@ func (a *App) sessionMetrics() []admin.Metric {
 		{Name: "xmpp_held_total", Help: "Presence and chat states held back while nobody looked at the client.",
 			Collect: sum(func(s c2s.Stats) float64 { return float64(s.Held) })},
 		{Name: "xmpp_resumptions_total", Help: "Sessions resumed, resumptions refused, and sessions that ended waiting for one.", Labels: []string{"outcome"}, Collect: func(add add) {
-			var t c2s.Stats
-			for _, srv := range a.clients {
-				s := srv.Stats()
-				t.Resumed += s.Resumed
-				t.ResumeFailed += s.ResumeFailed
-				t.Expired += s.Expired
-			}
+			t := a.clientStats()
 			add(float64(t.Resumed), "resumed")
 			add(float64(t.ResumeFailed), "failed")
 			add(float64(t.Expired), "expired")
@@ -172,16 +168,7 @@ func (a *App) sessionMetrics() []admin.Metric {
 		{Name: "xmpp_received_stanzas_total", Help: "Stanzas from clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Received) })},
 		{Name: "xmpp_sent_stanzas_total", Help: "Stanzas to clients.", Collect: sum(func(s c2s.Stats) float64 { return float64(s.Sent) })},
 		{Name: "xmpp_limits_total", Help: "Times that clients hit a limit; for rate the pauses of those that sent too fast, for failed_logins those that were not tried.", Labels: []string{"limit"}, Collect: func(add add) {
-			var t c2s.Stats
-			for _, srv := range a.clients {
-				s := srv.Stats()
-				t.PerAddress += s.PerAddress
-				t.TooLarge += s.TooLarge
-				t.TooSlow += s.TooSlow
-				t.Timeouts += s.Timeouts
-				t.Throttled += s.Throttled
-				t.Guarded += s.Guarded
-			}
+			t := a.clientStats()
 			add(float64(t.PerAddress), "per_address")
 			add(float64(t.TooLarge), "too_large")
 			add(float64(t.TooSlow), "too_slow")
@@ -193,18 +180,21 @@ func (a *App) sessionMetrics() []admin.Metric {
 	}
 }
 
-func (a *App) smtpMetrics() []admin.Metric {
-	by := func(values func(smtpd.Stats, add)) func(add) {
-		return func(add add) {
-			sums := make(map[string]float64)
-			for _, srv := range a.smtp {
-				values(srv.Stats(), func(v float64, labels ...string) { sums[labels[0]] += v })
-			}
-			for label, v := range sums {
-				add(v, label)
-			}
+// summed adds up by its label what several servers count; without any there is nothing.
+func summed[S any, T interface{ Stats() S }](servers []T, values func(S, add)) func(add) {
+	return func(add add) {
+		sums := make(map[string]float64)
+		for _, srv := range servers {
+			values(srv.Stats(), func(v float64, labels ...string) { sums[labels[0]] += v })
+		}
+		for label, v := range sums {
+			add(v, label)
 		}
 	}
+}
+
+func (a *App) smtpMetrics() []admin.Metric {
+	by := func(values func(smtpd.Stats, add)) func(add) { return summed(a.smtp, values) }
 	return []admin.Metric{
 		{Name: "smtp_messages_total", Help: "Messages over SMTP by the answer to their data.", Labels: []string{"outcome"}, Collect: by(func(s smtpd.Stats, add add) {
 			add(float64(s.Accepted), "accepted")
@@ -266,26 +256,15 @@ func (a *App) httpMetrics() []admin.Metric {
 // adminMetrics are those of whom the admin HTTP turns away.
 func (a *App) adminMetrics() []admin.Metric {
 	return []admin.Metric{
-		{Name: "admin_refused_total", Help: "Requests that the admin HTTP turned away, by why; for failed_logins those whose token was not tried after too many wrong ones, for rate those over request_rate, for connections the connections over their number.", Labels: []string{"why"}, Collect: func(add add) {
-			var t admin.Stats
-			for _, srv := range a.admin {
-				s := srv.Stats()
-				t.NoToken += s.NoToken
-				t.WrongTokens += s.WrongTokens
-				t.Guarded += s.Guarded
-				t.Throttled += s.Throttled
-				t.Forbidden += s.Forbidden
-				t.OtherSites += s.OtherSites
-				t.OverLimit += s.OverLimit
-			}
-			add(float64(t.NoToken), "no_token")
-			add(float64(t.WrongTokens), "wrong_token")
-			add(float64(t.Guarded), "failed_logins")
-			add(float64(t.Throttled), "rate")
-			add(float64(t.Forbidden), "role")
-			add(float64(t.OtherSites), "other_site")
-			add(float64(t.OverLimit), "connections")
-		}},
+		{Name: "admin_refused_total", Help: "Requests that the admin HTTP turned away, by why; for failed_logins those whose token was not tried after too many wrong ones, for rate those over request_rate, for connections the connections over their number.", Labels: []string{"why"}, Collect: summed(a.admin, func(s admin.Stats, add add) {
+			add(float64(s.NoToken), "no_token")
+			add(float64(s.WrongTokens), "wrong_token")
+			add(float64(s.Guarded), "failed_logins")
+			add(float64(s.Throttled), "rate")
+			add(float64(s.Forbidden), "role")
+			add(float64(s.OtherSites), "other_site")
+			add(float64(s.OverLimit), "connections")
+		})},
 	}
 }
 

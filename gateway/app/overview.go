@@ -33,17 +33,12 @@ func (o overview) Waiting(ctx context.Context) ([]admin.QueueRoute, error) {
 }
 
 // Sessions implements admin.Overview.
-func (o overview) Sessions() (c admin.SessionCounts) {
-	for _, srv := range o.app.clients {
-		s := srv.Stats()
-		c.Connections += s.Open
-		c.Sessions += s.Sessions
-		c.Suspended += s.Suspended
-		c.Logins += s.Logins
-		c.FailedLogins += s.FailedLogins
-		c.Limits += s.PerAddress + s.TooLarge + s.TooSlow + s.Timeouts + s.Throttled + s.Guarded
-		c.Received += s.Received
-		c.Sent += s.Sent
+func (o overview) Sessions() admin.SessionCounts {
+	s := o.app.clientStats()
+	c := admin.SessionCounts{
+		Connections: s.Open, Sessions: s.Sessions, Suspended: s.Suspended, Logins: s.Logins, FailedLogins: s.FailedLogins,
+		Limits:   s.PerAddress + s.TooLarge + s.TooSlow + s.Timeouts + s.Throttled + s.Guarded,
+		Received: s.Received, Sent: s.Sent,
 	}
 	if o.app.sessions != nil {
 		c.Remote = o.app.sessions.Stats().Remote

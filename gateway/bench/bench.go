@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	"mcmt2xmpp/xmpp/backoff"
-
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"mcmt2xmpp/xmpp/backoff"
 )
 
 // Options say what is measured.

@@ -147,15 +147,12 @@ func (t *tree) checkModules() {
 	}
 }
 
-// notYet is how warnings say that something is for a later version.
-const notYet = "is not yet in effect"
-
 // checkEffect warns about scopes and options that have no effect in this
 // version. Nothing that is written is passed over in silence.
 func (t *tree) checkEffect(n *node) {
 	for _, s := range n.settings {
 		if o := s.option; !s.bad && o.planned&n.scope.bit != 0 {
-			t.report.warnf(s.pos, "", "%s "+notYet+" in this version", o.name)
+			t.report.later(s.pos, o.name)
 		} else if o.inert != "" && !s.bad {
 			t.report.warnf(s.pos, "", "%s has no effect: %s", o.name, o.inert)
 		}
@@ -165,7 +162,7 @@ func (t *tree) checkEffect(n *node) {
 		case c.scope.inert != "":
 			t.report.warnf(c.pos, "", "%s has no effect: %s", c.scope.name, c.scope.inert)
 		case c.scope.planned:
-			t.report.warnf(c.pos, "", "scope %s "+notYet+" in this version", c.scope.name)
+			t.report.later(c.pos, "scope "+c.scope.name)
 		default:
 			t.checkEffect(c)
 		}

@@ -43,6 +43,8 @@ type Diagnostic struct {
 	Line     string // the line of Pos as it is written, secrets masked; may be empty
 	Caret    int    // column of Line the finding is about, from 1, in characters; 0 for none
 	Hint     string // what to do about it; may be empty
+
+	later bool // it warns of what has no effect before a later version
 }
 
 // String returns the finding as a person reads it: "file:line:col: message", the

@@ -225,7 +225,7 @@ func (m *migrator) warn(warnings []Diagnostic, cfg *Config) {
 			continue
 		}
 		kind := LookAt
-		if strings.Contains(d.Message, notYet) {
+		if d.later {
 			kind = NoEffect
 		}
 		e := m.from(d, cfg)

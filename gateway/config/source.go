@@ -121,26 +121,34 @@ func (r *report) warnf(p Position, hint, format string, args ...any) {
 	r.add(SeverityWarning, p, hint, fmt.Sprintf(format, args...))
 }
 
+// later warns of something that has no effect before a later version.
+func (r *report) later(p Position, what string) {
+	r.put(Diagnostic{Pos: p, Severity: SeverityWarning, Message: what + " is not yet in effect in this version", later: true})
+}
+
 func (r *report) notef(p Position, hint, format string, args ...any) {
 	r.add(SeverityNote, p, hint, fmt.Sprintf(format, args...))
 }
 
-// add records a finding once: an option that holds in many scopes is checked in
-// each of them.
 func (r *report) add(sev Severity, p Position, hint, message string) {
+	r.put(Diagnostic{Pos: p, Severity: sev, Message: message, Hint: hint})
+}
+
+// put records a finding once, with the line that it is about: an option that holds in
+// many scopes is checked in each of them.
+func (r *report) put(d Diagnostic) {
 	if r.full() {
 		return
 	}
-	d := Diagnostic{Pos: p, Severity: sev, Message: message, Hint: hint}
-	if s := r.sources[p.File]; s != nil {
-		d.Line, d.Caret = s.excerpt(p)
+	if s := r.sources[d.Pos.File]; s != nil {
+		d.Line, d.Caret = s.excerpt(d.Pos)
 	}
 	if r.seen[d] {
 		return
 	}
 	r.seen[d] = true
 	r.found = append(r.found, d)
-	if sev == SeverityError {
+	if d.Severity == SeverityError {
 		r.errors++
 	}
 }

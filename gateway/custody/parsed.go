@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"container/list"
 	"sync"
+	"sync/atomic"
 
 	"mcmt2xmpp/mcmt"
 )
@@ -24,7 +25,7 @@ type Parsed struct {
 	ages list.List                 // the oldest first
 	size int
 
-	taken, missed uint64
+	taken, missed atomic.Uint64
 }
 
 type parsed struct {
@@ -35,7 +36,7 @@ type parsed struct {
 
 func (p *parsed) size() int { return len(p.msg.Raw) + parsedSpread }
 
-// ParsedStats are counts since the start: how many messages were taken, and how many
+// ParsedStats are counts since the start: how many messages were handed on, and how many
 // were asked for in vain.
 type ParsedStats struct{ Taken, Missed uint64 }
 
@@ -44,9 +45,7 @@ func (c *Parsed) Stats() ParsedStats {
 	if c == nil {
 		return ParsedStats{}
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return ParsedStats{c.taken, c.missed}
+	return ParsedStats{c.taken.Load(), c.missed.Load()}
 }
 
 // Keep remembers the message of r until it is taken, or younger ones need its room.
@@ -79,31 +78,24 @@ func (c *Parsed) Take(r Record, raw []byte) *mcmt.Message {
 		return nil
 	}
 	c.mu.Lock()
-	e := c.all[r.ID]
-	c.remove(e)
-	if e == nil {
-		c.missed++
-	} else {
-		c.taken++
-	}
+	p := c.remove(c.all[r.ID])
 	c.mu.Unlock()
-	if e == nil {
+	if p == nil || p.reception != r.Reception || !bytes.Equal(p.msg.Raw, raw) {
+		c.missed.Add(1)
 		return nil
 	}
-	p := e.Value.(*parsed)
-	if p.reception != r.Reception || !bytes.Equal(p.msg.Raw, raw) {
-		return nil
-	}
+	c.taken.Add(1)
 	return p.msg
 }
 
-// remove forgets a message, if e is one. c.mu is held.
-func (c *Parsed) remove(e *list.Element) {
+// remove forgets a message and returns it; nil where e is none. c.mu is held.
+func (c *Parsed) remove(e *list.Element) *parsed {
 	if e == nil {
-		return
+		return nil
 	}
 	p := e.Value.(*parsed)
 	c.ages.Remove(e)
 	delete(c.all, p.id)
 	c.size -= p.size()
+	return p
 }

@@ -17,8 +17,8 @@ import (
 // or goes, not when one is added.
 const Version = 1
 
-// Event is how one message has ended for one recipient, or that it begins to wait. Nothing in it is text of the
-// message.
+// Event is how one message has ended for one recipient, or that it begins to wait.
+// Nothing in it is text of the message.
 type Event struct {
 	// ID is the same whenever the event is sent: letters, digits and _.
 	ID        string    `json:"id"`

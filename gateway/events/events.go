@@ -1,8 +1,8 @@
-// Package events tells others how messages have ended, and that they wait: by webhooks, and by a stream of
-// the broker for its other clients. It reads the journal, where each end is recorded
-// before the store lets go of the message, so that nothing is missing and delivery does
-// not wait for anybody. Each receiver has a position of its own in it: one that is slow or
-// away delays no other. An event may come again, under the same id.
+// Package events tells others how messages have ended, and that they wait: by webhooks,
+// and by a stream of the broker for its other clients. It reads the journal, where each
+// end is recorded before the store lets go of the message, so that nothing is missing and
+// delivery does not wait for anybody. Each receiver has a position of its own in it: one
+// that is slow or away delays no other. An event may come again, under the same id.
 //
 //	events.go   Events: one process of the cluster sends, to those whom the configuration names
 //	courier.go  to one receiver: what it gets next, and when it is tried again

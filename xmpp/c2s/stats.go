@@ -36,6 +36,31 @@ type Stats struct {
 	StreamErrors uint64 // all errors sent
 }
 
+// Add adds what another server counts.
+func (s *Stats) Add(o Stats) {
+	s.Open += o.Open
+	s.Negotiating += o.Negotiating
+	s.Sessions += o.Sessions
+	s.Suspended += o.Suspended
+	s.Queued += o.Queued
+	s.Connections += o.Connections
+	s.Logins += o.Logins
+	s.FailedLogins += o.FailedLogins
+	s.Received += o.Received
+	s.Sent += o.Sent
+	s.Held += o.Held
+	s.Resumed += o.Resumed
+	s.ResumeFailed += o.ResumeFailed
+	s.Expired += o.Expired
+	s.PerAddress += o.PerAddress
+	s.TooLarge += o.TooLarge
+	s.TooSlow += o.TooSlow
+	s.Timeouts += o.Timeouts
+	s.Throttled += o.Throttled
+	s.Guarded += o.Guarded
+	s.StreamErrors += o.StreamErrors
+}
+
 type counters struct {
 	open, negotiating, sessions, suspended                  atomic.Int64
 	resumed, resumeFailed, expired                          atomic.Uint64
