@@ -375,7 +375,10 @@ func (w *Writer) resume(old *Writer, h uint32, first []*xmlwire.Element, o Manag
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	old.m, old.next = nil, w
-	m.untold, m.refused, m.told = m.untold || m.unasked(m.told), false, 0
+	if m.unasked(m.told) {
+		m.untold, m.refused = true, false
+	}
+	m.told = 0
 	m.resumed()
 	m.o, m.state, m.requested, m.since, m.probing, m.again = o, live, m.acked, 0, false, false
 	w.m = m

@@ -82,3 +82,27 @@ func TestResumedEarly(t *testing.T) {
 		})
 	}
 }
+
+// TestResumedRefused: a stanza that was refused once is not refused again after another
+// resumption that has dropped nothing: its sender may be one who does not ask, and the
+// connection one that is lost soon each time.
+func TestResumedRefused(t *testing.T) {
+	t.Parallel()
+	o := Managing{Resumable: true}
+	w := manage(t, pipes(t, false), o)
+	sendKept(t, w, "first")
+	for _, first := range []bool{true, false} {
+		n := newWriter(pipes(t, false), NSClient, 1<<20, time.Minute)
+		t.Cleanup(n.kill)
+		if err := n.resume(w.Suspend(), 0, nil, o); err != nil {
+			t.Fatal(err)
+		}
+		w = n
+		if first {
+			if had, err := n.SendKept(t.Context(), message("second"), "second"); had || !errors.Is(err, ErrSuspended) {
+				t.Fatalf("%t, %v: want it refused", had, err)
+			}
+		}
+	}
+	sendKept(t, w, "first")
+}
