@@ -15,6 +15,7 @@ import (
 	"mcmt2xmpp/broker"
 	"mcmt2xmpp/gateway/config"
 	"mcmt2xmpp/gateway/custody"
+	"mcmt2xmpp/gateway/store"
 	"mcmt2xmpp/gateway/trace"
 	"mcmt2xmpp/mcmt"
 )
@@ -93,7 +94,7 @@ func (p *post) sent() [][]string {
 func (w *world) mailing(p *post) *Delivery {
 	bus := new(trace.Bus)
 	bus.Subscribe(w.events.add)
-	return New(Options{Broker: hookedBroker{w.broker, w}, Carrier: p, Reporter: p, Outgoing: w.outgoing, Exchange: w.broker, Trace: bus, Log: zerolog.Nop(), Node: "here"})
+	return New(Options{Broker: hookedBroker{w.broker, w}, Carrier: p, Reporter: p, States: w.states, Outgoing: w.outgoing, Exchange: w.broker, Trace: bus, Log: zerolog.Nop(), Node: "here"})
 }
 
 // start runs a Delivery until the end of the test, or until it is stopped.
@@ -142,6 +143,7 @@ func TestMail(t *testing.T) {
 func TestMailLater(t *testing.T) {
 	t.Parallel()
 	w, p := newWorld(t), new(post)
+	w.states = &memory{states: make(map[string]store.RouteState)} // else the next owner tries at once
 	p.answers(func(run []custody.Letter) (custody.Carried, error) {
 		if run[0].To.Address == "bob@corp.example" {
 			return custody.Carried{N: 1}, errBusy

@@ -47,7 +47,8 @@ func (dl *Delivery) own(ctx, work context.Context, s broker.Slice, ready func())
 }
 
 // takeOver reads which routes of the slice have parked messages and how they
-// stand. None is tried for that alone, except where its recipient is there.
+// stand. None is tried for that alone, except where its recipient is there, or where
+// nothing is known of the last attempt on a domain of others.
 func (dl *Delivery) takeOver(ctx context.Context, o *owned) error {
 	parked, err := dl.broker.RoutesIn(ctx, broker.Park, o.slice.HasPartition)
 	if err != nil {
