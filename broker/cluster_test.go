@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -132,15 +133,15 @@ func (o *owners) snapshot() map[Slice]string {
 	return m
 }
 
-// asWanted reports whether every slice is where rendezvous hashing has it.
+// asWanted reports whether every slice is where it is to be.
 func (o *owners) asWanted(slices int, nodes ...*Broker) bool {
 	var names []string
 	for _, b := range nodes {
 		names = append(names, b.members.name())
 	}
 	got := o.snapshot()
-	for i := range slices {
-		if got[Slice{i, slices}] != wantedOwner(o.stage, i, names) {
+	for i, name := range wantedOwners(o.stage, slices, names) {
+		if got[Slice{i, slices}] != name {
 			return false
 		}
 	}
@@ -229,7 +230,7 @@ func sum(m map[string]int) (n int) {
 	return n
 }
 
-// Slices are spread over the members as rendezvous hashing has it; one that
+// Slices are spread evenly over the members; one that
 // comes takes only its own, and messages flow on meanwhile, each once.
 func TestJoin(t *testing.T) {
 	t.Parallel()
@@ -337,8 +338,8 @@ func TestTwins(t *testing.T) {
 	names := []string{a.members.name(), name}
 	spread := func(br *Broker) bool {
 		n := 0
-		for i := range slices {
-			if wantedOwner(Ingest, i, names) == br.members.name() {
+		for _, name := range wantedOwners(Ingest, slices, names) {
+			if name == br.members.name() {
 				n++
 			}
 		}
@@ -522,8 +523,8 @@ func countWanted(b *Broker, slices int, nodes ...*Broker) (n int) {
 	for _, o := range nodes {
 		names = append(names, o.members.name())
 	}
-	for i := range slices {
-		if wantedOwner(Mail, i, names) == b.members.name() {
+	for _, name := range wantedOwners(Mail, slices, names) {
+		if name == b.members.name() {
 			n++
 		}
 	}
@@ -625,32 +626,26 @@ func TestShares(t *testing.T) {
 // A claim that was left behind is given back: its release was not taken.
 func TestStaleClaim(t *testing.T) {
 	t.Parallel()
-	const slices = 4
+	const count = 4
 	s := newServer(t)
-	o := s.options(slices)
+	o := s.options(count)
 	o.lease = patient
 	a, b := s.node(o), s.node(o)
 	for _, br := range []*Broker{a, b} {
 		consume(t, br, Mail, newOnce().handle, ConsumeOptions{})
 	}
 	spread := func() bool {
-		return a.Stats().Stages[Mail].Owned == countWanted(a, slices, a, b) && b.Stats().Stages[Mail].Owned == countWanted(b, slices, a, b)
+		return a.Stats().Stages[Mail].Owned == countWanted(a, count, a, b) && b.Stats().Stages[Mail].Owned == countWanted(b, count, a, b)
 	}
 	eventually(t, "slices as wanted", spread)
 	loser, left := b, a
-	if countWanted(b, slices, a, b) == 0 {
-		loser, left = a, b
-	}
-	index := 0
-	for wantedOwner(Mail, index, []string{a.members.name(), b.members.name()}) != loser.members.name() {
-		index++
-	}
+	index := slices.Index(wantedOwners(Mail, count, []string{a.members.name(), b.members.name()}), loser.members.name())
 	kv, err := a.leaseKV(testContext(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	key := sliceKey{Mail, index}.String()
-	claim := fmt.Sprintf(`{"node":%q,"name":%q,"of":%d}`, left.Node(), left.members.name(), slices)
+	claim := fmt.Sprintf(`{"node":%q,"name":%q,"of":%d}`, left.Node(), left.members.name(), count)
 	if _, err := kv.PutString(testContext(t), key, claim); err != nil {
 		t.Fatal(err)
 	}

@@ -166,8 +166,8 @@ func (l *listener) own(stage Stage, index, of int, node, name string) {
 
 // mine are the slices of 8 that are to be ours, and one that is not.
 func (l *listener) mine(names ...string) (want []int, other int) {
-	for i := range 8 {
-		if wantedOwner(Deliver, i, names) == "MYNAME" {
+	for i, name := range wantedOwners(Deliver, 8, names) {
+		if name == "MYNAME" {
 			want = append(want, i)
 		} else {
 			other = i

@@ -170,8 +170,8 @@ func (p *process) owns() (n int) {
 
 // wanted counts the slices that are to be a node's.
 func wanted(name string, names ...string) (n int) {
-	for i := range nodeSlices {
-		if wantedOwner(Ingest, i, names) == name {
+	for _, owner := range wantedOwners(Ingest, nodeSlices, names) {
+		if owner == name {
 			n++
 		}
 	}

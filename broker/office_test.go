@@ -88,7 +88,7 @@ func TestPresideKilled(t *testing.T) {
 	d.preside(b)
 	eventually(t, "the first presides", func() bool { return d.at(b) })
 	var p *process
-	for p == nil || wantedOwner("office-test", 0, []string{p.name, b.members.name()}) != p.name {
+	for p == nil || wantedOwners("office-test", 1, []string{p.name, b.members.name()})[0] != p.name {
 		if p != nil {
 			p.kill()
 		}

@@ -160,10 +160,8 @@ func (m *members) plan(stage Stage, now time.Time) plan {
 	if !p.firm {
 		p.after = m.settled.Sub(now)
 	}
-	names := m.consumers(stage)
-	for i := range m.of {
-		s := Slice{i, m.of}
-		if m.stages[stage] && wantedOwner(stage, i, names) == m.self.Name {
+	for i, name := range wantedOwners(stage, m.of, m.consumers(stage)) {
+		if s := (Slice{i, m.of}); m.stages[stage] && name == m.self.Name {
 			p.want[s] = true
 			p.free[s] = m.free(stage, s, p.firm)
 		}

@@ -75,19 +75,34 @@ func (s Slice) meets(stage Stage, filters []string) bool {
 	return false
 }
 
-// wantedOwner is the member that is to own the slice: the one with the highest
-// score (rendezvous hashing). A member that comes takes only what it is to own,
-// one that goes leaves the slices of all others where they are. Names are
-// different; "" when there are none.
-func wantedOwner(stage Stage, index int, names []string) string {
-	best, top := "", uint64(0)
-	for _, name := range names {
-		score := score(stage, index, name)
-		if best == "" || score > top || score == top && name > best {
-			best, top = name, score
-		}
+// wantedOwners are the members that are to own the slices of a stage, by index: no member
+// has two more than another. Each slice goes to the member with the highest score of those
+// that may have one more (rendezvous hashing with bounded loads). A member that comes or
+// goes moves its own part and few others. Names are different; "" when there are none.
+func wantedOwners(stage Stage, of int, names []string) []string {
+	owners := make([]string, of)
+	if len(names) == 0 {
+		return owners
 	}
-	return best
+	least, more := of/len(names), of%len(names) // so many members have one more than the least
+	loads := make(map[string]int, len(names))
+	for i := range owners {
+		best, top := "", uint64(0)
+		for _, name := range names {
+			if n := loads[name]; n > least || n == least && more == 0 {
+				continue
+			}
+			if score := score(stage, i, name); best == "" || score > top || score == top && name > best {
+				best, top = name, score
+			}
+		}
+		if loads[best] == least {
+			more--
+		}
+		loads[best]++
+		owners[i] = best
+	}
+	return owners
 }
 
 func score(stage Stage, index int, name string) uint64 {

@@ -66,53 +66,62 @@ func TestSliceFilters(t *testing.T) {
 	}
 }
 
-// Every slice has one wanted owner, whatever order the members are in; one that
-// goes leaves the others what they have, and one that comes takes only its own.
-func TestWantedOwner(t *testing.T) {
+// Every slice has one wanted owner, whatever order the members are in, and no member has
+// two more than another.
+func TestWantedOwners(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		names := rapid.SliceOfNDistinct(rapid.StringMatching(`[A-Z2-7]{1,26}`), 1, 9, rapid.ID).Draw(t, "names")
 		stage := rapid.SampledFrom([]Stage{Ingest, Deliver, Mail}).Draw(t, "stage")
-		last := len(names) - 1
-		for i := range Partitions {
-			owner := wantedOwner(stage, i, names)
+		of := rapid.IntRange(1, Partitions).Draw(t, "of")
+		owners := wantedOwners(stage, of, names)
+		count := make(map[string]int)
+		for i, owner := range owners {
 			if !slices.Contains(names, owner) {
 				t.Fatalf("slice %d is to be owned by %q, who is no member", i, owner)
 			}
-			turned := slices.Clone(names)
-			slices.Reverse(turned)
-			if other := wantedOwner(stage, i, turned); other != owner {
-				t.Fatalf("slice %d: %s or %s, by the order of the members", i, owner, other)
-			}
-			// The last one goes, or has just come.
-			without := wantedOwner(stage, i, names[:last])
-			if last > 0 && owner != names[last] && without != owner {
-				t.Fatalf("slice %d moves from %s to %s although %s goes", i, owner, without, names[last])
+			count[owner]++
+		}
+		for _, name := range names {
+			if n := count[name]; n != of/len(names) && n != of/len(names)+min(1, of%len(names)) {
+				t.Fatalf("%s is to own %d of %d slices among %d members", name, n, of, len(names))
 			}
 		}
+		turned := slices.Clone(names)
+		slices.Reverse(turned)
+		if other := wantedOwners(stage, of, turned); !slices.Equal(other, owners) {
+			t.Fatalf("%v or %v, by the order of the members", owners, other)
+		}
 	})
-	if wantedOwner(Mail, 0, nil) != "" {
-		t.Error("an owner without members")
+	if got := wantedOwners(Mail, 2, nil); !slices.Equal(got, []string{"", ""}) {
+		t.Errorf("owners without members: %v", got)
 	}
 }
 
-// Over many names slices spread evenly.
-func TestSpread(t *testing.T) {
+// A member that goes leaves most slices of the others where they are; where there are two,
+// all of them.
+func TestFewMove(t *testing.T) {
 	t.Parallel()
-	const nodes, of = 4, 64
-	count := make(map[string]int)
-	for run := range 50 {
-		var names []string
-		for n := range nodes {
-			names = append(names, routeName(run*nodes+n))
+	const of, runs = 64, 50
+	for members := 2; members <= 8; members++ {
+		moved, its := 0, 0
+		for run := range runs {
+			var names []string
+			for n := range members {
+				names = append(names, routeName(run*members+n))
+			}
+			before, after := wantedOwners(Deliver, of, names), wantedOwners(Deliver, of, names[1:])
+			for i, owner := range before {
+				switch {
+				case owner == names[0]:
+					its++
+				case owner != after[i]:
+					moved++
+				}
+			}
 		}
-		for i := range of {
-			count[string(rune('a'+slices.Index(names, wantedOwner(Deliver, i, names))))]++
-		}
-	}
-	for n, c := range count {
-		if c < 50*of/nodes*8/10 || c > 50*of/nodes*12/10 {
-			t.Errorf("position %s has %d of %d", n, c, 50*of)
+		if moved > its || members == 2 && moved > 0 {
+			t.Errorf("of %d members: %d slices of those that go move, and %d others", members, its, moved)
 		}
 	}
 }
