@@ -49,10 +49,12 @@ func (s *silence) broken() error {
 // note takes how a publish went, and returns how long the stream has been silent.
 // Who did not wait for the answer says nothing about the server.
 func (s *silence) note(err error) time.Duration {
-	var late noAnswer
+	if s == nil || err == nil && !s.on.Load() {
+		return 0
+	}
+	_, late := errors.AsType[noAnswer](err)
 	switch {
-	case s == nil:
-	case errors.As(err, &late):
+	case late:
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		s.tried = time.Now()

@@ -18,7 +18,7 @@ import (
 // samples are the values of /metrics by name and labels, as they are written.
 type samples map[string]float64
 
-func metricsOf(t *testing.T, g *gateway) samples {
+func metricsOf(t testing.TB, g *gateway) samples {
 	t.Helper()
 	resp, err := http.Get(g.admin() + "/metrics")
 	if err != nil {
@@ -46,7 +46,7 @@ func metricsOf(t *testing.T, g *gateway) samples {
 }
 
 // value is one of the samples, which must be there.
-func (s samples) value(t *testing.T, name string) float64 {
+func (s samples) value(t testing.TB, name string) float64 {
 	t.Helper()
 	v, ok := s[name]
 	if !ok {
@@ -85,8 +85,9 @@ var closed = map[string]*regexp.Regexp{
 var afterTraffic = map[string]float64{
 	`intake_total{outcome="stored"}`:                             4,
 	`intake_total{outcome="refused"}`:                            1, // the others were refused before their data
-	`parse_total{outcome="passed"}`:                              4,
-	`parse_total{outcome="again"}`:                               0,
+	`parse_total{outcome="passed",stage="in"}`:                   4,
+	`parse_total{outcome="again",stage="in"}`:                    0,
+	`parse_total{outcome="passed",stage="dlv"}`:                  3,
 	`conversion_total{outcome="converted"}`:                      3,
 	`conversion_total{outcome="filtered"}`:                       1,
 	`conversion_total{outcome="failed"}`:                         0,

@@ -12,12 +12,12 @@ import (
 
 // natsServer is an external broker of the test.
 type natsServer struct {
-	t *testing.T
+	t testing.TB
 	o *server.Options
 	s *server.Server
 }
 
-func newNATS(t *testing.T) *natsServer {
+func newNATS(t testing.TB) *natsServer {
 	t.Helper()
 	n := &natsServer{t: t, o: &server.Options{
 		Host: "127.0.0.1", Port: server.RANDOM_PORT, JetStream: true, StoreDir: t.TempDir(), NoSigs: true, NoLog: true,

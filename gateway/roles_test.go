@@ -247,7 +247,7 @@ func (c *crowd) arrived() (n int) {
 }
 
 // served is how many slices the process owns.
-func served(t *testing.T, g *gateway) (n int) {
+func served(t testing.TB, g *gateway) (n int) {
 	t.Helper()
 	for name, v := range metricsOf(t, g) {
 		if strings.HasPrefix(name, "mcmt2xmpp_custody_slices_owned{") {

@@ -209,9 +209,6 @@ func (a *App) open(ctx context.Context) error {
 	})
 	a.guard = c2s.NewGuard()
 	a.rosters.OnChange(a.router.RosterChanged)
-	a.delivery = a.newDelivery()
-	a.router.OnAvailable(a.delivery.Wake)
-	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name); a.mail.WakeAll(name) })
 	a.conversion = &delivery.Conversion{
 		Rules:  a.conversionRules,
 		Limits: Limits,
@@ -227,7 +224,13 @@ func (a *App) open(ctx context.Context) error {
 	}
 	if a.o.Roles.has(Convert) {
 		a.conversion.Parsed = new(custody.Parsed)
+		if a.o.Roles.has(Deliver) {
+			a.conversion.Made = new(delivery.Made)
+		}
 	}
+	a.delivery = a.newDelivery()
+	a.router.OnAvailable(a.delivery.Wake)
+	a.holds.OnChange(func(name string) { a.delivery.WakeAll(name); a.mail.WakeAll(name) })
 	a.intake = a.newIntake()
 	return a.openSessions(ctx)
 }

@@ -106,10 +106,12 @@ func (a *App) pipelineMetrics() []admin.Metric {
 			add(float64(s.Filtered), "filtered")
 			add(float64(s.Failed), "failed")
 		}},
-		{Name: "parse_total", Help: "Messages at conversion: passed on by the intake of this process, or parsed again.", Labels: []string{"outcome"}, Collect: func(add add) {
-			s := a.conversion.Parsed.Stats()
-			add(float64(s.Taken), "passed")
-			add(float64(s.Missed), "again")
+		{Name: "parse_total", Help: "Messages at conversion and delivery: passed on in parsed form by the stage before in this process, or parsed again.", Labels: []string{"stage", "outcome"}, Collect: func(add add) {
+			in, dlv := a.conversion.Parsed.Stats(), a.conversion.Made.Stats()
+			add(float64(in.Taken), "in", "passed")
+			add(float64(in.Missed), "in", "again")
+			add(float64(dlv.Taken), "dlv", "passed")
+			add(float64(dlv.Missed), "dlv", "again")
 		}},
 		{Name: "delivery_total", Help: "Messages by what became of them at delivery.", Labels: []string{"outcome"}, Collect: func(add add) {
 			s := a.delivery.Stats()

@@ -41,7 +41,7 @@ func (a *App) newRouter() *router.Router {
 
 func (a *App) newDelivery() *delivery.Delivery {
 	return delivery.New(delivery.Options{
-		Broker: a.broker, Router: a.router, Reporter: a.outmail, Receipts: a.receipts, Hooks: a.deliveryHooks, Resolve: a.resolve, States: a.routes, Holds: a.holds, Exchange: a.broker,
+		Broker: a.broker, Router: a.router, Made: a.conversion.Made, Reporter: a.outmail, Receipts: a.receipts, Hooks: a.deliveryHooks, Resolve: a.resolve, States: a.routes, Holds: a.holds, Exchange: a.broker,
 		Outgoing:  func(domain string) config.Outgoing { return a.state.Load().cfg.Outgoing(domain) },
 		Filter:    a.filterWaiting,
 		Deferrals: a.deferralsWanted,

@@ -32,6 +32,7 @@ type Conversion struct {
 	Rules  func() Rules
 	Limits mcmt.Limits
 	Parsed *custody.Parsed // what intake of this process has parsed
+	Made   *Made           // hands stanzas on to the delivery of this process
 	// Keeps says whether the e-mail of a message for a domain is kept with its stanza,
 	// to go out should that not arrive. Nil: for none.
 	Keeps func(domain string) bool
@@ -79,6 +80,10 @@ func (c *Conversion) Handle(ctx context.Context, ds []*broker.Delivery) []broker
 	}
 	return out
 }
+
+// Made are stanzas that conversion has made, by the names of their messages in custody, for
+// delivery.
+type Made = custody.Passed[string, *stanza.Stanza]
 
 // handle decides about one message. again says that it is to be given again.
 func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery) (_ broker.Disposition, again bool) {
@@ -128,6 +133,7 @@ func (c *Conversion) handle(ctx context.Context, rules Rules, d *broker.Delivery
 		return c.fail(ctx, rec, d, err)
 	}
 	c.converted.Add(1)
+	c.Made.Keep(msg.ID, body, m.stanza)
 	return broker.Move(msg), false
 }
 
@@ -205,7 +211,7 @@ func (c *Conversion) convert(ctx context.Context, rules Rules, rec *custody.Reco
 
 // parse reads a message as it was read when it was accepted.
 func (c *Conversion) parse(rec custody.Record, raw []byte) (*mcmt.Message, error) {
-	if msg := c.Parsed.Take(rec, raw); msg != nil {
+	if msg, ok := c.Parsed.Take(rec.Parsing(), raw); ok {
 		return msg, nil
 	}
 	if rec.Reception == mcmt.PassThrough {

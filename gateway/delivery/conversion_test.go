@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -57,7 +58,7 @@ func end(t testing.TB, d broker.Disposition) custody.Outcome {
 func rules(t testing.TB, specs ...filters.Spec) Rules {
 	t.Helper()
 	c, err := convert.New(convert.Options{MailGatewayDomain: "mail.localhost", Roles: func(domain string) convert.Role {
-		if domain == "localhost" {
+		if ours(domain) {
 			return convert.Server
 		}
 		return convert.NoRole
@@ -399,5 +400,32 @@ func TestSameMessage(t *testing.T) {
 	none, _ := of("q1", "")
 	if first != second || firstAt == secondAt || other == first || none == first {
 		t.Errorf("%s (%s) and %s (%s), then %s and %s", first, firstAt, second, secondAt, other, none)
+	}
+}
+
+// TestMade: the delivery of the same process gets the stanza itself, which is what custody
+// holds, and another one parses that.
+func TestMade(t *testing.T) {
+	t.Parallel()
+	for name, made := range map[string]*Made{"same process": new(Made), "another": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c, _ := converter(rules(t))
+			c.Made = made
+			out := c.Handle(t.Context(), []*broker.Delivery{accepted(t, draft(t, `<message><body>one &amp; two</body><x xmlns='urn:x' a='"'/></message>`))})
+			_, msg := moved(t, out[0])
+			body := reflect.ValueOf(out[0]).FieldByName("msgs").Index(0).FieldByName("Body").Bytes()
+			d := &broker.Delivery{Stage: msg.Stage, ID: msg.ID, Body: slices.Clone(body), Attempt: 1}
+			dl := New(Options{Made: made})
+			for want := range 2 { // it is handed on once
+				st, err := dl.read(d, custody.Record{JID: alice, Accepted: time.Now()}, time.Now())
+				if err != nil || !bytes.Equal(st.Append(nil, ""), body) {
+					t.Errorf("read %v, %v; custody holds %s", st, err, body)
+				}
+				if s := made.Stats(); made != nil && s != (custody.PassedStats{Taken: 1, Missed: uint64(want)}) {
+					t.Errorf("%+v", s)
+				}
+			}
+		})
 	}
 }

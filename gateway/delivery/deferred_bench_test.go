@@ -18,10 +18,7 @@ import (
 	"mcmt2xmpp/xmpp/stanza"
 )
 
-const (
-	deferredMessages   = 100_000
-	deferredRecipients = 10_000
-)
+const deferredMessages = 100_000
 
 // BenchmarkDeferred is the pipeline beside one in which messages wait for recipients
 // who are away, whose retries fall due all the while: its rate, and how long it
@@ -34,7 +31,7 @@ func BenchmarkDeferred(b *testing.B) {
 	with, without := openPipeline(b), openPipeline(b)
 	with.stop()
 	without.stop()
-	deferMany(b, with.world)
+	deferMany(b, with.world, deferredMessages)
 
 	type durations struct{ start, takeover []float64 }
 	took := make(map[*pipeline]*durations)
@@ -91,20 +88,21 @@ func (p *pipeline) restart() {
 	eventually(p.b, "a message delivered", func() bool { return p.world.dl.Stats().Delivered > 0 })
 }
 
-// deferMany has messages wait in PARK, with the schedules of their routes.
-func deferMany(b *testing.B, w *world) {
+// deferMany has messages wait in PARK, ten for each of their recipients, with the schedules
+// of their routes.
+func deferMany(b *testing.B, w *world, messages int) {
 	b.Helper()
-	users := make([]jid.JID, deferredRecipients)
+	users := make([]jid.JID, messages/10)
 	for i := range users {
 		users[i] = jid.MustParse(fmt.Sprintf("away%d@localhost", i))
 	}
 	now := time.Now()
 	body := stanza.NewMessage(users[0], news, stanza.TypeChat, strings.Repeat("x", 600)).Append(nil, "")
 	var filling sync.WaitGroup
-	for some := range slices.Chunk(users, deferredRecipients/4) {
+	for some := range slices.Chunk(users, len(users)/4) {
 		filling.Go(func() {
 			var msgs []broker.Message
-			for i := range deferredMessages / 4 {
+			for i := range messages / 4 {
 				to := some[i%len(some)]
 				rec := custody.Record{ID: mcmt.NewID(now), From: "news@corp.example", To: mcmt.Recipient{Address: to.String()}, Accepted: now, JID: to}
 				msg, err := custody.Park(&broker.Delivery{Stage: broker.Deliver, Route: to.String(), Recipient: to.String(), ID: string(rec.ID),

@@ -93,6 +93,7 @@ type Holds interface{ Held(names ...string) bool }
 type Options struct {
 	Broker Broker
 	Router Router
+	Made   *Made // what conversion of this process has made
 	// Carrier makes it the delivery of mail: of the MAIL stage, with what of it is parked.
 	// Nil: it is that of stanzas, of the DELIVER stage, to the Router.
 	Carrier Carrier

@@ -213,7 +213,7 @@ func (dl *Delivery) expire(ctx context.Context, rec custody.Record, d *broker.De
 		return dl.divert(ctx, rec, d, reason, false)
 	}
 	if rec.Listener == keptListener && dl.router != nil {
-		st, err := read(d, rec, time.Now())
+		st, err := dl.read(d, rec, time.Now())
 		if err == nil && dl.tell(ctx, rec, st, &stanza.Error{Type: stanza.Wait, Condition: stanza.RemoteServerTimeout, Text: reason}) {
 			return dl.returned(rec, d, custody.Expired, reason)
 		}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"slices"
 	"strconv"
@@ -41,13 +42,13 @@ const (
 // users.
 type template struct {
 	text   []byte
-	places []int // where the number goes
-	users  [][]mcmt.Recipient
+	places []int              // where the number goes
+	to     [][]mcmt.Recipient // of one message after the other
 }
 
 const numberDigits = 9
 
-func newTemplate(b *testing.B) template {
+func newTemplate(b *testing.B, s shape) template {
 	b.Helper()
 	const mark = "#########"
 	build := func(filler int) []byte {
@@ -69,8 +70,12 @@ func newTemplate(b *testing.B) template {
 		t.places = append(t.places, i)
 		copy(raw[i:], "000000000")
 	}
-	for i := range benchUsers {
-		t.users = append(t.users, []mcmt.Recipient{{Address: benchUser(i).String()}})
+	for i := range s.users {
+		var to []mcmt.Recipient
+		for k := range s.fan {
+			to = append(to, mcmt.Recipient{Address: s.user(i*s.fan + k).String()})
+		}
+		t.to = append(t.to, to)
 	}
 	return t
 }
@@ -111,6 +116,7 @@ func inject(b *testing.B, first, n int, put func(i int) error) {
 // pipeline is everything between a listener and the sessions, at work.
 type pipeline struct {
 	b      *testing.B
+	shape  shape
 	t      template
 	world  *world
 	bound  *router.Router // where everybody is logged in
@@ -138,15 +144,37 @@ type everyone struct{}
 
 func (everyone) Exists(context.Context, jid.JID) (bool, error) { return true, nil }
 
+// shape is what a pipeline has to do with.
+type shape struct {
+	users   int // who are logged in
+	domains int // that they are spread over
+	slices  int // of each stage
+	fan     int // recipients of a message
+}
+
+var plain = shape{users: benchUsers, domains: 1, slices: 1, fan: 1}
+
+// user is the i-th one.
+func (s shape) user(i int) jid.JID {
+	if i %= s.users; s.domains > 1 {
+		return jid.MustParse(fmt.Sprintf("user%d@d%d.bench.localhost", i, i%s.domains))
+	}
+	return jid.MustParse(fmt.Sprintf("user%d@localhost", i))
+}
+
 // openPipeline starts one over an empty store.
-func openPipeline(b *testing.B) *pipeline {
+func openPipeline(b *testing.B) *pipeline { return openPipelineOf(b, plain) }
+
+func openPipelineOf(b *testing.B, s shape) *pipeline {
 	b.Helper()
-	p := &pipeline{b: b, t: newTemplate(b), world: newWorld(b)}
+	w := &world{t: b, dir: b.TempDir(), outgoing: patientOutgoing, slices: s.slices, made: new(Made)}
+	w.open()
+	p := &pipeline{b: b, shape: s, t: newTemplate(b, s), world: w}
 	p.start()
 	return p
 }
 
-// start runs it with benchUsers logged in and a log that is written and thrown
+// start runs it with its users logged in and a log that is written and thrown
 // away.
 func (p *pipeline) start() {
 	b := p.b
@@ -161,8 +189,8 @@ func (p *pipeline) start() {
 	p.world.renew(bus)
 	if p.bound != p.world.router {
 		p.bound = p.world.router
-		for i := range benchUsers {
-			s := &timed{newClient(benchUser(i).String() + "/a"), p}
+		for i := range p.shape.users {
+			s := &timed{newClient(p.shape.user(i).String() + "/a"), p}
 			if err := p.bound.Bind(s); err != nil {
 				b.Fatal(err)
 			}
@@ -171,7 +199,7 @@ func (p *pipeline) start() {
 	rules := rules(b)
 	p.parsed = new(custody.Parsed)
 	p.intake = newIntake(p.world.broker, bus, rules.Converter, p.parsed)
-	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus, Parsed: p.parsed}
+	c := &Conversion{Rules: func() Rules { return rules }, Trace: bus, Parsed: p.parsed, Made: p.world.made}
 	ctx, cancel := context.WithCancel(context.Background())
 	var saving sync.WaitGroup
 	saving.Go(func() { routes.Run(ctx) })
@@ -198,7 +226,7 @@ func newIntake(br intake.Broker, bus *trace.Bus, c *convert.Converter, parsed *c
 
 // envelope is that of the i-th message.
 func (t template) envelope(i int) mcmt.Envelope {
-	return mcmt.Envelope{From: "news@corp.example", To: t.users[i%benchUsers],
+	return mcmt.Envelope{From: "news@corp.example", To: t.to[i%len(t.to)],
 		Reception: mcmt.Allow, Listener: "esmtp_listener 127.0.0.1:2525", Received: time.Now(), Confirms: true}
 }
 
@@ -232,7 +260,7 @@ func openCopy(b *testing.B, syncAlways bool) *bareCopy {
 		b.Fatal(err)
 	}
 	b.Cleanup(c.Close)
-	return &bareCopy{b, newTemplate(b), c}
+	return &bareCopy{b, newTemplate(b, plain), c}
 }
 
 func (c *bareCopy) put(i int) error {
@@ -327,7 +355,7 @@ func BenchmarkRatePower(b *testing.B) {
 			b.Error(err)
 		}
 	}()
-	t, in, c := newTemplate(b), newIntake(br, nil, rules(b).Converter, nil), openCopy(b, true)
+	t, in, c := newTemplate(b, plain), newIntake(br, nil, rules(b).Converter, nil), openCopy(b, true)
 	var r rates
 	for n := 0; b.Loop(); n += turn {
 		r.ours = append(r.ours, measure(turn, func() {

@@ -65,7 +65,7 @@ func (dl *Delivery) send(ctx context.Context, d *broker.Delivery, now time.Time)
 	if reason := dl.outlived(rec, now); reason != "" {
 		return outgoing{rec: rec, end: func() broker.Disposition { return dl.expire(ctx, rec, d, reason) }}, nil
 	}
-	st, err := read(d, rec, now)
+	st, err := dl.read(d, rec, now)
 	if err != nil {
 		return dl.dead(ctx, rec, d, "unreadable: "+err.Error()), nil
 	}
@@ -116,10 +116,13 @@ func (dl *Delivery) dead(ctx context.Context, rec custody.Record, d *broker.Deli
 }
 
 // read returns the stanza as it is to leave now.
-func read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza, error) {
-	st, err := parse(d, rec)
-	if err != nil {
-		return nil, err
+func (dl *Delivery) read(d *broker.Delivery, rec custody.Record, now time.Time) (*stanza.Stanza, error) {
+	st, ok := dl.o.Made.Take(d.ID, d.Body)
+	if !ok {
+		var err error
+		if st, err = parse(d, rec); err != nil {
+			return nil, err
+		}
 	}
 	by, err := jid.New("", rec.JID.Domain(), "")
 	if err != nil {

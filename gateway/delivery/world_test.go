@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -61,6 +62,8 @@ type world struct {
 
 	outgoing func(domain string) config.Outgoing
 	states   States // nil: schedules begin anew with each Delivery
+	slices   int    // of each stage; zero: one
+	made     *Made  // nil: stanzas are parsed
 }
 
 // hooks stand between the Delivery and the broker and router. A nil one does
@@ -126,14 +129,14 @@ func (w *world) open() {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	b, err := broker.Open(ctx, broker.Options{Dir: w.dir, DiskReserve: -1, MaxStore: 1 << 30, Log: zerolog.Nop()})
+	b, err := broker.Open(ctx, broker.Options{Dir: w.dir, DiskReserve: -1, MaxStore: 1 << 30, Slices: w.slices, Log: zerolog.Nop()})
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	w.broker, w.events = b, newRecorder()
 	w.t.Cleanup(func() { w.close(b) })
 	w.router = router.New(router.Options{
-		Domains:  func(domain string) bool { return domain == "localhost" },
+		Domains:  ours,
 		Accounts: func(_ context.Context, bare jid.JID) (bool, error) { return bare.Local() != "nobody", nil },
 	})
 	bus := new(trace.Bus)
@@ -142,9 +145,14 @@ func (w *world) open() {
 	w.router.OnAvailable(func(full jid.JID) { w.dl.Wake(full) })
 }
 
+// ours says that clients of a domain log in here.
+func ours(domain string) bool {
+	return domain == "localhost" || strings.HasSuffix(domain, ".bench.localhost")
+}
+
 // renew makes another Delivery.
 func (w *world) renew(bus *trace.Bus) {
-	w.dl = New(Options{Broker: hookedBroker{w.broker, w}, Router: hookedRouter{w}, States: w.states, Outgoing: w.outgoing, Trace: bus, Log: zerolog.Nop(), Node: "here"})
+	w.dl = New(Options{Broker: hookedBroker{w.broker, w}, Router: hookedRouter{w}, Made: w.made, States: w.states, Outgoing: w.outgoing, Trace: bus, Log: zerolog.Nop(), Node: "here"})
 }
 
 func (w *world) close(b *broker.Broker) {

@@ -146,8 +146,8 @@ func (in *Intake) store(ctx context.Context, sub submission) error {
 		msgs[i] = msg
 		in.emit(trace.Accepted, sub, recs[i], msg.Recipient)
 	}
-	if len(recs) == 1 {
-		in.o.Parsed.Keep(recs[0], sub.msg)
+	if len(recs) == 1 && sub.msg != nil {
+		in.o.Parsed.Keep(recs[0].Parsing(), sub.msg.Raw, sub.msg)
 	}
 	err := in.o.Broker.Store(ctx, msgs...)
 	switch {
