@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -134,19 +135,32 @@ func syncAlways(b *testing.B) func(i uint64) error {
 // BenchmarkBatch stores to many recipients at once.
 func BenchmarkBatch(b *testing.B) {
 	for _, size := range []int{2, 10, 100, 1000} {
-		b.Run(strconv.Itoa(size), func(b *testing.B) {
-			br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
-			n := 0
-			b.ReportAllocs()
-			for b.Loop() {
-				n++
-				msgs := batch(size, fmt.Sprintf("r%d", n), func(int) []byte { return []byte("text") })
-				if err := br.Store(context.Background(), msgs...); err != nil {
-					b.Fatal(err)
+		for _, callers := range []int{1, 64} {
+			b.Run(fmt.Sprint(size, "/", callers), func(b *testing.B) {
+				br := openTest(b, Options{Dir: b.TempDir(), MaxStore: 8 * gib})
+				var n atomic.Int64
+				b.ReportAllocs()
+				b.SetParallelism((callers + runtime.GOMAXPROCS(0) - 1) / runtime.GOMAXPROCS(0))
+				store := func() {
+					msgs := batch(size, fmt.Sprintf("r%d", n.Add(1)), func(int) []byte { return []byte("text") })
+					if err := br.Store(context.Background(), msgs...); err != nil {
+						b.Error(err)
+					}
 				}
-			}
-			b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "msg/s")
-		})
+				if callers == 1 {
+					for b.Loop() {
+						store()
+					}
+				} else {
+					b.RunParallel(func(p *testing.PB) {
+						for p.Next() {
+							store()
+						}
+					})
+				}
+				b.ReportMetric(float64(size*b.N)/b.Elapsed().Seconds(), "msg/s")
+			})
+		}
 	}
 }
 

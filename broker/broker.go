@@ -83,7 +83,8 @@ type Broker struct {
 	counts  map[Stage]*counters
 	journal journalCounts
 
-	silences map[string]*silence              // by the first token of subjects
+	silences map[string]*silence // by the first token of subjects
+	joints   map[Stage]*joint
 	chores   chan func(context.Context) error // see sweepBodies
 
 	drains struct { // see drain.go
@@ -119,8 +120,10 @@ func Open(ctx context.Context, o Options) (*Broker, error) {
 	}
 	b.members = newMembers(b.node, b.nodeName(), o.Dir != "", o.lease)
 	b.drains.busy = make(map[string]chan struct{})
+	b.joints = make(map[Stage]*joint)
 	for _, s := range append([]Stage{Dead}, queues...) {
 		b.counts[s] = new(counters)
+		b.joints[s] = new(joint)
 	}
 	b.silences = make(map[string]*silence)
 	for _, cfg := range layout(o) {

@@ -149,10 +149,13 @@ func (b *Broker) putOne(ctx context.Context, g *group, i int) error {
 	return nil
 }
 
-// putBatch publishes g.msgs as one atomic batch (ADR-50).
+// putBatch publishes g.msgs in one atomic batch (ADR-50).
 func (b *Broker) putBatch(ctx context.Context, g *group) error {
 	for try := 0; ; try++ {
-		err := b.publishBatch(ctx, g.msgs)
+		err := b.publishJointly(ctx, g)
+		if errors.Is(err, errApart) {
+			err = b.publishBatch(ctx, g.msgs)
+		}
 		var api *jetstream.APIError
 		if err == nil {
 			b.counts[g.stage].stored.Add(uint64(len(g.msgs)))
@@ -161,16 +164,14 @@ func (b *Broker) putBatch(ctx context.Context, g *group) error {
 		if !errors.As(err, &api) {
 			return err
 		}
-		switch server.ErrorIdentifier(api.ErrorCode) {
-		case server.JSAtomicPublishContainsDuplicateMessageErr:
+		switch {
+		case server.ErrorIdentifier(api.ErrorCode) == server.JSAtomicPublishContainsDuplicateMessageErr:
 			// A part or all of it was stored by an earlier call that did not
 			// get to see the answer. What remains goes one by one, in order: a
 			// failure on the way is an error, and the caller comes back.
 			return b.putRest(ctx, g)
-		case server.JSAtomicPublishTooManyInflight:
-			if try < crowdedTries && pause(ctx, crowdedWait) {
-				continue
-			}
+		case crowded(err) && try < crowdedTries && pause(ctx, crowdedWait):
+			continue
 		}
 		return err
 	}
@@ -197,6 +198,7 @@ func (b *Broker) publishBatch(ctx context.Context, msgs []*nats.Msg) error {
 	for i, m := range msgs {
 		m.Header[server.JSBatchId] = []string{id}
 		m.Header[server.JSBatchSeq] = []string{strconv.Itoa(i + 1)}
+		delete(m.Header, server.JSBatchCommit) // of an attempt before
 		switch i {
 		case 0:
 			resp, err := b.askStream(ctx, m)

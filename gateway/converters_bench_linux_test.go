@@ -30,8 +30,8 @@ func BenchmarkConverters(b *testing.B) {
 }
 
 const (
-	newsletters = 2000
-	readers     = 64 // spread over the slices
+	newsletters = 1000 // of 80 KB
+	readers     = 64   // spread over the slices
 )
 
 // converters are processes that convert what another one takes in.
@@ -73,7 +73,7 @@ func (c *converters) convert(b *testing.B) time.Duration {
 	b.Helper()
 	c.signal(b, syscall.SIGSTOP) // for less than a lease lasts
 	html := "Subject: offers\r\nContent-Type: text/html; charset=utf-8\r\n\r\n" +
-		strings.Repeat("<p>The <b>10:15</b> to <a href=\"https://x.example/\">Cologne</a> is late.</p>\r\n", 250)
+		strings.Repeat("<p>The <b>10:15</b> to <a href=\"https://x.example/\">Cologne</a> is late.</p>\r\n", 1000)
 	var injecting sync.WaitGroup
 	for k := range 16 {
 		injecting.Go(func() {
