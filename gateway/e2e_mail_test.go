@@ -211,9 +211,9 @@ func TestMailSuccess(t *testing.T) {
 	if st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "request"}) == nil {
 		t.Errorf("no receipt is asked for: %s", st)
 	}
-	receipt := &stanza.Stanza{Kind: stanza.Message, To: st.From, ID: "r1", Element: xmlwire.New(stanza.Client, "message")}
-	receipt.Element.Add(xmlwire.New("urn:xmpp:receipts", "received", "id", st.ID))
-	for range 2 {
+	for _, id := range []string{st.ID, st.ID, "unasked"} {
+		receipt := &stanza.Stanza{Kind: stanza.Message, To: st.From, ID: "r1", Element: xmlwire.New(stanza.Client, "message")}
+		receipt.Element.Add(xmlwire.New("urn:xmpp:receipts", "received", "id", id))
 		if err := alice.c.Send(t.Context(), receipt); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +226,7 @@ func TestMailSuccess(t *testing.T) {
 	}
 	g.eventually("the receipts are counted", func() bool {
 		m := metricsOf(t, g)
-		return m[`mcmt2xmpp_receipts_total{outcome="again"}`]+m[`mcmt2xmpp_receipts_total{outcome="reported"}`] == 2
+		return m[`mcmt2xmpp_receipts_total{outcome="again"}`]+m[`mcmt2xmpp_receipts_total{outcome="reported"}`] == 2 && m[`mcmt2xmpp_receipts_total{outcome="not_asked"}`] == 1
 	})
 	if n := len(mx.Mailbox("news@corp.example")); n != 1 {
 		t.Errorf("%d notifications", n)
