@@ -100,16 +100,19 @@ func TestMailBothWays(t *testing.T) {
 // Jabber, and from nobody else.
 func TestMailRelayed(t *testing.T) {
 	t.Parallel()
-	g, mx := newMailGateway(t, "")
+	g, mx := newMailGateway(t, `esmtp_listener "ignorant" { mcmt_reception = "passthru" Listen "127.0.0.4:0" {} }`)
 	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
-	raw := sample("alice@localhost", "both")
-	if _, err := relay.Submit(t.Context(), g.smtp(), "news@corp.example", []string{"alice@localhost", "eve@corp.example"}, []byte(raw)); err != nil {
-		t.Fatal(err)
-	}
-	alice.want("both")
-	got := one(t, mx, "eve@corp.example")
-	if !strings.HasPrefix(got.Header.Get("Content-Type"), "multipart/vnd.msys.mcmt") || !strings.Contains(string(got.Raw), "sms: both") || got.Header.Get("Received") == "" {
-		t.Errorf("came as %s", got.Raw)
+	// The mail server adds what is missing.
+	raw := "Date: Fri, 27 Nov 2026 10:00:00 +0100\r\nMessage-ID: <outer@corp.example>\r\n" + sample("alice@localhost", "both")
+	for at, c := range map[string]struct{ to, part string }{g.smtp(): {"eve@corp.example", "both"}, g.on("127.0.0.4"): {"adam@corp.example", "mail: both"}} {
+		if _, err := relay.Submit(t.Context(), at, "news@corp.example", []string{"alice@localhost", c.to}, []byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+		alice.want(c.part)
+		got := one(t, mx, c.to)
+		if !strings.HasSuffix(string(got.Raw), strings.ReplaceAll(raw, "\r\n", "\n")) || got.Header.Get("Received") == "" {
+			t.Errorf("came to %s as %s", c.to, got.Raw)
+		}
 	}
 	strict, _ := newMailGateway(t, "relay_hosts = ( \"192.0.2.1/32\" )\nrelay_domains = ( open.example )")
 	_, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@corp.example"}, []byte(raw))
