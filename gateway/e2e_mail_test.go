@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/mcmt/mailtest"
 	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/dnstest"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/peertest"
 	"mcmt2xmpp/xmpp/stanza"
@@ -121,6 +124,47 @@ func TestMailRelayed(t *testing.T) {
 	}
 	if _, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@Open.example"}, []byte(raw)); err != nil {
 		t.Errorf("relay_domains: %v", err)
+	}
+}
+
+// TestMailMX: without a smart host mail goes where the DNS says, and a domain that is not
+// there is told to who wrote to it.
+func TestMailMX(t *testing.T) {
+	t.Parallel()
+	mx := mailtest.Start(t)
+	const host = "127.0.77.25" // nobody else's, as the port is that of all mail
+	ln, err := net.Listen("tcp", host+":25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var carrying sync.WaitGroup
+	carrying.Go(func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			carrying.Go(func() {
+				defer in.Close()
+				if out, err := net.Dial("tcp", mx.Addr); err == nil {
+					defer out.Close()
+					splice(in, out)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); carrying.Wait() })
+	g := newGateway(t, fmt.Sprintf("relay { retry_interval = 1 }\nresolvers = ( %q )\n", dnstest.Serve(t, "corp.example MX 10 mail.corp.example", "mail.corp.example A "+host)))
+	g.start()
+	g.addUser("alice@localhost", "secret")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	alice.write(bob, "by MX")
+	if got := decoded(t, one(t, mx, "bob@corp.example")); got != "by MX" {
+		t.Errorf("came as %q", got)
+	}
+	alice.write(jid.MustParse(`bob\40nowhere.example@mail.localhost`), "to nobody")
+	if st := alice.next(); st.Type != stanza.TypeError || !strings.Contains(st.String(), "no such domain") {
+		t.Errorf("came back as %s", st)
 	}
 }
 
