@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 	"github.com/rs/zerolog"
 )
 
@@ -309,6 +310,42 @@ func TestLeave(t *testing.T) {
 	if st := b.Stats().Stages[Deliver]; st.Owned != slices || st.Slices != slices || st.Orphaned != 0 || st.Losses != 0 {
 		t.Errorf("stats of who stays: %+v", st)
 	}
+}
+
+// lateBeat is a connection on which something is done when the bucket is opened.
+type lateBeat struct {
+	jetstream.JetStream
+	beat func()
+}
+
+func (l lateBeat) KeyValue(ctx context.Context, bucket string) (jetstream.KeyValue, error) {
+	l.beat()
+	return l.JetStream.KeyValue(ctx, bucket)
+}
+
+// TestLateHeartbeat: a heartbeat that is stored while its process says goodbye does not
+// stay behind.
+func TestLateHeartbeat(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	o := s.options(4)
+	o.lease = patient
+	o.lease.beat, o.lease.ttl = time.Hour, 3*time.Hour // none but that one
+	a, b := s.node(o), s.node(o)
+	beats := 0
+	a.leases.js = lateBeat{a.leases.js, func() {
+		if beats++; beats > 1 {
+			return
+		}
+		if err := (&heart{b: a, joined: true}).write(testContext(t)); err != nil {
+			t.Error(err)
+		}
+	}}
+	closeTest(t, a)
+	if value, _, err := b.lastLease(testContext(t), nodePrefix+a.members.name()); value != nil || err != nil || beats < 2 {
+		t.Fatalf("its last heartbeat is %q, %v, and %d were tried", value, err, beats)
+	}
+	eventually(t, "one member", func() bool { m, _ := b.Members(); return len(m) == 1 })
 }
 
 // Copies of a node's folder give two processes one name: one of them takes

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -71,10 +72,22 @@ func (b *Broker) attend(h *heart) (first <-chan struct{}) {
 	return read
 }
 
-// sayGoodbye removes our key, so that others need not wait for its end.
+// sayGoodbye removes our key, so that others need not wait for its end. A heartbeat
+// that was under way when they were stopped may be stored only now, in between:
+// then its key is removed.
 func (b *Broker) sayGoodbye() error {
 	ctx, cancel := context.WithTimeout(context.Background(), partTimeout)
 	defer cancel()
+	for {
+		err := b.removeKey(ctx)
+		if !errors.Is(err, jetstream.ErrKeyRevisionMismatch) {
+			return err
+		}
+	}
+}
+
+// removeKey removes our key as it stands, if it is ours.
+func (b *Broker) removeKey(ctx context.Context) error {
 	key := nodePrefix + b.members.name()
 	value, rev, err := b.lastLease(ctx, key)
 	if err != nil {

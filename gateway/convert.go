@@ -87,6 +87,8 @@ type dryRun struct {
 	Steps    []convert.Step    `json:"steps,omitempty"`
 	Filters  []filters.Applied `json:"filters,omitempty"`
 	Warnings []string          `json:"warnings,omitempty"`
+
+	why string // it is dropped
 }
 
 // failed makes the exit status 1 when a recipient would get nothing for an error.
@@ -151,8 +153,14 @@ func (f *convertFlags) run(ctx context.Context, in io.Reader) ([]dryRun, error) 
 		outcome := rules.Filters.Apply(ctx, it)
 		r.Filters, r.Outcome = outcome.Verdicts, outcome.Action.String()
 		r.Stanza = string(it.Stanza.Append(nil, ""))
-		if outcome.Action != filters.Drop {
-			r.Steps = append(r.Steps, app.Explain(cfg, rules, it.Stanza.To, m.To)...)
+		if outcome.Action == filters.Drop {
+			r.why = "dropped by a filter: " + lastReason(r.Filters)
+		} else if first := m.To; !scripts.beforeSend(ctx, m, it.Stanza, &r) {
+			to := it.Stanza.To
+			if m.To != first {
+				to, _ = rules.Converter.Recipient(m.To) // zero: it goes there as mail
+			}
+			r.Steps = append(r.Steps, app.Explain(cfg, rules, to, m.To)...)
 		}
 		results = append(results, r)
 	}
@@ -206,10 +214,8 @@ func (r dryRun) print(w io.Writer, explain bool) {
 		fmt.Fprintf(w, "  %-8s %s\n", "outcome", outcome)
 	} else if r.Error != "" {
 		fmt.Fprintf(w, "# %s: %s\n", r.To, r.Error)
-	} else if r.Outcome == "drop" && len(r.Filters) == 0 {
-		fmt.Fprintf(w, "# %s: %s\n", r.To, r.Scripts[len(r.Scripts)-1])
 	} else if r.Outcome == "drop" {
-		fmt.Fprintf(w, "# %s: dropped by a filter: %s\n", r.To, lastReason(r.Filters))
+		fmt.Fprintf(w, "# %s: %s\n", r.To, r.why)
 	}
 	if r.Stanza != "" {
 		fmt.Fprintln(w, strings.TrimSpace(r.Stanza))

@@ -17,6 +17,7 @@ import (
 type dryScripts struct {
 	policy *policy.Policy
 	host   *dryHost
+	failed uint64 // calls so far
 }
 
 func newDryScripts(cfg *config.Config, rules *app.Rules) (*dryScripts, error) {
@@ -25,7 +26,7 @@ func newDryScripts(cfg *config.Config, rules *app.Rules) (*dryScripts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &dryScripts{p, host}, nil
+	return &dryScripts{policy: p, host: host}, nil
 }
 
 // before asks what comes before conversion, and notes in r what is decided. ended
@@ -52,13 +53,22 @@ func (s *dryScripts) after(ctx context.Context, m *policy.Message, st *stanza.St
 		return nil, true
 	}
 	if d.Stanza != nil {
-		r.Scripts = append(r.Scripts, fmt.Sprintf("%s: the stanza is changed", policy.Fixup))
 		st = d.Stanza
 	}
 	return st, false
 }
 
+// beforeSend asks about a stanza that would be delivered. Where it is sent elsewhere that
+// is the recipient of m. As at delivery, m is without its parts.
+func (s *dryScripts) beforeSend(ctx context.Context, m *policy.Message, st *stanza.Stanza, r *dryRun) (ended bool) {
+	m.Mail = nil
+	d, err := s.policy.BeforeSend(ctx, m, st)
+	return s.decided(policy.BeforeSend, d, err, m, r)
+}
+
+// decided notes what has become of a hook that was run.
 func (s *dryScripts) decided(h policy.Hook, d policy.Decision, err error, m *policy.Message, r *dryRun) (ended bool) {
+	before := len(r.Scripts)
 	note := func(format string, args ...any) {
 		r.Scripts = append(r.Scripts, fmt.Sprintf("%s: ", h)+fmt.Sprintf(format, args...))
 	}
@@ -66,6 +76,13 @@ func (s *dryScripts) decided(h policy.Hook, d policy.Decision, err error, m *pol
 		note("%s", sent)
 	}
 	s.host.sent = nil
+	if failed := s.failures(); failed > s.failed {
+		s.failed = failed
+		note("has failed, the log says where: it counts as though it were not there")
+	}
+	if d.Stanza != nil {
+		note("the stanza is changed")
+	}
 	if d.Recipient != "" {
 		note("the recipient is %s", d.Recipient)
 		m.To = d.Recipient
@@ -76,10 +93,20 @@ func (s *dryScripts) decided(h policy.Hook, d policy.Decision, err error, m *pol
 	case d.Verdict == policy.Refuse:
 		r.Error = d.Why() + " refuses it"
 	case d.Verdict == policy.Done:
-		r.Outcome = "drop"
 		note("%s has dealt with it", d.Why())
+		r.Outcome, r.why = "drop", r.Scripts[len(r.Scripts)-1]
+	case len(r.Scripts) == before && s.policy.Has(h):
+		note("leaves it as it is")
 	}
 	return err != nil || d.Verdict != policy.Continue
+}
+
+// failures counts the calls of hooks that have failed.
+func (s *dryScripts) failures() (n uint64) {
+	for _, st := range s.policy.Stats() {
+		n += st.Failures
+	}
+	return n
 }
 
 // dryHost notes what scripts send.

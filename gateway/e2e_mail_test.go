@@ -3,12 +3,15 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync"
 	"testing"
 
 	"mcmt2xmpp/mcmt"
 	"mcmt2xmpp/mcmt/mailtest"
 	"mcmt2xmpp/mcmt/relay"
+	"mcmt2xmpp/xmpp/dnstest"
 	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/peertest"
 	"mcmt2xmpp/xmpp/stanza"
@@ -100,16 +103,19 @@ func TestMailBothWays(t *testing.T) {
 // Jabber, and from nobody else.
 func TestMailRelayed(t *testing.T) {
 	t.Parallel()
-	g, mx := newMailGateway(t, "")
+	g, mx := newMailGateway(t, `esmtp_listener "ignorant" { mcmt_reception = "passthru" Listen "127.0.0.4:0" {} }`)
 	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
-	raw := sample("alice@localhost", "both")
-	if _, err := relay.Submit(t.Context(), g.smtp(), "news@corp.example", []string{"alice@localhost", "eve@corp.example"}, []byte(raw)); err != nil {
-		t.Fatal(err)
-	}
-	alice.want("both")
-	got := one(t, mx, "eve@corp.example")
-	if !strings.HasPrefix(got.Header.Get("Content-Type"), "multipart/vnd.msys.mcmt") || !strings.Contains(string(got.Raw), "sms: both") || got.Header.Get("Received") == "" {
-		t.Errorf("came as %s", got.Raw)
+	// The mail server adds what is missing.
+	raw := "Date: Fri, 27 Nov 2026 10:00:00 +0100\r\nMessage-ID: <outer@corp.example>\r\n" + sample("alice@localhost", "both")
+	for at, c := range map[string]struct{ to, part string }{g.smtp(): {"eve@corp.example", "both"}, g.on("127.0.0.4"): {"adam@corp.example", "mail: both"}} {
+		if _, err := relay.Submit(t.Context(), at, "news@corp.example", []string{"alice@localhost", c.to}, []byte(raw)); err != nil {
+			t.Fatal(err)
+		}
+		alice.want(c.part)
+		got := one(t, mx, c.to)
+		if !strings.HasSuffix(string(got.Raw), strings.ReplaceAll(raw, "\r\n", "\n")) || got.Header.Get("Received") == "" {
+			t.Errorf("came to %s as %s", c.to, got.Raw)
+		}
 	}
 	strict, _ := newMailGateway(t, "relay_hosts = ( \"192.0.2.1/32\" )\nrelay_domains = ( open.example )")
 	_, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@corp.example"}, []byte(raw))
@@ -118,6 +124,47 @@ func TestMailRelayed(t *testing.T) {
 	}
 	if _, err := relay.Submit(t.Context(), strict.smtp(), "news@corp.example", []string{"eve@Open.example"}, []byte(raw)); err != nil {
 		t.Errorf("relay_domains: %v", err)
+	}
+}
+
+// TestMailMX: without a smart host mail goes where the DNS says, and a domain that is not
+// there is told to who wrote to it.
+func TestMailMX(t *testing.T) {
+	t.Parallel()
+	mx := mailtest.Start(t)
+	const host = "127.0.77.25" // nobody else's, as the port is that of all mail
+	ln, err := net.Listen("tcp", host+":25")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var carrying sync.WaitGroup
+	carrying.Go(func() {
+		for {
+			in, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			carrying.Go(func() {
+				defer in.Close()
+				if out, err := net.Dial("tcp", mx.Addr); err == nil {
+					defer out.Close()
+					splice(in, out)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); carrying.Wait() })
+	g := newGateway(t, fmt.Sprintf("relay { retry_interval = 1 }\nresolvers = ( %q )\n", dnstest.Serve(t, "corp.example MX 10 mail.corp.example", "mail.corp.example A "+host)))
+	g.start()
+	g.addUser("alice@localhost", "secret")
+	alice := login(t, g.xmpp(), "alice@localhost/desk", 0)
+	alice.write(bob, "by MX")
+	if got := decoded(t, one(t, mx, "bob@corp.example")); got != "by MX" {
+		t.Errorf("came as %q", got)
+	}
+	alice.write(jid.MustParse(`bob\40nowhere.example@mail.localhost`), "to nobody")
+	if st := alice.next(); st.Type != stanza.TypeError || !strings.Contains(st.String(), "no such domain") {
+		t.Errorf("came back as %s", st)
 	}
 }
 
@@ -211,9 +258,9 @@ func TestMailSuccess(t *testing.T) {
 	if st.Element.Child(xmlwire.Name{Space: "urn:xmpp:receipts", Local: "request"}) == nil {
 		t.Errorf("no receipt is asked for: %s", st)
 	}
-	receipt := &stanza.Stanza{Kind: stanza.Message, To: st.From, ID: "r1", Element: xmlwire.New(stanza.Client, "message")}
-	receipt.Element.Add(xmlwire.New("urn:xmpp:receipts", "received", "id", st.ID))
-	for range 2 {
+	for _, id := range []string{st.ID, st.ID, "unasked"} {
+		receipt := &stanza.Stanza{Kind: stanza.Message, To: st.From, ID: "r1", Element: xmlwire.New(stanza.Client, "message")}
+		receipt.Element.Add(xmlwire.New("urn:xmpp:receipts", "received", "id", id))
 		if err := alice.c.Send(t.Context(), receipt); err != nil {
 			t.Fatal(err)
 		}
@@ -226,7 +273,7 @@ func TestMailSuccess(t *testing.T) {
 	}
 	g.eventually("the receipts are counted", func() bool {
 		m := metricsOf(t, g)
-		return m[`mcmt2xmpp_receipts_total{outcome="again"}`]+m[`mcmt2xmpp_receipts_total{outcome="reported"}`] == 2
+		return m[`mcmt2xmpp_receipts_total{outcome="again"}`]+m[`mcmt2xmpp_receipts_total{outcome="reported"}`] == 2 && m[`mcmt2xmpp_receipts_total{outcome="not_asked"}`] == 1
 	})
 	if n := len(mx.Mailbox("news@corp.example")); n != 1 {
 		t.Errorf("%d notifications", n)

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"mcmt2xmpp/mcmt"
+	"mcmt2xmpp/xmpp/peertest"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
 )
@@ -108,4 +109,63 @@ func TestMedia(t *testing.T) {
 	g.kill()
 	g.start()
 	check()
+}
+
+// TestMailMedia: of the files that a Jabber message offers those that may be fetched are in
+// the mail where the configuration wants that, and the links of all are in its text. What
+// stands on a loopback address, and is none of ours, is not asked for.
+func TestMailMedia(t *testing.T) {
+	t.Parallel()
+	const pixels = "pixels"
+	g, mx := newMailGateway(t, "mail_media = attach\n")
+	alice := login(t, g.xmpp(), "alice@localhost/a", 0)
+	raw, err := mcmt.Build(mcmt.Draft{From: "bob@corp.example", Subject: "s", Text: "the mail",
+		Parts: []mcmt.RawPart{{ContentType: "multipart/vnd.msys.mm7; boundary=n", Body: []byte("--n\r\nContent-Type: image/png; name=cat.png\r\n\r\n" + pixels + "\r\n--n--\r\n")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := g.post("/v1/messages?from=bob@corp.example&to=alice@localhost", "message/rfc822", string(raw)); a.status != http.StatusAccepted {
+		t.Fatal(a)
+	}
+	urls := offered(alice.next())
+	if len(urls) != 1 {
+		t.Fatalf("offered %q", urls)
+	}
+	private := "http://" + peertest.Reserve(t) + "/private.png"
+	offer := func(body string) {
+		t.Helper()
+		var files []*xmlwire.Element
+		for _, u := range []string{urls[0], private} {
+			files = append(files, xmlwire.New("jabber:x:oob", "x").Add(xmlwire.New("jabber:x:oob", "url").AddText(u)))
+		}
+		alice.write(bob, body, files...)
+	}
+	check := func(which int, attached bool) {
+		t.Helper()
+		mx.Wait("bob@corp.example", which+1)
+		m, err := mcmt.ParseMail(mx.Mailbox("bob@corp.example")[which].Raw, mcmt.Limits{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, u := range []string{urls[0], private} {
+			if !strings.Contains(m.Email.Text, u) {
+				t.Errorf("no link to %s in %q", u, m.Email.Text)
+			}
+		}
+		all := string(mx.Mailbox("bob@corp.example")[which].Raw)
+		if got := strings.Contains(all, "image/png") && strings.Contains(all, base64.StdEncoding.EncodeToString([]byte(pixels))); got != attached {
+			t.Errorf("attached %t, want %t:\n%s", got, attached, all)
+		}
+	}
+	offer("look")
+	check(0, true)
+	for name, want := range map[string]float64{"attached": 1, "not_fetched": 1} {
+		if n := metric(t, g, `mail_files_total{outcome="`+name+`"}`); n != want {
+			t.Errorf("%s: %v files", name, n)
+		}
+	}
+	from := g.reload(strings.Replace(g.config(), "mail_media = attach\n", "", 1))
+	g.eventually("the reload", func() bool { return g.logged(from, "configuration reloaded") != "" })
+	offer("again")
+	check(1, false)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -67,5 +68,41 @@ func TestPolicyScripts(t *testing.T) {
 	alice.say("bob@localhost", "<body>as it is</body>")
 	if st := bob.want("as it is"); st.From.String() != "alice@localhost/a" {
 		t.Errorf("got %s", st)
+	}
+}
+
+// TestDeliveryScripts: a script sends a message elsewhere before it is delivered, and when
+// its recipient cannot be reached; one that it has dealt with ends there.
+func TestDeliveryScripts(t *testing.T) {
+	t.Parallel()
+	g := newGateway(t, `scriptlet "delivery" { script "way" { source = "way.lua" } }
+domain "down.example" { xmpp_role = "client" routes = ( "xmpp-server://127.0.0.1:1" ) retry_interval = 1 max_retry_interval = 1 message_expiration = 1 }
+`)
+	g.write("way.lua", `local m = {}
+function m:delivery_before_send(msg, stanza)
+  if msg:rcptto() == "alice@localhost" then msg:rcptto("bob@localhost") end
+  if stanza:attr("type") == "headline" then return msys.xmpp.DONE end
+end
+function m:delivery_failed(msg, stanza, reason)
+  if msg:routing_domain() == "down.example" and reason:match("^expired: ") then msg:rcptto("bob@localhost") end
+end
+msys.registerModule("way", m)
+`)
+	g.start()
+	for _, u := range []string{"alice", "bob"} {
+		g.addUser(u+"@localhost", "secret")
+	}
+	alice, bob := login(t, g.xmpp(), "alice@localhost/a", 0), login(t, g.xmpp(), "bob@localhost/b", 0)
+	send(t, g, "alice@localhost", "before it was sent")
+	bob.want("before it was sent")
+	if a := g.post("/v1/messages", "application/json", `{"from":"news@corp.example","to":["bob@localhost"],"text":"x","xmpp":"<message type='headline'><body>dealt with</body></message>"}`); a.status != http.StatusAccepted {
+		t.Fatal(a)
+	}
+	send(t, g, "x@down.example", "when it was too late")
+	bob.want("when it was too late")
+	alice.say("alice@localhost/a", "<body>to myself</body>")
+	alice.want("to myself") // and nothing before
+	if n := metric(t, g, `delivery_total{outcome="filtered"}`); n != 1 {
+		t.Errorf("%v are filtered", n)
 	}
 }

@@ -11,9 +11,12 @@ import (
 )
 
 // Explain says which way a stanza to a JID would take by a configuration, and what becomes
-// of the message when it does not arrive; address is its recipient as given. Who is there
-// now only a running gateway knows.
+// of the message when it does not arrive; address is its recipient as given, and the zero
+// JID one who gets mail. Who is there now only a running gateway knows.
 func Explain(cfg *config.Config, rules *Rules, to jid.JID, address string) []convert.Step {
+	if to.IsZero() {
+		return []convert.Step{{Topic: "route", Note: "as mail by " + byMail(cfg)}}
+	}
 	return []convert.Step{{Topic: "route", Note: way(cfg, rules, to.Domain())}, {Topic: "fallback", Note: otherwise(cfg, to.Domain(), address)}}
 }
 
@@ -55,9 +58,13 @@ func otherwise(cfg *config.Config, domain, address string) string {
 	if !out.Fallback || !strings.Contains(address, "@") {
 		return "none: its sender gets a delivery status notification, unless NOTIFY says otherwise"
 	}
-	by := "the MX hosts of its domain"
+	return fmt.Sprintf("its e-mail goes to %s by %s, when it is refused or after %s", address, byMail(cfg), out.FallbackAfter)
+}
+
+// byMail is what mail goes to.
+func byMail(cfg *config.Config) string {
 	if cfg.Relay.Gateway != "" {
-		by = "the smart host " + cfg.Relay.Gateway
+		return "the smart host " + cfg.Relay.Gateway
 	}
-	return fmt.Sprintf("its e-mail goes to %s by %s, when it is refused or after %s", address, by, out.FallbackAfter)
+	return "the MX hosts of its domain"
 }

@@ -29,6 +29,9 @@ func (dl *Delivery) endedBefore(ctx context.Context, d *broker.Delivery, rec cus
 		return ""
 	}
 	end, at, err := o.former.ended(ctx, dl.broker, string(rec.ID), rec.Name(), d.Stored)
+	if n := o.former.unreadable(); n > 0 {
+		dl.log.Warn().Int("records", n).Msg("records of the journal cannot be read: what they are about may be delivered again")
+	}
 	if err != nil {
 		dl.log.Warn().Err(err).Str("id", string(rec.ID)).Msg("not known whether it was delivered before")
 		return ""
@@ -48,6 +51,7 @@ type former struct {
 	since       time.Time // the first that was read; zero: none
 	ends, older ends      // the newest, and those before them
 	most        int       // in each; zero: maxEnds
+	bad         int       // records of which nobody was told yet that they cannot be read
 }
 
 // ends are when messages ended, in nanoseconds since 1970, by endKey; less than zero:
@@ -86,6 +90,15 @@ func (f *former) ended(ctx context.Context, b Broker, id, recipient string, stor
 	return "", time.Time{}, nil
 }
 
+// unreadable is how many records it has met since it was asked last that it could not read.
+func (f *former) unreadable() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := f.bad
+	f.bad = 0
+	return n
+}
+
 // read reads the journal from since on.
 func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
 	newest, older := make(ends), ends(nil)
@@ -97,6 +110,7 @@ func (f *former) read(ctx context.Context, b Broker, since time.Time) error {
 		for _, r := range page {
 			out, err := custody.DecodeOutcome(r.Data)
 			if err != nil {
+				f.bad++
 				continue
 			}
 			ended := out.Ended.UnixNano()

@@ -70,6 +70,9 @@ func TestFormer(t *testing.T) {
 	if f = (former{}); !ended("last", alice.String(), start) {
 		t.Error("not known beside a record of another version")
 	}
+	if n, again := f.unreadable(), f.unreadable(); n != 1 || again != 0 {
+		t.Errorf("%d records cannot be read, and then %d", n, again)
+	}
 	f = former{most: 100}
 	for _, id := range []string{"last", "revived"} { // the newest
 		if !ended(id, alice.String(), start) {

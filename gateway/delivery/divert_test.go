@@ -1,6 +1,8 @@
 package delivery
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -177,12 +179,114 @@ func (w *world) record(o custody.Outcome) {
 	}
 }
 
+// mortal is the broker, and the router, of a Delivery that dies: of what it does from
+// then on nothing is stored, and nothing reaches a client.
+type mortal struct {
+	hookedBroker
+	dl   *Delivery
+	gate gate
+
+	mu    sync.Mutex
+	steps int             // until it dies by itself; less than zero: it does not
+	half  bool            // it dies between the store of an e-mail and the end of the message
+	lost  map[string]bool // what it had in hand then, and had not decided to send as mail
+}
+
+var errDead = errors.New("the process is dead")
+
+// mortal makes the Delivery of w one.
+func (w *world) mortal(lost map[string]bool) *mortal {
+	m := &mortal{hookedBroker: hookedBroker{w.broker, w}, dl: w.dl, gate: gate{Router: w.router}, steps: -1, lost: lost}
+	w.dl.broker, w.dl.router = m, &m.gate
+	return m
+}
+
+// dieWithin has it die before that many more steps are stored, or now.
+func (m *mortal) dieWithin(steps int, half bool) {
+	m.mu.Lock()
+	m.steps, m.half = steps, half
+	m.mu.Unlock()
+	m.lives(0)
+}
+
+// lives says whether it is alive after so many more steps.
+func (m *mortal) lives(steps int) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.steps > 0 {
+		m.steps = max(0, m.steps-steps)
+	}
+	if m.steps == 0 {
+		m.gate.shut()
+	}
+	return m.steps != 0
+}
+
+func (m *mortal) Store(ctx context.Context, msgs ...broker.Message) error {
+	if !m.lives(1) {
+		return errDead
+	}
+	return m.hookedBroker.Store(ctx, msgs...)
+}
+
+func (m *mortal) Record(ctx context.Context, r broker.Record) error {
+	if !m.lives(1) {
+		return errDead
+	}
+	return m.hookedBroker.Record(ctx, r)
+}
+
+func (m *mortal) Consume(ctx context.Context, stage broker.Stage, h broker.Handler, o broker.ConsumeOptions) error {
+	return m.hookedBroker.Consume(ctx, stage, m.handler(h), o)
+}
+
+func (m *mortal) Drain(ctx context.Context, stage broker.Stage, route string, h broker.Handler) (int, error) {
+	return m.hookedBroker.Drain(ctx, stage, route, m.handler(h))
+}
+
+// handler is h, whose dispositions of a dead process nobody hears of.
+func (m *mortal) handler(h broker.Handler) broker.Handler {
+	return broker.HandlerFunc(func(ctx context.Context, ds []*broker.Delivery) []broker.Disposition {
+		if !m.lives(0) {
+			return nil
+		}
+		out := h.Handle(ctx, ds)
+		if m.lives(1) {
+			return out
+		}
+		m.dies(ds, out)
+		return nil
+	})
+}
+
+// dies notes what it had in hand.
+func (m *mortal) dies(ds []*broker.Delivery, out []broker.Disposition) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i, d := range ds {
+		rec, err := custody.Read(d)
+		switch {
+		case err != nil:
+			m.w.t.Error(err)
+		case !slices.Equal(m.w.ends(string(rec.ID), rec.Recipient()), []custody.End{custody.Diverted}):
+			m.lost[string(rec.ID)] = true
+		case m.half && i < len(out) && !out[i].Again():
+			if msg, err := m.dl.instead(rec, d); err == nil {
+				m.w.store(msg)
+			}
+		}
+	}
+}
+
 // TestFallbackRaces: clients come and go, prove what they get or not, while the time of
-// messages runs out, and processes are restarted. Each message is proven by a client or
-// goes out as mail: never both, and never neither.
+// messages runs out, and processes are restarted or killed between any two of their steps.
+// Each message is proven by a client or goes out as mail: never twice as mail, never
+// neither, and both only where a process died with the proof in its hands.
 func TestFallbackRaces(t *testing.T) {
 	t.Parallel()
 	w, p := newWorldOf(t, falling(30*time.Millisecond)), new(post)
+	lost := make(map[string]bool)
+	life := w.mortal(lost)
 	stop := w.start(w.dl)
 	w.start(w.mailing(p))
 	round := 0
@@ -205,21 +309,35 @@ func TestFallbackRaces(t *testing.T) {
 		for i := range n {
 			id := fmt.Sprintf("r%d-%d", round, i)
 			ids = append(ids, id)
+			event := rapid.SampledFrom([]string{"none", "login", "login", "zombie", "restart", "kill", "kill"}).Draw(rt, "event")
+			if event == "kill" {
+				life.dieWithin(rapid.SampledFrom([]int{1, 2, 3, 4, 5, 6}).Draw(rt, "steps"), rapid.Bool().Draw(rt, "half"))
+			}
 			_, msg := both(t, id, user)
 			w.store(msg)
 			if rapid.Bool().Draw(rt, "pause") {
 				<-time.After(time.Duration(rapid.IntRange(0, 40).Draw(rt, "ms")) * time.Millisecond)
 			}
-			switch rapid.IntRange(0, 5).Draw(rt, "event") {
-			case 0, 1:
+			switch event {
+			case "login":
 				w.login(user.String()+"/a", note)
-			case 2:
+			case "zombie":
 				c := w.login(user.String()+"/b", note, deaf)
 				<-time.After(10 * time.Millisecond)
 				w.logout(c)
-			case 3:
+			case "kill":
+				for range 20 {
+					if w.due(); !life.lives(0) {
+						break
+					}
+					<-time.After(4 * time.Millisecond)
+				}
+				life.dieWithin(0, false)
+				fallthrough
+			case "restart":
 				stop()
 				w.renew(w.dl.trace)
+				life = w.mortal(lost)
 				stop = w.start(w.dl)
 			}
 		}
@@ -227,15 +345,17 @@ func TestFallbackRaces(t *testing.T) {
 			w.due() // after a restart it would take until the next look
 			mu.Lock()
 			defer mu.Unlock()
+			life.mu.Lock()
+			defer life.mu.Unlock()
 			mailed := make(map[string]int)
 			for _, m := range p.sent() {
 				mailed[m[0]]++
 			}
 			for _, id := range ids {
-				if mailed[id]+min(proven[id], 1) > 1 {
+				switch {
+				case mailed[id] > 1, mailed[id] > 0 && proven[id] > 0 && !lost[id]:
 					rt.Fatalf("%s: %d mails, proven %d times", id, mailed[id], proven[id])
-				}
-				if mailed[id]+proven[id] == 0 {
+				case mailed[id]+proven[id] == 0, lost[id] && mailed[id] == 0 && !slices.Equal(w.ends(id, user.String()), []custody.End{custody.Delivered}):
 					return false
 				}
 			}

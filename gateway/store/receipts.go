@@ -75,7 +75,7 @@ func (r *Receipts) Settle(ctx context.Context, key string) (data []byte, first b
 		switch {
 		case err == nil:
 			return e.Data, true, nil
-		case !errors.Is(err, jetstream.ErrKeyExists): // else somebody else was first: look again
+		case !errors.Is(err, jetstream.ErrKeyRevisionMismatch): // else somebody else was first: look again
 			return nil, false, fmt.Errorf("receipt: %w", err)
 		}
 	}
