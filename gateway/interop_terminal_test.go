@@ -8,7 +8,9 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -36,9 +38,21 @@ func newScreen(t *testing.T, files map[string]string, command string) *screen {
 		}
 	}
 	tm.run("new-session", "-d", "-x", "200", "-y", "50", "env", "HOME="+tm.home, "XDG_CONFIG_HOME="+tm.home+"/config", "XDG_DATA_HOME="+tm.home+"/data",
-		"LANG=C.UTF-8", "TERM=screen", "sh", "-c", command)
-	t.Cleanup(func() { _ = exec.Command(tm.tmux, "-S", tm.socket(), "kill-server").Run() }) // it may have ended by itself
+		"LANG=C.UTF-8", "TERM=screen", "sh", "-c", "exec "+command)
+	t.Cleanup(tm.end)
 	return tm
+}
+
+// end ends the program, if it has not ended by itself. mcabber outlives its terminal.
+func (tm *screen) end() {
+	out, err := exec.Command(tm.tmux, "-S", tm.socket(), "display-message", "-p", "#{pane_pid}").Output()
+	if err != nil {
+		return
+	}
+	if pid, err := strconv.Atoi(strings.TrimSpace(string(out))); err == nil {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+	}
+	_ = exec.Command(tm.tmux, "-S", tm.socket(), "kill-server").Run()
 }
 
 func (tm *screen) socket() string { return filepath.Join(tm.home, "tmux") }
