@@ -4,10 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -20,7 +21,7 @@ import (
 const nodeModules = "MCMT2XMPP_NODE_MODULES"
 
 // startNode runs a script of testdata with a library.
-func startNode(t *testing.T, script, library, service, user, password string) *slixmpp {
+func startNode(t *testing.T, script, library, service, user, password string, more ...string) *slixmpp {
 	t.Helper()
 	modules := os.Getenv(nodeModules)
 	if _, err := os.Stat(filepath.Join(modules, "strophe.js")); modules == "" || err != nil {
@@ -42,14 +43,16 @@ func startNode(t *testing.T, script, library, service, user, password string) *s
 	if err := os.Symlink(modules, filepath.Join(dir, "node_modules")); err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), "node", filepath.Join(dir, "client.mjs"), library, service, "localhost", user, password)
+	args := append([]string{filepath.Join(dir, "client.mjs"), library, service, "localhost", user, password}, more...)
+	cmd := exec.CommandContext(t.Context(), "node", args...)
 	cmd.Env = append(os.Environ(), "NODE_TLS_REJECT_UNAUTHORIZED=0", "NODE_NO_WARNINGS=1")
 	return startEvents(t, cmd)
 }
 
 // TestNodeClients: libraries of web and Node.js clients log in, over a WebSocket and, where
-// they can, over TCP, receive what was sent while they were away, chat both ways and
-// log out.
+// they can, over TCP, receive what was sent while they were away, chat both ways, go on
+// after their connection was cut, and log out; have contacts, search their archive and
+// upload files.
 func TestNodeClients(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, `xmpp_listener "web" {
@@ -58,10 +61,14 @@ func TestNodeClients(t *testing.T) {
 }`)
 	g.start()
 	g.addUser("bob@localhost", "secret-2")
-	wss, ws := "wss://"+g.on("127.0.0.2")+"/xmpp-websocket", "ws://"+g.on("127.0.0.3")+"/xmpp-websocket"
+	g.addUser("carol@localhost", "secret")
 	bob := dialClient(t, g.xmpp(), "bob@localhost/b", "secret-2")
+	carol := runSlixmpp(t, "slixmpp_roster.py", g.xmpp(), "carol@localhost/c", "secret")
+	carol.wait("online")
+	const wss, ws, tcp = "wss://%s/xmpp-websocket", "ws://%s/xmpp-websocket", "xmpp://%s"
+	at := map[string]string{wss: g.on("127.0.0.2"), ws: g.on("127.0.0.3"), tcp: g.xmpp()}
 	for i, c := range []struct{ library, service string }{
-		{"strophe", wss}, {"strophe", ws}, {"xmppjs", wss}, {"xmppjs", ws}, {"xmppjs", "xmpp://" + g.xmpp()}, {"stanza", wss}, {"stanza", ws},
+		{"strophe", wss}, {"strophe", ws}, {"xmppjs", wss}, {"xmppjs", ws}, {"xmppjs", tcp}, {"stanza", wss}, {"stanza", ws},
 	} {
 		user := fmt.Sprintf("user%d", i)
 		g.addUser(user+"@localhost", "secret-1")
@@ -73,11 +80,18 @@ func TestNodeClients(t *testing.T) {
 				}
 			}
 			say(user+"@localhost", "while away")
-			node := startNode(t, "node_client.mjs", c.library, c.service, user, "secret-1")
+			line := newCable(t, at[c.service])
+			node := startNode(t, "node_client.mjs", c.library, fmt.Sprintf(c.service, line.addr), user, "secret-1")
 			me := node.wait("online").JID
-			for _, text := range []string{"while away", "hello <&> \u00e9"} {
-				if text != "while away" {
+			for _, text := range []string{"while away", "hello <&> \u00e9", "after the cut"} {
+				switch text {
+				case "after the cut": // within the session (XEP-0198 §5)
+					line.cut()
+					node.wait("resumed")
+					fallthrough
+				default:
 					say(me, text)
+				case "while away":
 				}
 				if got := node.wait("message"); got.Body != text {
 					t.Fatalf("got %q, want %q", got.Body, text)
@@ -87,19 +101,14 @@ func TestNodeClients(t *testing.T) {
 					t.Fatalf("answer to %q: %v %v", text, st, err)
 				}
 			}
-			if c.library == "xmppjs" && c.service != ws {
-				// Its connection is cut: it resumes the session, within the login (XEP-0198 §9).
-				if _, err := io.WriteString(node.stdin, "cut\n"); err != nil {
-					t.Fatal(err)
-				}
-				node.wait("resumed")
-				say(me, "after the cut")
-				if got := node.wait("message"); got.Body != "after the cut" {
-					t.Fatalf("got %q after the cut", got.Body)
-				}
-				if _, err := bob.Receive(t.Context()); err != nil {
-					t.Fatal(err)
-				}
+			node.befriends(carol, user+"@localhost")
+			node.tell("archive bob@localhost")
+			if got := node.wait("archive").Body; got != "while away, while away, hello <&> \u00e9, hello <&> \u00e9, after the cut, after the cut" {
+				t.Errorf("the archive has %s", got)
+			}
+			node.tell("upload")
+			if got := node.wait("upload").Body; got != "201 hello" {
+				t.Errorf("the upload came to %s", got)
 			}
 			if err := node.stdin.Close(); err != nil {
 				t.Fatal(err)
@@ -107,6 +116,35 @@ func TestNodeClients(t *testing.T) {
 			node.wait("offline")
 		})
 	}
+}
+
+// befriends has a client, which is me and has no contacts, and carol, who approves and
+// answers every request, subscribe to each other and see each other's presence.
+func (s *slixmpp) befriends(carol *slixmpp, me string) {
+	s.t.Helper()
+	s.tell("roster")
+	if e := s.wait("items"); e.Items != 0 {
+		s.t.Errorf("a new account has %d contacts", e.Items)
+	}
+	s.tell("add carol@localhost")
+	if e := s.roster("carol@localhost", "none"); e.Name != "Carol" || !slices.Equal(e.Groups, []string{"Friends"}) {
+		s.t.Errorf("the push is %+v", e)
+	}
+	s.tell("subscribe carol@localhost")
+	s.wait("subscribed")
+	s.roster("carol@localhost", "both")
+	carol.roster(me, "both")
+	carol.do(map[string]any{"do": "presence", "show": "dnd"})
+	for e := s.wait("available"); e.From != "carol@localhost/c" || e.Show != "dnd"; e = s.wait("available") {
+	}
+	s.tell("show away")
+	for e := carol.wait("available"); !strings.HasPrefix(e.From, me+"/") || e.Show != "away"; e = carol.wait("available") {
+	}
+	s.tell("roster")
+	if e := s.wait("items"); e.Items != 1 {
+		s.t.Errorf("then it has %d", e.Items)
+	}
+	carol.do(map[string]any{"do": "presence", "show": ""})
 }
 
 // dialClient logs a client of ours in, without presence.

@@ -326,7 +326,8 @@ func TestInteropDigestMD5(t *testing.T) {
 	}
 }
 
-// TestInteropGoSendxmpp: go-sendxmpp sends to slixmpp, and receives.
+// TestInteropGoSendxmpp: go-sendxmpp sends a line and a file to slixmpp, and receives what
+// has waited and what comes.
 func TestInteropGoSendxmpp(t *testing.T) {
 	t.Parallel()
 	path := peer(t, "go-sendxmpp", "go-sendxmpp")
@@ -346,6 +347,16 @@ func TestInteropGoSendxmpp(t *testing.T) {
 		t.Errorf("bob received %+v", msg)
 	}
 
+	file := g.write("file.txt", "a file\n")
+	if out, err := exec.CommandContext(t.Context(), path, "-n", "-u", "alice@localhost", "-p", "secret", "-j", g.xmpp(), "-h", file, "bob@localhost").CombinedOutput(); err != nil {
+		t.Fatalf("go-sendxmpp: %v\n%s", err, out)
+	}
+	download(t, bob.wait("message").Body, "a file\n")
+
+	if err := inject(t.Context(), g, false, "alice@localhost", "it has waited"); err != nil {
+		t.Fatal(err)
+	}
+	g.eventually("the message waits", func() bool { return metric(t, g, "parked_messages") == 1 })
 	listener := exec.CommandContext(t.Context(), path, "-n", "-l", "-u", "alice@localhost", "-p", "secret", "-j", g.xmpp())
 	stdout, err := listener.StdoutPipe()
 	if err != nil {
@@ -369,23 +380,28 @@ func TestInteropGoSendxmpp(t *testing.T) {
 		for range lines { // until the process is gone
 		}
 	})
+	timeout := time.After(patience)
+	prints := func(text string) {
+		t.Helper()
+		for {
+			select {
+			case line, ok := <-lines:
+				if !ok {
+					t.Fatalf("go-sendxmpp ended without %q", text)
+				}
+				if strings.Contains(line, text) {
+					return
+				}
+			case <-timeout:
+				t.Fatalf("go-sendxmpp does not print %q", text)
+			}
+		}
+	}
+	prints("it has waited")
 	if out, err := swaks(t, g, "--from", "news@corp.example", "--to", "alice@localhost", "--body", "to go-sendxmpp"); err != nil {
 		t.Fatalf("swaks: %v\n%s", err, out)
 	}
-	timeout := time.After(patience)
-	for {
-		select {
-		case line, ok := <-lines:
-			if !ok {
-				t.Fatal("go-sendxmpp ended without the message")
-			}
-			if strings.Contains(line, "to go-sendxmpp") {
-				return
-			}
-		case <-timeout:
-			t.Fatal("go-sendxmpp received nothing")
-		}
-	}
+	prints("to go-sendxmpp")
 }
 
 // TestInteropSwaks: each kind of refusal has its code, as an SMTP client nobody

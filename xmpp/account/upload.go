@@ -88,7 +88,10 @@ func (u *Uploads) Service() router.Service {
 		Reach:    router.Domain,
 		OfDomain: []string{nsUpload}, Form: form,
 		Identity: router.Identity{Category: "store", Type: "file", Name: "HTTP File Upload"},
-		Answer:   u.answer,
+		// §3: the service is found among the items of the user's server. COMPAT
+		// go-sendxmpp 0.5.6: it looks nowhere else, and at the first identity only.
+		Item:   true,
+		Answer: u.answer,
 	}
 }
 

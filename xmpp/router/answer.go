@@ -116,7 +116,7 @@ func (r *Router) disco(rq Request) (*xmlwire.Element, error) {
 	}
 	q := xmlwire.New(nsItems, "query")
 	if !account {
-		for _, item := range r.items() {
+		for _, item := range r.items(rq.To) {
 			q.Add(item)
 		}
 	}

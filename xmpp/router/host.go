@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 
+	"mcmt2xmpp/xmpp/jid"
 	"mcmt2xmpp/xmpp/roster"
 	"mcmt2xmpp/xmpp/stanza"
 	"mcmt2xmpp/xmpp/xmlwire"
@@ -61,14 +62,18 @@ func (r *Router) Reply(ctx context.Context, asker Session, st *stanza.Stanza) er
 	return nil
 }
 
-// items are the domains that have a Host, which clients find by those that serve
-// them (XEP-0030 §4.1; XEP-0100 §4.1.1).
-func (r *Router) items() []*xmlwire.Element {
+// items are those of a domain of ours: the domains that have a Host, which clients find
+// by those that serve them (XEP-0030 §4.1; XEP-0100 §4.1.1), and itself where a service
+// wants that.
+func (r *Router) items(of jid.JID) []*xmlwire.Element {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	var all []*xmlwire.Element
 	for _, domain := range slices.Sorted(maps.Keys(r.hosts)) {
 		all = append(all, xmlwire.New(nsItems, "item", "jid", domain))
+	}
+	if r.ownItem {
+		all = append(all, xmlwire.New(nsItems, "item", "jid", of.Domain()))
 	}
 	return all
 }

@@ -96,7 +96,9 @@ func (r *Router) message(ctx context.Context, st *stanza.Stanza) error {
 			return err
 		}
 	}
-	r.returns.wait(ctx, st.To.Bare())
+	if st.Type != stanza.TypeError { // which may answer what is being given back, and keeps to no order
+		r.returns.wait(ctx, st.To.Bare())
+	}
 	if r.mustKeep(ctx, st) {
 		return r.keep(ctx, st)
 	}

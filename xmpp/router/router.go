@@ -174,6 +174,7 @@ type Router struct {
 	services    map[xmlwire.Name]*Service // by payload
 	ofDomain    *Capabilities             // replaced, never changed
 	ofAccount   *Capabilities             // likewise
+	ownItem     bool                      // see Service.Item
 }
 
 // New returns a router without sessions.

@@ -35,6 +35,9 @@ type Service struct {
 	// Identity is what the domain is by the service, besides (XEP-0030 §3.1); zero for
 	// nothing.
 	Identity Identity
+	// Item lists the domain among its own items, and puts Identity first, for those who
+	// look for a component that is the service and nothing else.
+	Item bool
 	// Form says more of the domain (XEP-0128); nil: nothing.
 	Form *xmlwire.Element
 	// Answer returns what the result holds, nil for an empty one. A *stanza.Error is
@@ -84,7 +87,11 @@ func (r *Router) Provide(s Service) {
 	}
 	domain, account := r.ofDomain.Info, r.ofAccount.Info
 	domain.Features = slices.Concat(domain.Features, s.OfDomain)
-	if s.Identity != (Identity{}) {
+	switch {
+	case s.Item:
+		domain.Identities = slices.Concat([]Identity{s.Identity}, domain.Identities)
+		r.ownItem = true
+	case s.Identity != (Identity{}):
 		domain.Identities = slices.Concat(domain.Identities, []Identity{s.Identity})
 	}
 	if s.Form != nil {

@@ -45,9 +45,13 @@ func Storable(st *stanza.Stanza) bool {
 // Return takes back a stanza that went to a session at some time and is not known
 // to have arrived: it is treated as one for a resource that is not there (XEP-0198
 // §4). A message goes to another resource or into custody, marked with that time; the
-// sender of an IQ request gets an error. Others are of no use any more. The error is
-// that of a message which could not be kept; its sender is told.
+// sender of an IQ request gets an error. Others are of no use any more, nor is what was
+// said on behalf of the account itself. The error is that of a message which could not be
+// kept; its sender is told.
 func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) error {
+	if ownWords(st) {
+		return nil
+	}
 	var err error
 	switch {
 	case st.Kind == stanza.Message && !r.Serves(st.To.Domain()):
@@ -60,7 +64,7 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 		} else if _, err = r.Deliver(ctx, st); errors.Is(err, ErrOffline) {
 			err = r.keep(ctx, st)
 		}
-	case st.Kind == stanza.IQ && st.Type != stanza.TypeResult:
+	case st.Kind == stanza.IQ && st.Type != stanza.TypeResult && !st.From.IsZero():
 		err = unavailable // RFC 6121 §8.5.3.2.3
 	}
 	if err == nil {
@@ -75,6 +79,17 @@ func (r *Router) Return(ctx context.Context, st *stanza.Stanza, sent time.Time) 
 		return nil // as its sender would have been told at once
 	}
 	return err
+}
+
+// ownWords says whether a stanza to a session is the server's own, for that session alone: a
+// push of the roster, which has no from (RFC 6121 §2.1.6), a result of the archive
+// (XEP-0313 §4.2) or a copy (XEP-0280 §7), which come from the account. None has a body, as a
+// message to oneself has that did not come by a session.
+func ownWords(st *stanza.Stanza) bool {
+	if st.Kind == stanza.IQ && st.From.IsZero() {
+		return true
+	}
+	return !st.To.IsBare() && st.From == st.To.Bare() && !hasBody(st)
 }
 
 // delay marks a message as held by a server since a time, unless somebody has said so

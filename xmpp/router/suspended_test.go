@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -159,6 +160,41 @@ func TestReturn(t *testing.T) {
 			if again, n := other.last(); delays != 1 || n != 2 || strings.Count(again.String(), "<delay") != 1 {
 				t.Errorf("delay (XEP-0203) in %s, and in what is returned twice %s", taken, again)
 			}
+		})
+	}
+}
+
+// TestReturnWhileReturning: nothing that a session gives back waits for the session
+// itself, and what the server has said to it alone goes nowhere.
+func TestReturnWhileReturning(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, xml string
+		want      int // what bob's other resource gets
+	}{
+		{"a push", `<iq to='bob@here.example/x' type='set' id='1'><query xmlns='jabber:iq:roster'/></iq>`, 0},
+		{"a result of the archive", `<message to='bob@here.example/x' from='bob@here.example'><result xmlns='urn:xmpp:mam:2'/></message>`, 0},
+		{"a copy", `<message to='bob@here.example/x' from='bob@here.example' type='chat'><received xmlns='urn:xmpp:carbons:2'/></message>`, 0},
+		{"a message of a room to himself, which is refused", `<message to='bob@here.example/x' from='bob@here.example/y' type='groupchat'><body>x</body></message>`, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				other := &client{jid: jid.MustParse("bob@here.example/y")}
+				r := newRouter(t, Options{Custody: &kept{}, Remote: new(nowhere)}, other)
+				done := r.Returning(other.jid.Bare())
+				defer done()
+				began := time.Now()
+				if err := r.Return(t.Context(), parse(t, c.xml), began); err != nil {
+					t.Error(err)
+				}
+				if took := time.Since(began); took > 0 {
+					t.Errorf("it waits %s for itself", took)
+				}
+				if last, n := other.last(); n != c.want {
+					t.Errorf("the other resource gets %v", last)
+				}
+			})
 		})
 	}
 }

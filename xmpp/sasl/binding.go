@@ -19,6 +19,9 @@ func (o Offer) bindings() []scram.ChannelBinding {
 	if b, ok := exporterBinding(o.TLS); ok {
 		all = append(all, b)
 	}
+	if b, ok := uniqueBinding(o.TLS); ok {
+		all = append(all, b)
+	}
 	if b, ok := endPointBinding(o.Certificate); ok {
 		all = append(all, b)
 	}
@@ -61,6 +64,17 @@ func exporterBinding(state *tls.ConnectionState) (scram.ChannelBinding, bool) {
 	}
 	b, err := scram.NewTLSExporterBinding(state)
 	return b, err == nil
+}
+
+// uniqueBinding is tls-unique (RFC 5929 §3), which a server that binds at all must
+// have (RFC 5802 §6.1). TLS 1.3 does not define it (RFC 9266 §1), and crypto/tls has
+// none for a session that was resumed without an extended master secret, where an
+// attacker could have made it the same on two connections (RFC 7627 §1).
+func uniqueBinding(state *tls.ConnectionState) (scram.ChannelBinding, bool) {
+	if !state.HandshakeComplete || len(state.TLSUnique) == 0 {
+		return scram.ChannelBinding{}, false
+	}
+	return scram.NewTLSUniqueBinding(state.TLSUnique), true
 }
 
 // endPointBinding is tls-server-end-point: the hash of the server's certificate,

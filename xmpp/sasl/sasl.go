@@ -4,7 +4,7 @@
 //
 //	RFC 4422  the framework                     RFC 4616  PLAIN
 //	RFC 5802  SCRAM, SCRAM-SHA-1(-PLUS)         RFC 7677  SCRAM-SHA-256(-PLUS)
-//	RFC 5929  tls-server-end-point              RFC 9266  tls-exporter
+//	RFC 5929  tls-server-end-point, tls-unique  RFC 9266  tls-exporter
 //	RFC 2831  DIGEST-MD5                        XEP-0440  binding types on offer
 //
 // A server describes what it can do on one connection with an [Offer], names

@@ -293,6 +293,7 @@ func TestOffer(t *testing.T) {
 		{"PLAIN in clear text only on demand", Offer{Domain: domain, Store: withPassword("x"), AllowPlainWithoutTLS: true}, append(slices.Clone(scrams), Plain), nil},
 		{"no certificate, no end-point", Offer{Domain: domain, Store: withPassword("x"), TLS: s.server}, []string{ScramSHA256Plus, ScramSHA1Plus, ScramSHA256, ScramSHA1, Plain}, []string{"tls-exporter"}},
 		{"both bindings", Offer{Domain: domain, Store: withPassword("x"), TLS: s.server, Certificate: s.leaf}, []string{ScramSHA256Plus, ScramSHA1Plus, ScramSHA256, ScramSHA1, Plain}, []string{"tls-exporter", "tls-server-end-point"}},
+		{"TLS 1.2 has tls-unique", Offer{Domain: domain, Store: withPassword("x"), TLS: sessions[tls.VersionTLS12]().server}, []string{ScramSHA256Plus, ScramSHA1Plus, ScramSHA256, ScramSHA1, Plain}, []string{"tls-exporter", "tls-unique"}},
 		{"HA1 proves no SCRAM", Offer{Domain: domain, Store: withHA1("x"), Digest: withHA1("x"), TLS: s.server}, []string{DigestMD5, Plain}, nil},
 		{"keys prove no DIGEST-MD5", Offer{Domain: domain, Digest: withKeys(t, "x", 1)}, nil, nil},
 		{"DIGEST-MD5 needs a realm", Offer{Digest: withHA1("x")}, nil, nil},

@@ -2,6 +2,7 @@ package sasl
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/base64"
 	"errors"
 	"strings"
@@ -113,7 +114,7 @@ func TestScramRefuses(t *testing.T) {
 		{"y though -PLUS was on offer: somebody shortened the list", bound, ScramSHA256, "y,,n=alice,r=abc", NotAuthorized, "server-does-support-channel-binding"},
 		{"n under a -PLUS name", bound, ScramSHA256Plus, "n,,n=alice,r=abc", NotAuthorized, "server-does-support-channel-binding"},
 		{"a binding of nobody's", bound, ScramSHA256Plus, "p=tls-magic,,n=alice,r=abc", NotAuthorized, "channel binding type not supported"},
-		{"tls-unique is not offered", bound, ScramSHA256Plus, "p=tls-unique,,n=alice,r=abc", NotAuthorized, "channel binding type not supported"},
+		{"tls-unique, which TLS 1.3 does not have", bound, ScramSHA256Plus, "p=tls-unique,,n=alice,r=abc", NotAuthorized, "channel binding type not supported"},
 		{"empty binding type", bound, ScramSHA256Plus, "p=,,n=alice,r=abc", NotAuthorized, "channel binding type not supported"},
 		{"p without TLS", unbound, ScramSHA256, "p=tls-exporter,,n=alice,r=abc", NotAuthorized, "channel binding type not supported"},
 		{"authzid of another", unbound, ScramSHA256, "n,a=bob@example.com,n=alice,r=abc", InvalidAuthzid, "only your own bare JID can be asked for"},
@@ -168,6 +169,35 @@ func TestScramClientChoosesBinding(t *testing.T) {
 	}
 	if _, err := (Login{Username: "alice", Password: "pass", TLS: tls.client, ChannelBindings: []string{"tls-unique"}}).Choose([]string{ScramSHA256Plus}); !errors.Is(err, ErrNoMechanism) {
 		t.Errorf("no common binding: %v", err)
+	}
+}
+
+// A client that has tls-unique only binds where TLS does (RFC 5802 §6.1): to its own
+// session, and to no other.
+func TestScramUnique(t *testing.T) {
+	t.Parallel()
+	mine, theirs := handshake(tls.VersionTLS12), handshake(tls.VersionTLS12)
+	o := Offer{Domain: domain, Store: withPassword("pass"), TLS: mine.server, Certificate: mine.leaf}
+	for client, want := range map[*tls.ConnectionState]string{mine.client: "", theirs.client: "channel-bindings-dont-match"} {
+		binding, ok := uniqueBinding(client)
+		if !ok {
+			t.Fatal("TLS 1.2 has no tls-unique")
+		}
+		c, err := newScramClient(Login{Username: "alice", Password: "pass"}, ScramSHA256Plus, binding, true, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := o.Start(ScramSHA256Plus)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if err := converse(c, s); err != nil {
+			got = err.(*Failure).Text
+		}
+		if got != want {
+			t.Errorf("the answer is %q, want %q", got, want)
+		}
 	}
 }
 
