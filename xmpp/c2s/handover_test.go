@@ -144,6 +144,7 @@ func TestHandOverAll(t *testing.T) {
 		t.Errorf("received %v, %v, not what has waited", st, err)
 	}
 	next := other.session(t, again).(*session)
+	eventually(t, func() bool { return !next.Suspended() }, "the session is carried") // a moment after its client reads
 	if p, ok := next.Priority(); p != 7 || !ok || !next.Carbons() || !next.Interested() || !next.Follows("urn:test:something") {
 		t.Errorf("priority %d %v, carbons %v, interested %v", p, ok, next.Carbons(), next.Interested())
 	}
