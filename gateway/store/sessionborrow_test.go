@@ -95,6 +95,9 @@ S3b: <resumed xmlns='urn:xmpp:sm:3' previd='{id}' h='3'/>
 	}
 	for i, n := range []*node{a, b, d} {
 		st := n.sessions.Stats()
+		if came, want := n.came.Load(), []int32{1, 2, 1}[i]; came > want { // carol, bob or both, once
+			t.Errorf("on node %d %d sessions of others come", i, came)
+		}
 		if in, out := []uint64{1, 1, 2}[i], []uint64{2, 1, 1}[i]; st.Borrowed != in || st.Lent != out || st.NotLent != 0 || st.Conflicts != 0 {
 			t.Errorf("node %d counts %+v", i, st)
 		}
@@ -317,6 +320,33 @@ func TestLoanAnswerLost(t *testing.T) {
 	if got := s.texts(); !slices.Equal(got, []string{"late"}) {
 		t.Errorf("it got %q", got)
 	}
+}
+
+// TestTakerDies: a node that takes a session and then is not heard of any more leaves nothing
+// behind: the entry of the node that had it goes.
+func TestTakerDies(t *testing.T) {
+	t.Parallel()
+	c, _, _ := friends(t)
+	c.times.remember = 100 * time.Millisecond
+	a, b := c.node(), c.node()
+	bob := moving(t, a.listen(), "bob@localhost/x")
+	b.sees("bob@localhost", "x 0")
+	loan := b.borrowed(t, bob, previdOf(t, bob), 1).(*borrowing)
+	bound, err := b.sessions.bindHeld(b.client("bob@localhost/x"), loan.since)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loan.take(t.Context(), bound); err != nil {
+		t.Fatal(err)
+	}
+	become(t, "it is gone where it was", func() bool { return a.router.Session(bob.JID()) == nil })
+	a.keys(0)
+	become(t, "nothing is remembered", func() bool {
+		r := a.sessions
+		r.mu.RLock()
+		defer r.mu.RUnlock()
+		return len(r.loans)+len(r.handed)+len(r.forwards)+len(r.claims) == 0
+	})
 }
 
 // TestBorrowUnanswered: a node that does not answer is waited for so long, and no longer.

@@ -233,6 +233,8 @@ type node struct {
 
 	mu   sync.Mutex
 	able []jid.JID // calls of OnAvailable
+
+	came atomic.Int32 // calls of OnCome
 }
 
 func (c *cluster) node() *node {
@@ -249,7 +251,10 @@ func (c *cluster) node() *node {
 	n.sessions = NewSessions(SessionsOptions{Broker: b, Members: c.living, times: c.times, OnAvailable: n.noteAble,
 		Forward: func(ctx context.Context, st *stanza.Stanza) { _ = n.router.Forward(ctx, st) },
 		OnLost:  func(ctx context.Context, full jid.JID) { n.router.Lost(ctx, full) },
-		OnCome:  func(ctx context.Context, s router.Session, back bool) { n.router.Come(ctx, s, back) },
+		OnCome: func(ctx context.Context, s router.Session, back bool) {
+			n.came.Add(1)
+			n.router.Come(ctx, s, back)
+		},
 	})
 	n.router = router.New(router.Options{
 		Domains: func(d string) bool { return d == "localhost" }, Registry: n.sessions, MaxSessions: 4, Rosters: c.rosters,
