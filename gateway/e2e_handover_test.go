@@ -17,7 +17,8 @@ import (
 // comes to another process: it resumes its session there. Each message arrives once, those
 // from each side in their order, and who sees the client's presence sees nothing of it.
 func TestResumeElsewhere(t *testing.T) {
-	t.Parallel()
+	// Not in parallel: a process waits some seconds for another one, and a client may not
+	// notice, whatever else the machine has to do.
 	f := newFleet(t, "all", "all", "all")
 	nodes := f.with("xmpp_listener")
 	const user, n, least = "mobile@localhost", 120, 9
