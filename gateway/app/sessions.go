@@ -88,6 +88,13 @@ func (a *App) remoteMetrics() []admin.Metric {
 		}},
 		{Name: "xmpp_remote_answered_total", Help: "Requests of other nodes to sessions here.",
 			Collect: admin.Value(func() uint64 { return stats().Answered })},
+		{Name: "xmpp_remote_handovers_total", Help: "Sessions of other nodes taken over to be resumed here, and handed over to be resumed there.", Labels: []string{"direction", "outcome"}, Collect: func(add add) {
+			s := stats()
+			add(float64(s.Borrowed), "in", "succeeded")
+			add(float64(s.NotBorrowed), "in", "failed")
+			add(float64(s.Lent), "out", "succeeded")
+			add(float64(s.NotLent), "out", "failed")
+		}},
 		{Name: "xmpp_remote_conflicts_total", Help: "Sessions here that ended because their resource was bound on another node.",
 			Collect: admin.Value(func() uint64 { return stats().Conflicts })},
 	}

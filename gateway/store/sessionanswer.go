@@ -28,13 +28,24 @@ func (r *Sessions) answer(ctx context.Context, data []byte) []byte {
 	if err != nil {
 		return failure(err).append(nil)
 	}
-	s := r.numbered(q.number)
-	if s == nil {
-		return reply{status: statusGone}.append(nil)
-	}
-	r.stats.answered.Add(1)
 	ctx, cancel := context.WithTimeout(ctx, q.wait)
 	defer cancel()
+	switch q.op {
+	case opBorrow:
+		return r.lend(ctx, q.data).append(nil)
+	case opTake:
+		return r.give(q.data).append(nil)
+	case opReturn:
+		if l := r.loanOf(string(q.data)); l != nil {
+			l.keep()
+		}
+		return reply{status: statusDone}.append(nil)
+	}
+	s := r.numbered(q.number)
+	if s == nil {
+		return r.forward(ctx, q).append(nil)
+	}
+	r.stats.answered.Add(1)
 	return r.serve(ctx, s, q).append(nil)
 }
 

@@ -38,12 +38,19 @@ type claim struct {
 	ours  bool   // that entry is ours
 	wrote shown  // what it says
 	lost  bool   // our entry was removed by others, who think that we are dead
+	held  bool   // the session is still another node's, and nothing is written yet
+	moved bool   // it is that of the former binding
 
 	queued, busy bool
 }
 
 // claim makes s the wish for key. r.mu is held.
 func (r *Sessions) claim(key string, s router.Session, since int64) {
+	r.queue(r.assign(key, s, since))
+}
+
+// assign is claim without having it written.
+func (r *Sessions) assign(key string, s router.Session, since int64) *claim {
 	c := r.claims[key]
 	if c == nil {
 		c = &claim{key: key, full: s.JID()}
@@ -54,16 +61,16 @@ func (r *Sessions) claim(key string, s router.Session, since int64) {
 	}
 	delete(r.numbers, c.binding.number)
 	r.number++
-	c.session, c.lost = s, false
+	c.session, c.lost, c.held, c.moved = s, false, false, false
 	c.binding = binding{max(since, c.binding.since+1), r.node, r.number}
 	r.numbers[r.number] = c
-	r.queue(c)
+	return c
 }
 
 // release has the entry removed. r.mu is held.
 func (r *Sessions) release(c *claim) {
 	delete(r.numbers, c.binding.number)
-	c.session = nil
+	c.session, c.held = nil, false
 	r.queue(c)
 }
 
@@ -170,16 +177,17 @@ type wish struct {
 	shown   shown
 	rev     uint64
 	ours    bool
-	same    bool // the entry is as it is to be
+	same    bool // the entry is as it is to be, for now
+	moved   bool
 }
 
 func (r *Sessions) wish(c *claim) wish {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	w := wish{kv: r.kv, round: r.round, session: c.session, binding: c.binding, rev: c.rev, ours: c.ours}
+	w := wish{kv: r.kv, round: r.round, session: c.session, binding: c.binding, rev: c.rev, ours: c.ours, moved: c.moved}
 	if w.session != nil {
 		w.shown = shownOf(w.session)
-		w.same = w.ours && w.shown == c.wrote
+		w.same = w.ours && w.shown == c.wrote || c.held
 	}
 	return w
 }
@@ -235,7 +243,7 @@ func (w wish) write(ctx context.Context, key string) (rev uint64, err error) {
 	if w.shown.rank != away {
 		e.Priority, e.Available = int8(w.shown.rank), true
 	}
-	e.Present, e.Carbons = w.shown.present, w.shown.carbons
+	e.Present, e.Carbons, e.Moved = w.shown.present, w.shown.carbons, w.moved
 	value, err := json.Marshal(e)
 	switch {
 	case err != nil:

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"strings"
 	"testing"
 
 	"mcmt2xmpp/xmpp/jid"
@@ -113,58 +112,4 @@ func TestCarbonsElsewhere(t *testing.T) {
 	carol.send(stanza.NewMessage(jid.MustParse("bob@localhost/desk"), jid.JID{}, "chat", "back"))
 	desk.gets("carol@localhost/c message chat back")
 	phone.getsTimes(2, "bob@localhost message chat")
-}
-
-// TestResumeElsewhere: XEP-0198 §5, a process that cannot resume a session of another
-// one says what that has handled of it, to its owner only.
-func TestResumeElsewhere(t *testing.T) {
-	t.Parallel()
-	_, a, b := friends(t)
-	script, err := xmpptest.Parse(strings.NewReader(`
-C1: LOGIN bob@localhost/x secret
-C1: <enable xmlns='urn:xmpp:sm:3' resume='true'/>
-S1: <enabled xmlns='urn:xmpp:sm:3' id='{id}' resume='true' max='60'/>
-C1: <presence/>
-S1: <presence from='bob@localhost/x' to='bob@localhost'/>
-C1: <iq type='get' id='sync' to='localhost'><ping xmlns='urn:xmpp:ping'/></iq>
-S1: <iq type='result' id='sync' from='localhost' to='bob@localhost/x'/>
-# While the old connection seems to live nobody can say.
-C2: AUTH bob@localhost secret
-C2: <resume xmlns='urn:xmpp:sm:3' previd='{id}' h='2'/>
-S2: <failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>
-C1: CLOSE
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	second, err := xmpptest.Parse(strings.NewReader(`
-C3: AUTH carol@localhost secret
-C3: <resume xmlns='urn:xmpp:sm:3' previd='{id}' h='2'/>
-S3: <failed xmlns='urn:xmpp:sm:3'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>
-C2: AUTH bob@localhost secret
-C2: <resume xmlns='urn:xmpp:sm:3' previd='{id}' h='2'/>
-S2: <failed xmlns='urn:xmpp:sm:3' h='2'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></failed>
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
-	one, other := b.listen(), a.listen()
-	at := func(actor string) string {
-		if actor == "1" {
-			return one
-		}
-		return other
-	}
-	captured, err := script.PlayAt(t.Context(), at, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	bob := jid.MustParse("bob@localhost/x")
-	become(t, "the session is suspended, and known elsewhere", func() bool {
-		s, ok := b.router.Session(bob).(interface{ Suspended() bool })
-		return ok && s.Suspended() && a.router.Session(bob) != nil
-	})
-	if _, err := second.PlayAt(t.Context(), at, captured); err != nil {
-		t.Error(err)
-	}
 }

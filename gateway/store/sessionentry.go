@@ -38,6 +38,7 @@ type sessionEntry struct {
 	Available bool   `json:"available"`
 	Present   bool   `json:"present,omitempty"` // others see it as available: while it is suspended, too
 	Carbons   bool   `json:"carbons,omitempty"` // its client wants copies (XEP-0280)
+	Moved     bool   `json:"moved,omitempty"`   // it is the session of the former binding, whose node has handed it over
 }
 
 func (e sessionEntry) binding() binding { return binding{e.Since, e.Node, e.Number} }

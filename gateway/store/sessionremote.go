@@ -24,7 +24,9 @@ type remote struct {
 	binding binding
 	state   atomic.Pointer[shown] // changed with Sessions.mu held
 
-	rev uint64 // of the entry; guarded by Sessions.mu
+	// Guarded by Sessions.mu.
+	rev   uint64 // of the entry
+	ahead bool   // the session was handed over by this node, and the bucket does not say so yet
 }
 
 var (

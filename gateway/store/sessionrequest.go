@@ -28,6 +28,9 @@ const (
 	opIntroduce                      // data: the full JID to introduce the session to
 	opHandled                        // data: the SM-ID; the reply has the count in four bytes, or nothing
 	opShow                           // no data; the reply has its presence, if it has any
+	opBorrow                         // of no certain session; data: a borrowRequest; the reply has since in eight bytes, and the state
+	opTake                           // likewise; data: a takeRequest; the reply has what came meanwhile
+	opReturn                         // likewise; data: the name of the loan
 )
 
 // request is one, on the wire: version, operation, number and wait as uvarints,
@@ -78,6 +81,8 @@ const (
 	statusGone                      // no such session
 	statusFailed                    // data: why
 	statusWaiting                   // the proof is not there yet
+	statusMoved                     // data: the node that has the session
+	statusTooHigh                   // data: how many stanzas were sent, in four bytes
 )
 
 // reply is the answer to a request: version, status, data to the end.

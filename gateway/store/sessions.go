@@ -64,6 +64,10 @@ type sessionTimes struct {
 	reap   time.Duration // from the death of a node to the removal of its entries
 	retry  time.Duration // after the bucket could not be written
 	linger time.Duration // a proof goes on that nobody asks for any more
+
+	borrow   time.Duration // for the search for a session of another node
+	loan     time.Duration // until a session that is lent goes on here; longer than a borrower needs
+	remember time.Duration // where a session went
 }
 
 func (t sessionTimes) orDefault() sessionTimes {
@@ -76,6 +80,10 @@ func (t sessionTimes) orDefault() sessionTimes {
 		reap:   cmp.Or(t.reap, 15*time.Second),
 		retry:  cmp.Or(t.retry, 250*time.Millisecond),
 		linger: cmp.Or(t.linger, 30*time.Second),
+		// A client waits.
+		borrow:   cmp.Or(t.borrow, 4*time.Second),
+		loan:     cmp.Or(t.loan, 10*time.Second),
+		remember: cmp.Or(t.remember, time.Minute),
 	}
 }
 
@@ -91,6 +99,8 @@ func (t sessionTimes) orDefault() sessionTimes {
 //	sessionanswer.go   what other processes ask of sessions here
 //	sessionrequest.go  requests and replies on the wire
 //	sessiongreet.go    presence between the resources of an account
+//	sessionborrow.go   sessions that are fetched from other processes
+//	sessionloan.go     sessions that other processes fetch
 //
 // A binding counts here at once and elsewhere when the bucket has it. So two
 // processes may bind a full JID at the same instant: the later binding holds, and
@@ -131,6 +141,10 @@ type Sessions struct {
 	wake    chan struct{}     // holds one when pending is not empty
 	settled chan struct{}     // closed, and replaced, after each write
 
+	loans    map[string]*loan   // by name
+	handed   map[string]handed  // by SM-ID
+	forwards map[uint64]*remote // by the number of the binding that was here
+
 	greeting chan struct{} // holds one for each greeting under way
 }
 
@@ -156,6 +170,7 @@ func NewSessions(o SessionsOptions) *Sessions {
 		o: o, node: o.Broker.Node(), local: router.NewRegistry(), loaded: make(chan struct{}),
 		remotes: make(map[string]*remote), away: make(map[jid.JID][]*remote), peers: make(map[string]*peer),
 		users: make(map[jid.JID][]router.Session), claims: make(map[string]*claim), numbers: make(map[uint64]*claim),
+		loans: make(map[string]*loan), handed: make(map[string]handed), forwards: make(map[uint64]*remote),
 		wake: make(chan struct{}, 1), settled: make(chan struct{}), greeting: make(chan struct{}, greetings),
 	}
 	r.life, r.end = context.WithCancel(context.Background())

@@ -219,6 +219,7 @@ func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	return &cluster{t: t, nats: startOutside(t), living: newLiving(), times: sessionTimes{
 		ask: sessionPatience, check: 50 * time.Millisecond, reap: 300 * time.Millisecond, retry: 20 * time.Millisecond,
+		borrow: 20 * time.Second, loan: time.Minute,
 	}}
 }
 
@@ -233,6 +234,8 @@ type node struct {
 
 	mu   sync.Mutex
 	able []jid.JID // calls of OnAvailable
+
+	came atomic.Int32 // calls of OnCome
 }
 
 func (c *cluster) node() *node {
@@ -249,7 +252,10 @@ func (c *cluster) node() *node {
 	n.sessions = NewSessions(SessionsOptions{Broker: b, Members: c.living, times: c.times, OnAvailable: n.noteAble,
 		Forward: func(ctx context.Context, st *stanza.Stanza) { _ = n.router.Forward(ctx, st) },
 		OnLost:  func(ctx context.Context, full jid.JID) { n.router.Lost(ctx, full) },
-		OnCome:  func(ctx context.Context, s router.Session, back bool) { n.router.Come(ctx, s, back) },
+		OnCome: func(ctx context.Context, s router.Session, back bool) {
+			n.came.Add(1)
+			n.router.Come(ctx, s, back)
+		},
 	})
 	n.router = router.New(router.Options{
 		Domains: func(d string) bool { return d == "localhost" }, Registry: n.sessions, MaxSessions: 4, Rosters: c.rosters,

@@ -11,10 +11,14 @@ type SessionsStats struct {
 	Proven, Unproven uint64 // proofs asked of sessions elsewhere
 	Answered         uint64 // requests of other processes to sessions here
 	Conflicts        uint64 // sessions here that yielded to a binding elsewhere
+
+	Borrowed, NotBorrowed uint64 // sessions of other processes that were to be resumed here
+	Lent, NotLent         uint64 // sessions here that were to be resumed elsewhere
 }
 
 type sessionCounters struct {
 	sends, proofs       outcomes
+	borrowed, lent      outcomes
 	answered, conflicts atomic.Uint64
 	broken              atomic.Bool // the last write of an entry failed
 }
@@ -35,6 +39,7 @@ func (r *Sessions) Stats() SessionsStats {
 	s := SessionsStats{
 		Sent: c.sends.good.Load(), SendFailed: c.sends.bad.Load(), Proven: c.proofs.good.Load(), Unproven: c.proofs.bad.Load(),
 		Answered: c.answered.Load(), Conflicts: c.conflicts.Load(),
+		Borrowed: c.borrowed.good.Load(), NotBorrowed: c.borrowed.bad.Load(), Lent: c.lent.good.Load(), NotLent: c.lent.bad.Load(),
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()

@@ -193,7 +193,7 @@ func (r *Sessions) replace(all []jetstream.KeyValueEntry) {
 		}
 	}
 	for key := range r.remotes {
-		if !there[key] {
+		if !there[key] && !r.ahead(key, nothingBound) {
 			r.drop(key, lost)
 		}
 	}
@@ -224,6 +224,9 @@ func (r *Sessions) take(e jetstream.KeyValueEntry) {
 	key, rev := e.Key(), e.Revision()
 	c := r.claims[key]
 	if e.Operation() != jetstream.KeyValuePut {
+		if r.ahead(key, nothingBound) {
+			return
+		}
 		r.drop(key, moved)
 		if c != nil && rev > c.seen {
 			c.seen = rev
@@ -234,6 +237,8 @@ func (r *Sessions) take(e jetstream.KeyValueEntry) {
 	}
 	entry, full, err := parseSession(key, e.Value())
 	switch {
+	case err == nil && r.ahead(key, entry.binding()):
+		return
 	case err != nil:
 		// A session that cannot be read is none, and must not stay what it was.
 		r.drop(key, lost)
@@ -256,24 +261,42 @@ func (r *Sessions) take(e jetstream.KeyValueEntry) {
 // put takes over what an entry says of a session elsewhere. r.mu is held.
 func (r *Sessions) put(key string, full jid.JID, e sessionEntry, rev uint64) {
 	m := r.remotes[key]
+	before, now := nothing, e.shown()
+	if m != nil && (m.binding == e.binding() || e.Moved) {
+		before = r.shown(m)
+	}
 	if m != nil && m.binding != e.binding() {
 		r.drop(key, moved)
 		m = nil
 	}
-	before := nothing
-	if m != nil {
-		before = r.shown(m)
-	} else {
+	if m == nil {
 		m = &remote{r: r, key: key, full: full, binding: e.binding(), peer: r.peer(e.Node)}
-		m.peer.remotes[key] = m
-		r.remotes[key] = m
-		r.away[full.Bare()] = append(r.away[full.Bare()], m)
 	}
-	m.rev = rev
-	now := e.shown()
+	m.rev, m.ahead = rev, false
 	m.state.Store(&now)
-	r.merge(full.Bare())
+	r.add(m)
 	r.shifted(m, before, moved)
+}
+
+// add has a session elsewhere be known. r.mu is held.
+func (r *Sessions) add(m *remote) {
+	bare := m.full.Bare()
+	if r.remotes[m.key] != m {
+		m.peer.remotes[m.key] = m
+		r.remotes[m.key] = m
+		r.away[bare] = append(r.away[bare], m)
+	}
+	r.merge(bare)
+}
+
+// nothingBound stands for the absence of an entry.
+var nothingBound binding
+
+// ahead says whether this node knows better than an entry of b who has the session: it has
+// handed it over itself. r.mu is held.
+func (r *Sessions) ahead(key string, b binding) bool {
+	m := r.remotes[key]
+	return m != nil && m.ahead && r.claims[key] == nil && b != m.binding && !b.after(m.binding)
 }
 
 // drop forgets a session elsewhere, if there is one. r.mu is held.

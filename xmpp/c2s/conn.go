@@ -350,8 +350,46 @@ func (n *negotiation) assign(ctx context.Context, s *stream.Stream, full jid.JID
 // resume finds the session that the client wants to resume among those of its
 // account (XEP-0198 §5): nobody can take over that of another.
 func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd string, h uint32) error {
-	bare := s.User()
-	for _, other := range n.v.o.Router.Sessions(bare) {
+	err := n.resumeHere(ctx, s, previd, h)
+	if err == errLate {
+		err = n.borrow(ctx, s, previd, h)
+	}
+	if errors.Is(err, router.ErrHere) {
+		err = n.resumeHere(ctx, s, previd, h) // by another connection, in this moment
+	}
+	if err == nil {
+		return nil
+	}
+	n.v.stats.resumeFailed.Add(1)
+	why, bare := err, s.User()
+	if err == errLate {
+		why = errNotOurs
+		if n.v.o.Hibernation.ours(previd) {
+			why = errOver
+		}
+	}
+	n.log.Info().Stringer("jid", bare).Str("reason", why.Error()).Msg("resumption refused")
+	var failed *stream.Failed
+	var ack *stream.AckError
+	if errors.As(err, &ack) || errors.Is(err, stream.ErrClosed) || ctx.Err() != nil || errors.As(err, &failed) && failed != errLate {
+		return err
+	}
+	handled, known := n.v.o.Hibernation.recall(previd, bare)
+	if !known {
+		handled, known = n.v.handledElsewhere(ctx, previd, bare)
+	}
+	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
+}
+
+// Why there is no session to resume.
+var (
+	errOver    = errors.New("the session is over")
+	errNotOurs = errors.New("the session is none of this process, or from before its start")
+)
+
+// resumeHere is resume for the sessions of this process; errLate: it is none of them.
+func (n *negotiation) resumeHere(ctx context.Context, s *stream.Stream, previd string, h uint32) error {
+	for _, other := range n.v.o.Router.Sessions(s.User()) {
 		c, ok := other.(*session)
 		if !ok || !c.named(previd) {
 			continue
@@ -362,22 +400,10 @@ func (n *negotiation) resume(ctx context.Context, s *stream.Stream, previd strin
 			return nil
 		}
 		if !errors.Is(err, errLate) {
-			n.v.stats.resumeFailed.Add(1)
-			n.log.Info().Stringer("jid", bare).Err(err).Msg("resumption refused")
 			return err
 		}
 	}
-	n.v.stats.resumeFailed.Add(1)
-	why := "the session is over"
-	if !n.v.o.Hibernation.ours(previd) {
-		why = "the session is none of this process, or from before its start"
-	}
-	n.log.Info().Stringer("jid", bare).Str("reason", why).Msg("resumption refused")
-	handled, known := n.v.o.Hibernation.recall(previd, bare)
-	if !known {
-		handled, known = n.v.handledElsewhere(ctx, previd, bare)
-	}
-	return &stream.Failed{Condition: errLate.Condition, H: handled, Known: known}
+	return errLate
 }
 
 // throttledEvery is how often the log says that one connection is throttled.

@@ -16,6 +16,9 @@ import (
 //
 //	carried ── connection lost ──> suspended ── <resume/> ──> carried
 //	   └─ closed, in error ─> over <─ too late, no room ─┘
+//
+// One that is suspended may be lent to another process, to be resumed there: then it is
+// over, or it goes on here.
 type life struct {
 	mu     sync.Mutex
 	by     *carrier      // nil: the session is suspended or over
@@ -23,6 +26,7 @@ type life struct {
 	wait   time.Duration // how long it waits; zero: it may not be resumed
 	until  time.Time     // while suspended: how long
 	wake   chan struct{} // while suspended: closed when it is so no longer, or not to be; another one each time
+	lent   chan struct{} // while suspended and lent: closed when it is decided whose it is
 	closed bool          // Close was called: it is not suspended any more
 	over   bool
 }
@@ -98,18 +102,8 @@ func (c *session) carryOn(ctx context.Context, s *stream.Stream, by *carrier, o 
 	l := &c.life
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for l.by != nil {
-		old := l.by
-		l.mu.Unlock()
-		old.end(resumedElsewhere)
-		err := await(ctx, old.done, c.server.o.ProofTime)
-		l.mu.Lock()
-		if err != nil {
-			return err
-		}
-	}
-	if l.over || l.closed {
-		return errLate
+	if err := c.detach(ctx); err != nil {
+		return err
 	}
 	err := s.Resume(c.out(), c.full, l.id, c.sm.handled, h, managing(by, l.wait, c.server.o.ProofTime))
 	if err != nil {
@@ -121,6 +115,31 @@ func (c *session) carryOn(ctx context.Context, s *stream.Stream, by *carrier, o 
 	c.s, c.idle = s, o.IdleTime
 	c.writer.Store(s.Writer())
 	c.shows.sleep(false)
+	return nil
+}
+
+// detach ends the connection that has the session, and waits where it is lent. It is
+// suspended then. life.mu is held, but not all the time.
+func (c *session) detach(ctx context.Context) error {
+	l := &c.life
+	for l.by != nil || l.lent != nil {
+		done, by := l.lent, l.by
+		if by != nil {
+			done = by.done
+		}
+		l.mu.Unlock()
+		if by != nil {
+			by.end(resumedElsewhere)
+		}
+		err := await(ctx, done, c.server.o.ProofTime)
+		l.mu.Lock()
+		if err != nil {
+			return err
+		}
+	}
+	if l.over || l.closed {
+		return errLate
+	}
 	return nil
 }
 
@@ -214,6 +233,12 @@ func (v *Server) hibernate(ctx context.Context, c *session, wake chan struct{}) 
 		why = stream.Shutdown.Error()
 	}
 	l.mu.Lock()
+	for l.lent != nil {
+		lent := l.lent
+		l.mu.Unlock()
+		<-lent // the registry decides it before long
+		l.mu.Lock()
+	}
 	mine := l.wake == wake
 	if mine {
 		l.wake, l.over = nil, true

@@ -76,8 +76,8 @@ func (c *session) grant(req stream.Enable) (*xmlwire.Element, stream.Managing) {
 	c.sm.enabled, c.sm.handled = true, 0
 	enabled := stream.Enabled(id, wait)
 	if wait > 0 {
-		// Another process may stand behind the name that the client knows, and cannot
-		// resume what is here.
+		// Another process may stand behind the name that the client knows, and would have
+		// to fetch the session from here.
 		enabled.SetAttr("location", c.location)
 	}
 	return enabled, managing(by, wait, c.server.o.ProofTime)
@@ -99,7 +99,7 @@ func (n *negotiation) enableInline(ctx context.Context, s *stream.Stream, e *xml
 }
 
 // Handled is how many stanzas of its client the session has handled, if previd is its
-// SM-ID and it is suspended: another process, which cannot resume it, tells the client
+// SM-ID and it is suspended: another process, which cannot take it over, tells the client
 // (XEP-0198 §5), so that it need not send them again.
 func (c *session) Handled(_ context.Context, previd string) (h uint32, ok bool) {
 	c.life.mu.Lock()
@@ -110,8 +110,13 @@ func (c *session) Handled(_ context.Context, previd string) (h uint32, ok bool) 
 	return c.sm.handled, true
 }
 
+// handledTime bounds the search for what was handled: the client waits.
+const handledTime = 2 * time.Second
+
 // handledElsewhere asks the processes that have sessions of an account.
 func (v *Server) handledElsewhere(ctx context.Context, previd string, bare jid.JID) (h uint32, ok bool) {
+	ctx, cancel := context.WithTimeout(ctx, handledTime)
+	defer cancel()
 	for _, s := range v.o.Router.Sessions(bare) {
 		if o, asks := s.(interface {
 			Handled(ctx context.Context, previd string) (uint32, bool)

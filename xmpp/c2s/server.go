@@ -10,7 +10,8 @@
 //	roster.go        the roster, its versions and pushes (RFC 6121 §2)
 //	subscription.go  subscriptions, and who is shown the presence (RFC 6121 §3)
 //	manage.go        stream management (XEP-0198), life.go sessions that are
-//	                 suspended and resumed, hibernation.go what the servers share
+//	                 suspended and resumed, hibernation.go what the servers share,
+//	                 handover.go sessions that go to another process
 //	account.go       IQs that an account answers for its owner
 //	inactive.go      what waits while nobody looks (XEP-0352)
 //	caps.go          the features of the server (XEP-0115)

@@ -45,6 +45,7 @@ type session struct {
 	contacts contacts    // see roster.go
 	waiting  waiting     // see inactive.go
 	carbons  atomic.Bool // see Carbons
+	handed   atomic.Bool // another process has the session: see handover.go
 	followed sync.Map    // of names, see Follow
 	sent     atomic.Uint64
 
@@ -126,7 +127,13 @@ func (c *session) Send(ctx context.Context, st *stanza.Stanza) error {
 	if c.Suspended() && router.Storable(st) {
 		return router.ErrSuspended
 	}
-	return c.orHold(ctx, st, func() error { return direct{c}.Send(ctx, st) })
+	err := c.orHold(ctx, st, func() error { return direct{c}.Send(ctx, st) })
+	if err != nil {
+		if next := c.successor(); next != nil {
+			return next.Send(ctx, st)
+		}
+	}
+	return err
 }
 
 // SendKept is Send for a message that custody has. See router.Session.

@@ -17,6 +17,7 @@
 //	host.go          domains of ours that have no accounts
 //	software.go      what a client says that it is (XEP-0115)
 //	suspended.go     sessions that wait for their client (XEP-0198)
+//	handover.go      sessions that go from process to process (XEP-0198)
 //	registry.go      the sessions of this process
 package router
 

@@ -50,6 +50,7 @@ type managed struct {
 	told      uint64 // of so many stanzas it was said that they are not known to have arrived
 	untold    bool   // of others, which were dropped, it has to be said
 	refused   bool   // a kept stanza was refused since, because it would come before them
+	known     int    // so much of the queue of a suspended stream another process knows, too
 }
 
 // state is what becomes of stanzas that are sent on a managed stream.

@@ -105,6 +105,9 @@ func (c *Client) manage(ctx context.Context, e *xmlwire.Element) error {
 // Resumed says whether the client goes on with the stream of another.
 func (c *Client) Resumed() bool { return c.sm.resumed }
 
+// SMID is the SM-ID of the stream; empty: the server will not let it be resumed.
+func (c *Client) SMID() string { return c.sm.id }
+
 // Resumable says whether the server will let the stream be resumed.
 func (c *Client) Resumable() bool { return c.sm.id != "" }
 

@@ -18,7 +18,8 @@
 //	session.go    session establishment, a no-op (RFC 3921 §3)
 //	frames.go     WebSocket (RFC 7395): the frames that a stream is cut into
 //	sm.go         stream management (XEP-0198): managed.go its part of the writer,
-//	              ack.go the counting, resume.go the client's side
+//	              ack.go the counting, resume.go the client's side, handover.go
+//	              the way of a suspended stream to another process
 //
 // Stanzas are no matter of this package: it carries them.
 package stream
