@@ -354,7 +354,7 @@ func TestBorrowUnanswered(t *testing.T) {
 	t.Parallel()
 	c, _, _ := friends(t)
 	c.times.borrow = 500 * time.Millisecond
-	c.times.loan = sessionPatience
+	c.times.loan = 5 * time.Second // for which the end of the test may have to wait
 	a, b := c.node(), c.node()
 	bob := moving(t, a.listen(), "bob@localhost/x")
 	b.sees("bob@localhost", "x 0")

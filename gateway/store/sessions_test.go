@@ -219,7 +219,7 @@ func newCluster(t testing.TB) *cluster {
 	t.Helper()
 	return &cluster{t: t, nats: startOutside(t), living: newLiving(), times: sessionTimes{
 		ask: sessionPatience, check: 50 * time.Millisecond, reap: 300 * time.Millisecond, retry: 20 * time.Millisecond,
-		borrow: 20 * time.Second, loan: time.Minute,
+		borrow: 20 * time.Second, loan: 20 * time.Second,
 	}}
 }
 
