@@ -27,6 +27,7 @@ type benchRun struct {
 	o          bench.Options
 	accounts   string // file of those of a running gateway; empty: an own one is started
 	durability string
+	archive    string
 	clients    int
 	ceilings   bool
 	asJSON     bool
@@ -83,12 +84,14 @@ user@domain:password for each account that is to receive.`,
 	f.DurationVar(&b.o.Patience, "patience", bench.DefaultPatience, "how long a message that is missing is waited for")
 	f.BoolVar(&b.ceilings, "ceiling", true, "measure the broker alone too")
 	f.StringVar(&b.durability, "durability", "process", "of the gateway that is started: process or power")
+	f.StringVar(&b.archive, "archive", "always", "of the gateway that is started: always, or off, as servers are that it is compared with")
 	f.StringVar(&b.accounts, "accounts", "", "`FILE` with the accounts of a running gateway")
 	f.StringVar(&b.o.Target.HTTP, "http", "http://127.0.0.1:8025", "its http_listener")
 	f.StringVar(&b.o.Target.SMTP, "smtp", "127.0.0.1:2525", "its esmtp_listener")
 	f.StringVar(&b.o.Target.XMPP, "xmpp", "127.0.0.1:5222", "its xmpp_listener")
 	f.StringVar(&b.o.Target.From, "from", "bench@sender.example", "envelope sender")
 	f.BoolVar(&b.asJSON, "json", false, "print JSON")
+	_ = cmd.RegisterFlagCompletionFunc("archive", cobra.FixedCompletions([]string{"always", "off"}, cobra.ShellCompDirectiveNoFileComp))
 	_ = cmd.RegisterFlagCompletionFunc("durability", cobra.FixedCompletions([]string{"process", "power"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
@@ -98,6 +101,7 @@ type benchReport struct {
 	Machine    bench.Machine  `json:"machine"`
 	Version    string         `json:"version"`
 	Durability string         `json:"durability,omitempty"` // of the gateway that was started
+	Archive    string         `json:"archive,omitempty"`    // likewise
 	Results    []bench.Result `json:"results"`
 }
 
@@ -119,7 +123,7 @@ func (b *benchRun) run(ctx context.Context, out, status io.Writer, scenarios []s
 		report.Results = append(report.Results, r)
 	}
 	if b.accounts == "" {
-		report.Durability = b.durability
+		report.Durability, report.Archive = b.durability, b.archive
 	}
 	show := report.print
 	if b.asJSON {
@@ -202,7 +206,7 @@ func (b *benchRun) gateways(ctx context.Context, dir, scenario string) (gs []*be
 		}
 	}
 	for _, h := range hosts {
-		g, err := startBenched(ctx, filepath.Join(dir, h.domain), b.durability, h)
+		g, err := startBenched(ctx, filepath.Join(dir, h.domain), b, h)
 		if err != nil {
 			return gs, err
 		}
@@ -250,7 +254,7 @@ func (r benchReport) print(out io.Writer) error {
 	m := r.Machine
 	fmt.Fprintf(out, "%s, %s/%s, %d cores, %s, %s\nmcmt2xmpp %s", m.CPU, m.OS, m.Arch, m.Cores, m.Go, m.Date.Format(time.RFC3339), r.Version)
 	if r.Durability != "" {
-		fmt.Fprintf(out, ", durability %q", r.Durability)
+		fmt.Fprintf(out, ", durability %q, archive %q", r.Durability, r.Archive)
 	}
 	fmt.Fprint(out, "\n")
 	for _, s := range r.Results {
@@ -298,7 +302,7 @@ type benchHost struct {
 }
 
 // startBenched starts one.
-func startBenched(ctx context.Context, dir, durability string, h benchHost) (*benched, error) {
+func startBenched(ctx context.Context, dir string, b *benchRun, h benchHost) (*benched, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -317,6 +321,7 @@ func startBenched(ctx context.Context, dir, durability string, h benchHost) (*be
 	text := fmt.Sprintf(`data_dir = %q
 log_format = "json"
 nats { durability = %q }
+archive = %q
 xmpp {}
 xmpp_listener {
   AuthPlainParameters = [ uri = "file://%s" ]
@@ -327,7 +332,7 @@ esmtp_listener { max_connections_per_address = 100000 listen "127.0.0.1:0" {} }
 http_listener { max_connections_per_address = 100000 listen "127.0.0.1:0" {} }
 control_listener { listen "127.0.0.1:0" {} }
 domain %q { xmpp_role = "server" }
-%s`, filepath.Join(dir, "data"), durability, file, h.domain, h.extra)
+%s`, filepath.Join(dir, "data"), b.durability, b.archive, file, h.domain, h.extra)
 	if err := errors.Join(os.WriteFile(file, []byte(passwd.String()), 0o600), os.WriteFile(conf, []byte(text), 0o600)); err != nil {
 		return nil, err
 	}

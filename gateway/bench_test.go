@@ -23,7 +23,7 @@ func TestBench(t *testing.T) {
 		t.Skip("starts eight gateways")
 	}
 	asChild(t)
-	b := benchRun{durability: "process", clients: 8, ceilings: true, asJSON: true,
+	b := benchRun{durability: "process", archive: "always", clients: 8, ceilings: true, asJSON: true,
 		o: bench.Options{Messages: 160, Size: 300, Injected: 4, Latency: time.Second, Rate: 40, Soak: time.Second, Patience: patience, Target: bench.Target{From: "bench@sender.example"}}}
 	var out bytes.Buffer
 	if err := b.run(t.Context(), &out, io.Discard, bench.Scenarios); err != nil {
