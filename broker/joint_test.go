@@ -9,18 +9,31 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 )
 
+// held has those who store in INGEST wait until publishAll.
+func held(b *Broker) *joint {
+	j := b.joints[Ingest]
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.busy = true
+	return j
+}
+
+// holds says whether n wait.
+func (j *joint) holds(n int) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return len(j.waiting) == n
+}
+
 // together has those stores wait for one batch, and returns what each of them says.
 func together(ctx context.Context, t *testing.T, b *Broker, stores ...[]Message) []error {
 	t.Helper()
-	j := b.joints[Ingest]
-	j.mu.Lock()
-	j.busy = true
-	j.mu.Unlock()
+	j := held(b)
 	said := make([]chan error, len(stores))
 	for i, msgs := range stores {
 		said[i] = make(chan error, 1)
 		go func() { said[i] <- b.Store(ctx, msgs...) }()
-		eventually(t, "it waits", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return len(j.waiting) == i+1 })
+		eventually(t, "it waits", func() bool { return j.holds(i + 1) })
 	}
 	b.publishAll(j)
 	var errs []error
@@ -95,16 +108,13 @@ func TestJointApart(t *testing.T) {
 func TestJointGivesUp(t *testing.T) {
 	t.Parallel()
 	b := openTest(t, small(t.TempDir()))
-	j := b.joints[Ingest]
-	j.mu.Lock()
-	j.busy = true
-	j.mu.Unlock()
+	j := held(b)
 	ctx, cancel := context.WithCancel(testContext(t))
 	said := make(chan error)
 	for i := range 2 {
 		go func() { said <- b.Store(ctx, batch(2, fmt.Sprint("r", i), func(int) []byte { return nil })...) }()
 	}
-	eventually(t, "both wait", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return len(j.waiting) == 2 })
+	eventually(t, "both wait", func() bool { return j.holds(2) })
 	j.mu.Lock()
 	taken := j.waiting[0]
 	j.waiting = j.waiting[1:]

@@ -1,9 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"slices"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -53,19 +50,7 @@ func TestResumeElsewhere(t *testing.T) {
 	if typ := <-seen; typ != "" {
 		t.Fatalf("the watcher sees %q", typ)
 	}
-	var senders sync.WaitGroup
-	senders.Go(func() {
-		for i := range n {
-			if err := inject(t.Context(), nodes[i%3], i%10 == 0, user, fmt.Sprintf("outside %d", i)); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	senders.Go(func() {
-		for i := range n {
-			friend.say(user, fmt.Sprintf("<body>friend %d</body>", i))
-		}
-	})
+	senders := fromTwoSides(t, user, friend, n, func(i int) *gateway { return nodes[i%3] })
 	var got []string
 	lost := 0
 	for until := time.Now().Add(patience); len(got) < 2*n || lost < least; lost++ {
@@ -86,25 +71,7 @@ func TestResumeElsewhere(t *testing.T) {
 		_ = old.Stream().Abort()
 	}
 	senders.Wait()
-	for _, from := range []string{"outside", "friend"} {
-		var of, want []string
-		for _, text := range got {
-			if strings.HasPrefix(text, from) {
-				of = append(of, text)
-			}
-		}
-		for i := range n {
-			want = append(want, fmt.Sprintf("%s %d", from, i))
-		}
-		if !slices.Equal(of, want) {
-			t.Errorf("received of %s: %v", from, of)
-		}
-	}
-	select {
-	case st := <-friend.in:
-		t.Errorf("the friend was told %s", st)
-	default:
-	}
+	eachOnce(t, got, friend, n)
 	_ = watcher.Stream().Abort()
 	others.Wait()
 	for typ := range seen {

@@ -282,19 +282,7 @@ func TestCutCable(t *testing.T) {
 	phone := managed(t, line.addr, user+"/phone", nil)
 	friend := login(t, g.xmpp(), "friend@localhost/f", 0)
 	const n = 150
-	var senders sync.WaitGroup
-	senders.Go(func() {
-		for i := range n {
-			if err := inject(t.Context(), g, i%10 == 0, user, fmt.Sprintf("outside %d", i)); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	senders.Go(func() {
-		for i := range n {
-			friend.say(user, fmt.Sprintf("<body>friend %d</body>", i))
-		}
-	})
+	senders := fromTwoSides(t, user, friend, n, func(int) *gateway { return g })
 	var got []string
 	lost := 0
 	for ; len(got) < 2*n; lost++ {
@@ -311,25 +299,7 @@ func TestCutCable(t *testing.T) {
 		_ = old.Stream().Abort()
 	}
 	senders.Wait()
-	for _, from := range []string{"outside", "friend"} {
-		var of, want []string
-		for _, text := range got {
-			if strings.HasPrefix(text, from) {
-				of = append(of, text)
-			}
-		}
-		for i := range n {
-			want = append(want, fmt.Sprintf("%s %d", from, i))
-		}
-		if !slices.Equal(of, want) {
-			t.Errorf("received of %s: %v", from, of)
-		}
-	}
-	select {
-	case st := <-friend.in:
-		t.Errorf("the friend was told %s", st)
-	default:
-	}
+	eachOnce(t, got, friend, n)
 	if lost < 3 || metric(t, g, `xmpp_resumptions_total{outcome="resumed"}`) != float64(lost) {
 		t.Errorf("%d losses, %v resumptions", lost, metric(t, g, `xmpp_resumptions_total{outcome="resumed"}`))
 	}
@@ -493,5 +463,49 @@ func TestSuspendedLimits(t *testing.T) {
 				return metric(t, g, "xmpp_suspended_sessions") == c.waiting && metric(t, g, `xmpp_resumptions_total{outcome="expired"}`) == c.expired
 			})
 		})
+	}
+}
+
+// fromTwoSides sends n messages to user from outside, by the gateways that at names, and as
+// many from friend.
+func fromTwoSides(t *testing.T, user string, friend *jabber, n int, at func(i int) *gateway) *sync.WaitGroup {
+	senders := new(sync.WaitGroup)
+	senders.Go(func() {
+		for i := range n {
+			if err := inject(t.Context(), at(i), i%10 == 0, user, fmt.Sprintf("outside %d", i)); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	senders.Go(func() {
+		for i := range n {
+			friend.say(user, fmt.Sprintf("<body>friend %d</body>", i))
+		}
+	})
+	return senders
+}
+
+// eachOnce checks that what was got are the messages of fromTwoSides, each once and those
+// from each side in their order, and that friend was told of no error.
+func eachOnce(t *testing.T, got []string, friend *jabber, n int) {
+	t.Helper()
+	for _, from := range []string{"outside", "friend"} {
+		var of, want []string
+		for _, text := range got {
+			if strings.HasPrefix(text, from) {
+				of = append(of, text)
+			}
+		}
+		for i := range n {
+			want = append(want, fmt.Sprintf("%s %d", from, i))
+		}
+		if !slices.Equal(of, want) {
+			t.Errorf("received of %s: %v", from, of)
+		}
+	}
+	select {
+	case st := <-friend.in:
+		t.Errorf("the friend was told %s", st)
+	default:
 	}
 }

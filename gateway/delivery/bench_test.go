@@ -33,9 +33,7 @@ func (s *sink) Prove(context.Context) (router.Proof, error) { return router.Proo
 
 const benchUsers = 1000
 
-func benchUser(i int) jid.JID {
-	return jid.MustParse(fmt.Sprintf("user%d@localhost", i%benchUsers))
-}
+func benchUser(i int) jid.JID { return plain.user(i) }
 
 // benchMessage is an MCMT message of about 1 KiB.
 func benchMessage(b *testing.B) []byte {
