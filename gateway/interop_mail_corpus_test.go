@@ -157,7 +157,9 @@ func profanityTypes(t *testing.T, g *gateway, addr, user, to string, texts []str
 	tm.shows(g, "logged in successfully")
 	tm.types("/msg " + to)
 	tm.slowly(texts)
-	tm.types("/close")
+	tm.types("/close") // says that it is gone
+	tm.types("/quit")
+	g.eventually("it has logged out", func() bool { return metric(t, g, "xmpp_sessions") == 0 })
 }
 
 // slowly types lines key by key, and begins each twice.
